@@ -1,0 +1,20 @@
+"""The one error that speaks to the person who made the mistake."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in options, data or files; its message is one line: what, where, which values are allowed."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean a, b?)"`` for the known words nearest to `word`, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f" (did you mean {', '.join(found)}?)" if found else ""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UserError(message)` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
