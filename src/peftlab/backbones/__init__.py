@@ -1,0 +1,1 @@
+"""Pretrained models: loading them, and where each architecture keeps its heads and layers."""

@@ -1,0 +1,130 @@
+"""A pretrained model with its tokenizer, geometry and identity, ready for a strategy to attach itself to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from peftlab.backbones.files import find_files
+from peftlab.backbones.fingerprint import fingerprint
+from peftlab.backbones.geometry import Geometry
+from peftlab.backbones.tiny import character_tokenizer, random_model
+from peftlab.errors import UserError
+
+Attention = Literal["sdpa", "eager"]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights."""
+
+    name: str
+    hub: str | None = None
+    path: str | None = None
+    package: str | None = None
+    sha256: str | None = None
+    attention: Attention = "sdpa"
+    random: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention not in ("sdpa", "eager"):
+            raise UserError(f"backbone.attention={self.attention}: allowed are sdpa, eager")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded `*ForSequenceClassification` model. `fingerprint` is taken before anything touches the model.
+
+    `size` counts the parameters of the base model, without the task's output layer.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    geometry: Geometry
+    fingerprint: str
+    size: int
+
+
+def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backbone:
+    """Load a backbone with an output layer for `labels` (none: regression) that is drawn from `seed`.
+
+    Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
+    fixed seed, so that the fingerprint depends on the files alone.
+
+    Raises:
+        UserError: files missing or altered, or an architecture whose heads are not known.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+        geometry = Geometry(model)
+        identity = fingerprint(model)
+        torch.manual_seed(seed)
+        for part in geometry.classifier_modules():
+            _draw_again(model, part)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
+    return Backbone(spec.name, model.eval(), tokenizer, geometry, identity, size)
+
+
+def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=spec.attention,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer.model_max_length = _position_limit(model)
+    return model, tokenizer
+
+
+def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    assert spec.random is not None
+    tokenizer = character_tokenizer()
+    model = random_model(spec.random, tokenizer, spec.attention, _label_options(labels))
+    tokenizer.model_max_length = _position_limit(model)
+    return model, tokenizer
+
+
+def _label_options(labels: Sequence[str]) -> dict[str, Any]:
+    """Return config entries for the output layer; regression is one output, trained with squared error."""
+    names = list(labels) or ["score"]
+    kind = "single_label_classification" if labels else "regression"
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+        "problem_type": kind,
+    }
+
+
+def _position_limit(model: PreTrainedModel) -> int:
+    """RoBERTa counts positions from its padding index, so it takes two tokens fewer than it has positions."""
+    positions: int = model.config.max_position_embeddings
+    embeddings = model.base_model.get_submodule("embeddings.position_embeddings")
+    padding = getattr(embeddings, "padding_idx", None)
+    return positions if padding is None else positions - padding - 1
+
+
+def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:
+    """Draw a module's weights from the current seed with the architecture's own initialisation."""
+    for module in part.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            torch.nn.init.zeros_(module.bias)

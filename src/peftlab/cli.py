@@ -1,0 +1,105 @@
+"""Arguments -> Hydra -> runs; turns a user's mistake into one clear line and exit code 2.
+
+Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from peftlab import arguments, mistakes
+from peftlab.errors import UserError
+
+if TYPE_CHECKING:
+    from peftlab.results.record import RunRecord
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+class Runs:
+    """The runs of one command: what each gave, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.records: list[RunRecord] = []
+        self.exit_code = 0
+        self.is_sweep = False
+
+    def start(self, config: DictConfig) -> None:
+        """Do one run; a failure is told at once and does not stop the runs after it."""
+        from peftlab.results.record import RunRecord
+        from peftlab.run import run
+
+        self.is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            run(_plain(config), folder)
+        except UserError as error:
+            tell(error)
+            self.exit_code = self.exit_code or 2
+        except Exception:
+            traceback.print_exc()
+            self.exit_code = 1
+        if (folder / "result.json").exists():
+            self.records.append(RunRecord.read(folder))
+
+    def report(self) -> None:
+        """Print the table of what the runs gave."""
+        from peftlab.results.table import print_sweep
+
+        finished = [record for record in self.records if record.status == "finished"]
+        if self.is_sweep or finished:
+            print_sweep(self.records)
+        for record in finished if not self.is_sweep else ():
+            print(f"record: {record.folder}/result.json")
+
+
+def main() -> None:
+    """Run the command line; exit code 0, 2 after a user's mistake, 1 after any other failure."""
+    quiet_libraries()
+    # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
+    debugging = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "1" and "PEFTLAB_DEBUG" in os.environ
+    runs = Runs()
+    try:
+        sys.argv[1:] = arguments.normalise(sys.argv[1:])
+        arguments.check_strategy(sys.argv[1:], CONF)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        if debugging:
+            raise
+        tell(mistakes.in_one_line(error, sys.argv[1:], CONF))
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise SystemExit(130) from None
+    if runs.records:
+        runs.report()
+    raise SystemExit(runs.exit_code)
+
+
+def tell(message: object) -> None:
+    """Print one line on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+
+
+def quiet_libraries() -> None:
+    """Switch off what libraries print unasked, before they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.captureWarnings(True)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}

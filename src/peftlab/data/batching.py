@@ -1,0 +1,82 @@
+"""Which examples share a batch, and how a batch becomes tensors."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Sampler
+
+MEGABATCH = 50
+
+
+def collate(examples: Sequence[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
+    """Return a batch of B examples, padded on the right to the longest of them, S tokens.
+
+    Args:
+        examples: items of a `TokenisedSplit`.
+        pad_token_id: fills `input_ids`; token types are filled with 0.
+
+    Returns:
+        `input_ids`, `attention_mask` (1 = token, 0 = pad) and, where the examples have them, `token_type_ids`,
+        all int64 [B, S]; `labels` [B]; `index` [B], the examples' places in their split.
+    """
+    ids = [example["input_ids"] for example in examples]
+    batch = {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_token_id),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+    }
+    if "token_type_ids" in examples[0]:
+        batch["token_type_ids"] = pad_sequence([row["token_type_ids"] for row in examples], batch_first=True)
+    for name in ("labels", "index"):
+        batch[name] = torch.stack([example[name] for example in examples])
+    return batch
+
+
+class LengthGroupedBatches(Sampler[list[int]]):
+    """Batches of training examples, drawn anew each epoch; every example once an epoch, the last batch short.
+
+    With `grouped`, all examples are shuffled, cut into megabatches of 50 batches, sorted by length inside each,
+    cut into batches, and the batches shuffled: like lengths share a batch, which saves pads, while which examples
+    meet stays random. Without it, a plain shuffle. The order depends on seed and epoch alone.
+
+    Args:
+        lengths: tokens of each example.
+        batch_size: examples in a batch.
+        seed: together with the epoch, seeds the draw.
+        grouped: batch by length.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
+        self._lengths = torch.tensor(lengths)
+        self.batch_size = batch_size
+        self._seed = seed
+        self._grouped = grouped
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next; the trainer calls this."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(_mixed(self._seed, self._epoch))
+        order = torch.randperm(len(self._lengths), generator=generator)
+        if self._grouped:
+            pieces = order.split(MEGABATCH * self.batch_size)
+            order = torch.cat([piece[self._lengths[piece].argsort(descending=True, stable=True)] for piece in pieces])
+        batches = order.split(self.batch_size)
+        for position in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[position].tolist()
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    # A plain sum would give seed 1 the orders of seed 0, one epoch later.
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Return the examples' numbers, the longest first: for evaluation, where order does not matter but pads do."""
+    return sorted(range(len(lengths)), key=lambda index: -lengths[index])

@@ -1,0 +1,197 @@
+"""One LightningDataModule for every task, full or few-shot."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
+from peftlab.data.shots import few_shot
+from peftlab.data.tokens import TokenisedSplit, content_hash, tokenise
+from peftlab.errors import UserError, require
+from peftlab.tasks.source import describe_source, load_splits
+from peftlab.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+Loader = DataLoader[dict[str, torch.Tensor]]
+
+
+class TaskData(LightningDataModule):
+    """The tokenised splits of a task and their loaders.
+
+    Without `shots`, `train` and `validation` are the original sets. With `shots=k`, both are drawn from the
+    original training set, k examples a class each, and the original validation sets become `test` (MNLI's
+    mismatched one `test_mismatched`); the batch is then the whole training set unless `batch_size` is given.
+
+    Args:
+        task: what to load.
+        tokenizer: the backbone's.
+        root: folder of the GLUE release; None for the Hub.
+        shots: examples a class, or None for the full sets.
+        seed: draws the shots and orders the training batches.
+        batch_size: training examples in a batch; None: the few-shot training set, or 32.
+        eval_batch_size: examples in a batch of evaluation.
+        max_length: longest example in tokens.
+        num_workers: loader processes; 0 loads in the main one.
+        length_grouped: batch training examples of like length together.
+        cache_dir: where tokenised splits are kept; None keeps nothing.
+
+    Raises:
+        UserError: sizes out of range, or a `max_length` that the tokenizer does not allow.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        root: Path | None,
+        shots: int | None,
+        seed: int,
+        batch_size: int | None,
+        eval_batch_size: int = 64,
+        max_length: int = 128,
+        num_workers: int = 0,
+        length_grouped: bool = True,
+        cache_dir: Path | None,
+    ) -> None:
+        super().__init__()
+        _check_sizes(tokenizer, max_length, batch_size, eval_batch_size)
+        require(tokenizer.pad_token_id is not None, f"tokenizer {type(tokenizer).__name__}: it has no pad token")
+        self.task = task
+        self.tokenizer = tokenizer
+        self.splits: dict[str, TokenisedSplit] = {}
+        self._root, self._shots, self._seed = root, shots, seed
+        self._batch_size, self._eval_batch_size = batch_size, eval_batch_size
+        self._max_length, self._cache_dir = max_length, cache_dir
+        self._num_workers, self._length_grouped = num_workers, length_grouped
+        self._full_train: TokenisedSplit | None = None
+        self._facts: dict[str, Any] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, draw and tokenise all splits; a second call does nothing."""
+        if self.splits:
+            return
+        originals = load_splits(self.task, self._root)
+        tokenised = {
+            name: tokenise(split, self.tokenizer, self._max_length, self._cache_dir)
+            for name, split in originals.items()
+        }
+        self._full_train = tokenised["train"]
+        splits, train = tokenised, originals["train"]
+        if self._shots is not None:
+            chosen, held_out = few_shot(train, self._shots, self._seed, self.task.num_labels)
+            splits = {"train": self._full_train.select(chosen), "validation": self._full_train.select(held_out)}
+            splits |= {name.replace("validation", "test"): tokenised[name] for name in _evaluation(originals)}
+            train = train.select(chosen)
+        self._facts = self._describe(originals, train)
+        self.splits = splits
+
+    @property
+    def batch_size(self) -> int:
+        """Return the number of examples in a training batch."""
+        if self._batch_size is not None:
+            return self._batch_size
+        return 32 if self._shots is None else len(self.splits["train"])
+
+    @property
+    def validation_names(self) -> list[str]:
+        """Return the splits of `val_dataloader`, in its order."""
+        return [name for name in self.splits if name.startswith("validation")]
+
+    @property
+    def test_names(self) -> list[str]:
+        """Return the splits of `test_dataloader`, in its order; empty without shots, as test labels are hidden."""
+        return [name for name in self.splits if name.startswith("test")]
+
+    def train_dataloader(self) -> Loader:
+        """Return the training batches, ordered by the seed and the epoch."""
+        split = self.splits["train"]
+        batches = LengthGroupedBatches(split.lengths, self.batch_size, self._seed, self._length_grouped)
+        return self._loader(split, batch_sampler=batches)
+
+    def val_dataloader(self) -> list[Loader]:
+        """Return a loader for each of `validation_names`."""
+        return [self._evaluation_loader(name) for name in self.validation_names]
+
+    def test_dataloader(self) -> list[Loader]:
+        """Return a loader for each of `test_names`."""
+        return [self._evaluation_loader(name) for name in self.test_names]
+
+    def sample(self, n: int, seed: int, pool: Literal["full", "shots"] = "full") -> TokenisedSplit:
+        """Return n training examples, drawn by `seed` without replacement; all of the pool where it has fewer.
+
+        Args:
+            n: how many, at least 1; the result's length tells how many there were.
+            seed: decides the draw.
+            pool: the original training set, or the few-shot examples that are trained on.
+        """
+        require(n >= 1, f"n={n}: allowed are whole numbers from 1")
+        self.setup()
+        assert self._full_train is not None
+        found = self._full_train if pool == "full" else self.splits["train"]
+        if n > len(found):
+            log.warning("n=%d: the training set (%s) has %d examples; all are taken", n, pool, len(found))
+        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
+        return found.select(order[:n].tolist())
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts for a run's record: sizes, truncation, source, content and overlap of the splits."""
+        return {
+            "examples": {name: len(split) for name, split in self.splits.items()},
+            "truncated_share": {name: split.truncated_share for name, split in self.splits.items()},
+            "max_length": self._max_length,
+            "batch_size": self.batch_size,
+            **self._facts,
+        }
+
+    def _describe(self, originals: dict[str, Dataset], train: Dataset) -> dict[str, Any]:
+        seen = _texts(train)
+        return {
+            "source": describe_source(self.task, self._root),
+            "content_sha256": {name: content_hash(split) for name, split in originals.items()},
+            "overlap": {
+                name if self._shots is None else name.replace("validation", "test"): sum(
+                    text in seen for text in _texts(originals[name])
+                )
+                for name in _evaluation(originals)
+            },
+        }
+
+    def _evaluation_loader(self, name: str) -> Loader:
+        split = self.splits[name]
+        return self._loader(split, sampler=longest_first(split.lengths), batch_size=self._eval_batch_size)
+
+    def _loader(self, split: TokenisedSplit, **how: Any) -> Loader:
+        return DataLoader(
+            split,  # type: ignore[arg-type]
+            collate_fn=partial(collate, pad_token_id=self.tokenizer.pad_token_id),  # type: ignore[arg-type]
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **how,
+        )
+
+
+def _evaluation(originals: dict[str, Dataset]) -> list[str]:
+    return [name for name in originals if name != "train"]
+
+
+def _texts(split: Dataset) -> set[tuple[str, ...]]:
+    columns = [split[name] for name in ("text_a", "text_b") if name in split.column_names]
+    return set(zip(*columns, strict=True))
+
+
+def _check_sizes(tokenizer: PreTrainedTokenizerBase, max_length: int, batch_size: int | None, eval_size: int) -> None:
+    for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_size)):
+        require(value is None or value >= 1, f"data.{name}={value}: allowed are whole numbers from 1")
+    shortest, longest = tokenizer.num_special_tokens_to_add(pair=True) + 2, tokenizer.model_max_length
+    if not shortest <= max_length <= longest:
+        raise UserError(f"data.max_length={max_length}: this tokenizer allows {shortest} to {longest} tokens")

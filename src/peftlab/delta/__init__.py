@@ -1,0 +1,1 @@
+"""What a strategy changed, on disk: safetensors and JSON, never pickle."""

@@ -1,0 +1,101 @@
+"""A delta on disk: `delta.safetensors` holds the tensors, `delta.json` says what they belong to."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from peftlab.errors import UserError
+from peftlab.files import write_bytes_atomic, write_text_atomic
+from peftlab.options import build
+
+SCHEMA = 1
+TENSORS_FILE = "delta.safetensors"
+FACTS_FILE = "delta.json"
+
+
+@dataclass(frozen=True)
+class DeltaFacts:
+    """What a delta belongs to: enough to attach its strategy to a fresh backbone and take the tensors back."""
+
+    strategy: str
+    options: dict[str, Any]
+    selection: dict[str, Any]
+    backbone: dict[str, Any]
+    fingerprint: str
+    task: str
+    labels: list[str]
+    tensors: int
+    versions: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Named tensors (the classifier among them) and the facts that go with them."""
+
+    facts: DeltaFacts
+    tensors: Mapping[str, Tensor]
+
+
+def save_delta(delta: Delta, folder: Path) -> int:
+    """Write a delta into `folder` and return the bytes of its tensors file."""
+    content = safetensors.torch.save(dict(delta.tensors), metadata={"format": "pt"})
+    write_bytes_atomic(folder / TENSORS_FILE, content)
+    write_text_atomic(folder / FACTS_FILE, json.dumps(asdict(delta.facts), indent=2) + "\n")
+    return len(content)
+
+
+def load_delta(folder: Path) -> Delta:
+    """Read a delta from a run's folder.
+
+    Raises:
+        UserError: a file is missing, truncated or edited into something else, or of a newer schema.
+    """
+    facts = _read_facts(folder / FACTS_FILE)
+    tensors = _read_tensors(folder / TENSORS_FILE)
+    if len(tensors) != facts.tensors:
+        raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
+    return Delta(facts, tensors)
+
+
+def check_backbone(facts: DeltaFacts, name: str, fingerprint: str) -> None:
+    """Refuse a delta that was made on another backbone.
+
+    Raises:
+        UserError: naming both fingerprints.
+    """
+    if facts.fingerprint != fingerprint:
+        raise UserError(
+            f"delta: it was made on backbone {facts.backbone.get('name')} with fingerprint {facts.fingerprint}, "
+            f"this is {name} with fingerprint {fingerprint}"
+        )
+
+
+def _read_facts(path: Path) -> DeltaFacts:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; a run's folder with a delta holds it") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a delta's JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a delta's JSON (a table of values is expected)")
+    schema = content.get("schema")
+    if schema != SCHEMA:
+        raise UserError(f"{path}: schema {schema} is not known here; allowed is {SCHEMA}")
+    return build(DeltaFacts, content, str(path))
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not whole, or no safetensors file ({error})") from error

@@ -1,0 +1,1 @@
+"""HiFi's science as pure tensor functions: outputs, richness, correlation, PageRank, selection."""

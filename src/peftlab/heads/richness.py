@@ -1,0 +1,52 @@
+"""Information richness of a head: how many singular directions its output needs (HiFi, Section 3.2).
+
+Singular values come from the eigenvalues of a float64 Gram matrix. For 32 examples of 128 tokens and 12 heads
+of 64 that takes 1.5 ms an example and layer on one core where `svdvals` takes 2.4 ms (float32 SVD: 2.0 ms).
+Squaring in float64 halves the digits to about 1e-8 of the largest value, still finer than float32 outputs are
+themselves; a float32 Gram would be no faster overall (the eigenvalues dominate) and would keep only 2e-4.
+"""
+
+import torch
+from torch import Tensor
+
+from peftlab.errors import require
+from peftlab.heads.options import check_xi
+
+# Far above the rounding of a sum of T values (T * 2e-16), far below the smallest share that a value above
+# the noise floor can have (1e-7 / T): it settles exact ties such as 9 of 10 equal values at xi = 0.9.
+TIE = 1e-12
+
+
+def information_richness(outputs: Tensor, mask: Tensor, xi: float) -> Tensor:
+    """Return I_h(x) of Eq. 2, the fewest singular values that reach the share `xi` of their (plain) sum.
+
+    outputs: [B, S, H, D'] head outputs; mask: [B, S], nonzero at real tokens. Returns float64 [B, H], whole
+    numbers from 0 (a dead head: all outputs zero) to the rank of the output. Raises UserError for xi outside
+    (0, 1] and for outputs that are not finite.
+    """
+    check_xi(xi)
+    reached = singular_values(outputs, mask).cumsum(-1)
+    total = reached[..., -1:]
+    below = (reached < xi * total * (1 - TIE)).sum(-1)
+    return torch.where(total.squeeze(-1) > 0, below + 1, 0).to(torch.float64)
+
+
+def singular_values(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Return the singular values of every head's output [valid tokens, D'], descending, the rest exactly 0.
+
+    outputs: [B, S, H, D'], any floating dtype; mask: [B, S]. Returns float64 [B, H, T], T = min(S, D'). Pads
+    are zeroed, which leaves singular values as they are. Values that rounding alone could have made (below
+    sqrt(max(valid, D') * eps64) of the largest) are 0, so none lies beyond the rank. Raises UserError for
+    outputs that are not finite.
+    """
+    size = outputs.shape[-1]
+    valid = mask.bool()
+    # One contiguous copy: the batched product takes three to five times as long on a transposed view.
+    heads = outputs.transpose(1, 2).to(torch.float64).masked_fill(~valid[:, None, :, None], 0.0).contiguous()
+    gram = heads.mT @ heads if heads.shape[-2] >= size else heads @ heads.mT
+    require(bool(gram.isfinite().all()), "head outputs are not finite (nan or inf): try trainer.precision=32-true")
+    energies = torch.linalg.eigvalsh(gram).flip(-1).clamp(min=0.0)
+    lengths = valid.sum(-1)[:, None, None]
+    noise = lengths.clamp(min=size) * torch.finfo(torch.float64).eps * energies[..., :1]
+    counted = torch.arange(energies.shape[-1], device=energies.device) < lengths
+    return torch.where(counted & (energies > noise), energies.sqrt(), 0.0)

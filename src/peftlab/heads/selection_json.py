@@ -1,0 +1,112 @@
+"""The form of selection.json: what each field must be, and one clear line where it is not."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peftlab.errors import UserError, require
+
+SCHEMA = 1
+FIELDS = (
+    *("schema", "layers", "heads", "examples", "options", "chosen", "ranks"),
+    *("iterations", "ranking", "pagerank", "richness", "correlation"),
+)
+
+
+def dumps(fields: dict[str, Any]) -> str:
+    """Return JSON text of the fields, one a line, with the schema number first."""
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in fields.items()]
+    return "{\n" + ",\n".join([f'  "schema": {SCHEMA}', *lines]) + "\n}\n"
+
+
+def loads(text: str) -> dict[str, Any]:
+    """Return the checked fields, with float64 tensors for scores and int64 tensors for ranks and iterations.
+
+    Raises UserError with one line that names the field, what it holds and what it may hold.
+    """
+    document = _document(text)
+    fields = {key: _count(document, key) for key in ("layers", "heads", "examples")}
+    layers, heads = fields["layers"], fields["heads"]
+    require(isinstance(document["options"], dict), "options: must be an object")
+    return {
+        **fields,
+        "options": document["options"],
+        "chosen": _chosen(document["chosen"], layers, heads),
+        "ranks": _numbers(document, "ranks", (layers, heads), low=1, high=heads, kinds=(int,)),
+        "iterations": _numbers(document, "iterations", (layers,), low=0, kinds=(int,)),
+        "ranking": _numbers(document, "ranking", (layers, heads)),
+        "pagerank": _numbers(document, "pagerank", (layers, heads), low=0),
+        "richness": _numbers(document, "richness", (layers, heads), low=0),
+        "correlation": _numbers(document, "correlation", (layers, heads, heads), low=0),
+    }
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON: {error}") from error
+    require(isinstance(document, dict), "must hold one JSON object")
+    require(document.get("schema") == SCHEMA, f"schema={document.get('schema')!r}: must be {SCHEMA}")
+    missing = [key for key in FIELDS if key not in document]
+    unknown = [key for key in document if key not in FIELDS]
+    require(not missing, f"lacks {', '.join(missing)}")
+    require(not unknown, f"unknown {', '.join(unknown)}; known are {', '.join(FIELDS)}")
+    return document
+
+
+def _count(document: dict[str, Any], key: str) -> int:
+    value = document[key]
+    require(type(value) is int and value >= 1, f"{key}={value!r}: must be a whole number of at least 1")
+    return value
+
+
+def _chosen(chosen: Any, layers: int, heads: int) -> list[list[int]]:
+    require(
+        isinstance(chosen, list) and len(chosen) == layers and all(isinstance(layer, list) for layer in chosen),
+        f"chosen: must be {layers} lists, one a layer",
+    )
+    for index, layer in enumerate(chosen):
+        whole = all(type(head) is int and 0 <= head < heads for head in layer)
+        require(
+            whole and layer == sorted(set(layer)),
+            f"chosen, layer {index}: {layer} must be different heads from 0 to {heads - 1}, ascending",
+        )
+    require(any(chosen), "chosen: no layer has a head")
+    return chosen
+
+
+def _numbers(
+    document: dict[str, Any],
+    key: str,
+    shape: tuple[int, ...],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    kinds: tuple[type, ...] = (int, float),
+) -> Tensor:
+    """Return `document[key]` as a tensor of `shape`, its entries finite, of `kinds` and in [low, high]."""
+    try:
+        tensor = torch.tensor(document[key], dtype=torch.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        tensor = None
+    if tensor is None or tensor.shape != shape:
+        raise UserError(f"{key}: must be numbers in lists of shape {list(shape)}")
+    require(
+        all(type(leaf) in kinds for leaf in _leaves(document[key]))
+        and bool((tensor.isfinite() & (tensor >= low) & (tensor <= high)).all()),
+        f"{key}: must hold only {'whole' if kinds == (int,) else 'finite'} numbers from {low} to {high}",
+    )
+    return tensor.to(torch.int64) if kinds == (int,) else tensor
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value

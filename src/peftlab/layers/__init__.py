@@ -1,0 +1,1 @@
+"""The modules that strategies put into a model."""

@@ -1,0 +1,34 @@
+"""`python -m peftlab.merge RUN_FOLDER TARGET_FOLDER`: a run's delta as a plain Hugging Face model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from peftlab.errors import UserError
+
+
+def main() -> None:
+    """Merge one run and say where the model lies; a mistake is one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m peftlab.merge", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder: it holds delta.safetensors and delta.json")
+    parser.add_argument("target", type=Path, help="the folder to write; it must not exist yet, or be empty")
+    parser.add_argument(
+        "--backbone", metavar="FOLDER", help="the backbone's files, when the run took them from a folder"
+    )
+    arguments = parser.parse_args()
+    try:
+        if arguments.target.exists() and (not arguments.target.is_dir() or any(arguments.target.iterdir())):
+            raise UserError(f"{arguments.target}: is there already; name a folder that is new or empty")
+        from peftlab.strategies.restore import (
+            export_merged,  # torch and transformers: only when they are needed
+        )
+
+        export_merged(arguments.run, arguments.target, arguments.backbone)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(f"{arguments.target}: load it with AutoModelForSequenceClassification.from_pretrained")
+
+
+if __name__ == "__main__":
+    main()

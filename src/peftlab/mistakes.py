@@ -1,0 +1,56 @@
+"""Hydra's and OmegaConf's errors, told in one line to the person who made the mistake."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from peftlab.errors import nearest
+
+
+def in_one_line(error: Exception, arguments: list[str], conf: Path) -> str:
+    """Return an error's message as one line, with the nearest allowed names where one was misspelt."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_choice(error)
+    text = " ".join(_messages(error))
+    if match := re.search(r"Could not override '(\S+?)'", text) or re.search(r"Key '(\S+)' is not in struct", text):
+        return _unknown_option(match.group(1), arguments, conf)
+    return " ".join(text.split())
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    return f"{group}={choice}: no such choice{nearest(choice, options)}; there are {', '.join(options)}"
+
+
+def _messages(error: BaseException) -> Iterator[str]:
+    yield str(error)
+    if isinstance(error.__cause__, HydraException | OmegaConfBaseException):
+        yield str(error.__cause__).splitlines()[0]
+
+
+def _unknown_option(name: str, arguments: list[str], conf: Path) -> str:
+    """Compose again with the chosen groups alone, and look for the nearest option in what comes out."""
+    groups = {path.name for path in conf.iterdir() if path.is_dir()}
+    chosen = [a for a in arguments if a.partition("=")[0].lstrip("+") in groups and "," not in a]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        known = [key for key in _keys(compose("config", overrides=chosen)) if not key.startswith("recipe.")]
+    same_group = [key for key in known if key.rpartition(".")[0] == name.rpartition(".")[0]]
+    allowed = f"; allowed are {', '.join(same_group)}" if same_group else ""
+    return f"{name}: no such option{nearest(name, known)}{allowed}"
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in config:
+        value = config._get_node(name)
+        if isinstance(value, DictConfig) and not value._is_none():
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

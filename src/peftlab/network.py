@@ -1,0 +1,48 @@
+"""Whether a server can be reached, asked once per process and answered within seconds."""
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import cache
+from urllib.parse import urlsplit
+
+
+def hub_reachable() -> bool:
+    """Return True when the Hugging Face Hub, or the mirror that HF_ENDPOINT names, can be reached.
+
+    HF_HUB_OFFLINE=1 answers False without asking.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return False
+    return reachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+
+
+@cache
+def reachable(address: str, timeout: float = 3.0) -> bool:
+    """Return True when a TCP connection to `address` (a URL) opens within `timeout` seconds.
+
+    Where a proxy is set, the connection is made to the proxy instead.
+    """
+    parts = urlsplit(_proxy() or address)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    # Name resolution has no timeout of its own, so the whole attempt runs beside us and may be abandoned.
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        return pool.submit(_connects, parts.hostname or "", port, timeout).result(timeout=timeout + 1)
+    except FutureTimeout:
+        return False
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _proxy() -> str | None:
+    return next((os.environ[name] for name in ("https_proxy", "HTTPS_PROXY") if os.environ.get(name)), None)
+
+
+def _connects(host: str, port: int, timeout: float) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except OSError:
+        return False

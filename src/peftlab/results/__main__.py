@@ -1,0 +1,28 @@
+"""``python -m peftlab.results FOLDER``: the table of every run below a folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from peftlab.errors import UserError, require
+from peftlab.results.record import FILE_NAME, find_records
+from peftlab.results.table import print_sweep
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; return 0, or 2 with one line on stderr when there is nothing to show."""
+    parser = argparse.ArgumentParser(prog="python -m peftlab.results", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a Hydra output folder: one run, or a whole multirun")
+    folder = parser.parse_args(arguments).folder
+    try:
+        records = find_records(folder)
+        require(bool(records), f"no runs below {folder}: not one {FILE_NAME} was found")
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    print_sweep(records)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The record of one run, `result.json`: the one thing that tables, figures and dashboards read."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from peftlab.errors import UserError, require
+from peftlab.files import write_text_atomic
+from peftlab.results import codec
+
+SCHEMA = 1
+FILE_NAME = "result.json"
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+@dataclass
+class Metric:
+    """The task's primary metric as a fraction (0.85, not 85); `further` is keyed ``split/metric``."""
+
+    name: str
+    validation: float | None = None
+    test: float | None = None
+    further: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass
+class Parameters:
+    """Counts of scalars; `tuned` leaves out the classifier, which every method trains alike."""
+
+    total: int
+    tuned: int
+    classifier: int
+
+
+@dataclass
+class Delta:
+    """The saved delta: its size in bytes and its file beside the record."""
+
+    bytes: int
+    file: str
+
+
+@dataclass
+class Seconds:
+    """Wall-clock seconds of each part; None where the run had no such part."""
+
+    selection: float | None = None
+    training: float | None = None
+    evaluation: float | None = None
+    total: float | None = None
+
+
+@dataclass
+class Throughput:
+    """Of training; tokens are counted without padding."""
+
+    examples_per_second: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass
+class Memory:
+    """Peak of the run: resident memory of the process (rss) or allocated device memory (cuda), in bytes."""
+
+    peak_bytes: int | None
+    kind: Literal["rss", "cuda"]
+
+
+@dataclass
+class Training:
+    """What the optimiser really did; the settings asked for are in `RunRecord.config`."""
+
+    steps: int
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    best_epoch: int | None = None
+    precision: str | None = None
+    length_grouped: bool | None = None
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
+
+    `folder` is where the record lies, known once it is written or read, and not part of the file.
+    """
+
+    schema: int = SCHEMA
+    status: Status = "running"
+    reason: str | None = None
+    task: str
+    strategy: str
+    backbone: str
+    seed: int
+    shots: int | None = None
+    metric: Metric | None = None
+    collapsed: bool = False
+    parameters: Parameters | None = None
+    delta: Delta | None = None
+    seconds: Seconds = field(default_factory=Seconds)
+    throughput: Throughput | None = None
+    memory: Memory | None = None
+    training: Training | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    selection: dict[str, Any] | None = None
+    curve: list[dict[str, float | None]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    dirty: bool | None = None
+    device: str | None = None
+    started: str | None = None
+    command: list[str] = field(default_factory=list)
+    folder: Path | None = field(default=None, init=False, compare=False, repr=False)
+
+    def stop(self, status: Literal["failed", "interrupted"], reason: object) -> None:
+        """Set why the run ended early; a reason of many lines is folded into one."""
+        self.status, self.reason = status, " ".join(str(reason).split()) or "no reason was given"
+
+    def to_json(self) -> str:
+        """Return the record as strict, indented JSON text; NaN and infinities are written as null."""
+        return json.dumps(codec.to_plain(self), indent=2, allow_nan=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write ``result.json`` into `folder`, whole or not at all, and return its path."""
+        path = folder / FILE_NAME
+        write_text_atomic(path, self.to_json())
+        self.folder = folder
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> "RunRecord":
+        """Read a record from its file or folder.
+
+        Raises UserError, naming the file, for anything that is not a whole record of a known schema. Within
+        one schema unknown keys are refused, so a later version may add optional keys (old files stay
+        readable) but must raise `SCHEMA` to change or drop one.
+        """
+        file = path / FILE_NAME if path.is_dir() else path
+        try:
+            record = _from_data(codec.parse(file.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise UserError(f"cannot read the record {file}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{file} is not a whole JSON file: {error}") from error
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+        record.folder = file.parent
+        return record
+
+
+def find_records(folder: Path) -> list[RunRecord]:
+    """Return every record below `folder`, sorted by path; UserError when there is no such folder."""
+    require(folder.is_dir(), f"no folder {folder}: give a folder that holds runs (their {FILE_NAME})")
+    return [RunRecord.read(path) for path in sorted(folder.rglob(FILE_NAME))]
+
+
+def _from_data(data: Any) -> RunRecord:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    require(type(schema) is int and schema >= 1, "not a run's record: it has no schema number")
+    require(schema == SCHEMA, f"schema {schema} is newer than this version reads ({SCHEMA}): update peftlab")
+    record: RunRecord = codec.from_plain(RunRecord, data)
+    if record.status == "finished":
+        require(record.metric is not None, "a finished run must have a metric")
+        require(record.parameters is not None, "a finished run must have parameters")
+    if record.delta is not None:
+        name = record.delta.file
+        require(
+            name == Path(name).name and name not in ("", ".."),
+            f"delta.file is {name!r}, must be the name of a file beside the record",
+        )
+    return record

@@ -1,0 +1,218 @@
+"""A sweep as a table: runs that differ only in their seed become one row, mean ± std over seeds."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from peftlab.results.record import RunRecord
+
+WIDTH = 100
+NARROWEST = 70  # columns; the numbers alone need about 55
+# What may differ between two runs of one experiment: the seed itself, and where files lie or what is logged.
+INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra"}
+INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
+
+Setting = tuple[str, str, int | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ only in the seed. Means are over the seeds that gave a number, None if none did.
+
+    `mean` and `std` are in percent points; `std` is the sample standard deviation (n - 1), None for one seed.
+    `share` is `tuned` in percent of all parameters. `peak_bytes` is the largest of the runs.
+    """
+
+    task: str
+    backbone: str
+    shots: int | None
+    strategy: str
+    options: str
+    metric: str | None
+    split: str
+    seeds: tuple[int, ...]
+    runs: int
+    mean: float | None
+    std: float | None
+    tuned: float | None
+    share: float | None
+    delta_bytes: float | None
+    training_seconds: float | None
+    peak_bytes: int | None
+    collapsed: tuple[int, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def setting(self) -> Setting:
+        """What scores must share to be comparable: task, backbone and shots."""
+        return self.task, self.backbone, self.shots
+
+
+def summarise(records: Iterable[RunRecord]) -> list[Row]:
+    """Return one row for each group of runs that differ only in the seed, best mean first within a setting.
+
+    A run that was repeated counts once: the latest that finished, else the latest.
+    """
+    families: dict[tuple[Setting, str], list[RunRecord]] = defaultdict(list)
+    tested: set[Setting] = set()
+    for record in records:
+        setting = record.task, record.backbone, record.shots
+        families[setting, record.strategy].append(record)
+        if record.metric and record.metric.test is not None:
+            tested.add(setting)
+    # A few-shot run chooses its best epoch on `validation`, so only `test` is unseen: never mix the two.
+    splits = {setting: "test" if setting in tested else "validation" for setting, _ in families}
+    rows = [row for (setting, _), family in families.items() for row in _rows_of(family, splits[setting])]
+    return sorted(rows, key=lambda r: (r.task, r.backbone, r.shots or 0, r.mean is None, -(r.mean or 0)))
+
+
+def _rows_of(family: list[RunRecord], split: str) -> list[Row]:
+    """Rows of the runs of one strategy in one setting: one for each configuration."""
+    configs = [_defining(record.config) for record in family]
+    varying = {key for config in configs for key in config if len({c.get(key) for c in configs}) > 1}
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record, config in zip(family, configs, strict=True):
+        shown = {_short(key, varying): config[key] for key in sorted(varying & config.keys())}
+        groups[" ".join(f"{key}={value}" for key, value in shown.items())].append(record)
+    return [_row(group, options, split) for options, group in groups.items()]
+
+
+def _defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return the settings that define the experiment, as ``{"strategy.k": "3"}``."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if key.endswith(INCIDENTAL_ENDINGS) or (not prefix and key in INCIDENTAL_GROUPS):
+            continue
+        if isinstance(value, Mapping):
+            flat |= _defining(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def _short(key: str, among: set[str]) -> str:
+    """Return the last part of a dotted key, or all of it where the last part alone is ambiguous."""
+    last = key.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in among) == 1 else key
+
+
+def _row(group: list[RunRecord], options: str, split: str) -> Row:
+    runs = [
+        max((r for r in group if r.seed == seed), key=lambda r: (r.status == "finished", r.started or ""))
+        for seed in sorted({record.seed for record in group})
+    ]
+    done = [run for run in runs if run.status == "finished"]
+    metrics = [run.metric for run in done if run.metric]
+    scores = {run.seed: getattr(run.metric, split) for run in done}
+    points = {seed: 100 * score for seed, score in scores.items() if score is not None}
+    first = runs[0]
+    return Row(
+        task=first.task,
+        backbone=first.backbone,
+        shots=first.shots,
+        strategy=first.strategy,
+        options=options,
+        metric=metrics[0].name if metrics else None,
+        split=split,
+        seeds=tuple(points),
+        runs=len(runs),
+        mean=statistics.fmean(points.values()) if points else None,
+        std=statistics.stdev(points.values()) if len(points) > 1 else None,
+        tuned=_mean(run.parameters.tuned for run in done if run.parameters),
+        share=_mean(100 * run.parameters.tuned / run.parameters.total for run in done if run.parameters),
+        delta_bytes=_mean(run.delta.bytes for run in done if run.delta),
+        training_seconds=_mean(run.seconds.training for run in done),
+        peak_bytes=max((run.memory.peak_bytes or 0 for run in done if run.memory), default=None),
+        collapsed=tuple(run.seed for run in done if run.collapsed),
+        missing=tuple(f"seed {run.seed} {_why(run)}" for run in runs if run.seed not in points),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _why(run: RunRecord) -> str:
+    if run.status == "finished":
+        return f"finished, but its {run.metric.name if run.metric else 'metric'} is not a number"
+    if run.status == "running":
+        return "has not finished: it is still running, or was killed"
+    return f"{run.status}: {run.reason or 'no reason was given'}"
+
+
+def print_sweep(records: Iterable[RunRecord], console: Console | None = None) -> None:
+    """Print a table for each setting (task, backbone, shots), with notes on what failed or collapsed.
+
+    Sets the console's width: to `WIDTH` where the output is no terminal, and to `NARROWEST` at least, so that
+    nothing is ever cut off.
+    """
+    console = console or Console()
+    console.width = max(console.width, NARROWEST) if console.is_terminal else WIDTH
+    rows = summarise(records)
+    for setting in dict.fromkeys(row.setting for row in rows):
+        _print_setting([row for row in rows if row.setting == setting], console)
+
+
+def _print_setting(rows: list[Row], console: Console) -> None:
+    with_options = any(row.options for row in rows)
+    table = Table(title=Text(_title(rows), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.padding = 0
+    for name in ("strategy", "options") if with_options else ("strategy",):
+        table.add_column(name, overflow="fold")
+    for name in ("score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"):
+        table.add_column(name, justify="right", no_wrap=True, overflow="fold")
+    for row in rows:
+        names = [row.strategy, row.options] if with_options else [row.strategy]
+        table.add_row(*(Text(cell) for cell in names + _numbers(row)))
+    console.print(table)
+    for note in _notes(rows):
+        console.print(note, markup=False, highlight=False)
+    console.print()
+
+
+def _title(rows: list[Row]) -> str:
+    first, measured = rows[0], next((row for row in rows if row.metric), None)
+    data = "full data" if first.shots is None else f"{first.shots} examples a class"
+    score = f" · {measured.metric} × 100 on {measured.split}" if measured else ""
+    return f"{first.task} · {first.backbone} · {data}{score}"
+
+
+def _numbers(row: Row) -> list[str]:
+    score = "–" if row.mean is None else f"{row.mean:.1f} ± {'n/a' if row.std is None else f'{row.std:.1f}'}"
+    return [
+        score + ("*" if row.collapsed else ""),
+        str(row.runs) if len(row.seeds) == row.runs else f"{len(row.seeds)} of {row.runs}",
+        _number(row.tuned),
+        _number(row.share, digits=2),
+        _number(row.delta_bytes, digits=2, unit=1e6),
+        _number(row.training_seconds),
+        _number(row.peak_bytes, unit=1e6),
+    ]
+
+
+def _number(value: float | None, digits: int = 0, unit: float = 1) -> str:
+    return "–" if value is None else f"{value / unit:,.{digits}f}"
+
+
+def _notes(rows: list[Row]) -> list[str]:
+    """Return the lines below a table: what its numbers mean, then what collapsed and what is missing."""
+    notes = [
+        "Score: mean ± sample standard deviation over seeds (n/a: one seed). Tuned: without the classifier."
+        " Delta: the saved file. Memory: the peak. MB: a million bytes."
+    ]
+    for row in rows:
+        name = f"{row.strategy} {row.options}".strip()
+        if row.collapsed:
+            seeds = ", ".join(map(str, row.collapsed))
+            notes.append(f"* {name}: collapsed (one answer to everything, or a Matthews of 0) with seed {seeds}")
+        notes += [f"! {name}: {reason}" for reason in row.missing]
+    return notes

@@ -1,0 +1,1 @@
+"""Ways of tuning a backbone: one file a method, each fulfilling the contract in `contract.py`."""

@@ -1,0 +1,18 @@
+"""BitFit (Ben Zaken et al., 2022): only the bias terms are tuned."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from peftlab.strategies.contract import InPlaceStrategy
+
+
+@dataclass
+class BitFit(InPlaceStrategy):
+    """Tune every bias of the base model: projections, feed-forward, LayerNorms, embeddings and pooler."""
+
+    name = "bitfit"
+
+    def chooses(self, name: str, parameter: nn.Parameter) -> bool:
+        """Choose the bias terms."""
+        return name.endswith("bias")

@@ -1,0 +1,18 @@
+"""The linear probe: only the task's output layer is trained, on frozen features."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from peftlab.strategies.contract import InPlaceStrategy
+
+
+@dataclass
+class Classifier(InPlaceStrategy):
+    """Tune nothing but the classifier: the floor that every method has to beat."""
+
+    name = "classifier"
+
+    def chooses(self, name: str, parameter: nn.Parameter) -> bool:
+        """Choose no parameter of the base model."""
+        return False

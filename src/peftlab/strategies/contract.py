@@ -1,0 +1,236 @@
+"""What every way of tuning a backbone promises; the only file of this room that others import.
+
+A strategy is a dataclass whose fields are its options (`conf/strategy/<name>.yaml`). It may look at data before
+training (`select`), attaches itself to a backbone, names its parameters and their optimiser settings, may add a
+penalty to the loss or act around an optimiser step, gives its delta as named tensors, takes it back, and merges
+it where the method allows. Nothing else in the house asks which strategy it holds.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.errors import UserError
+
+if TYPE_CHECKING:
+    from peftlab.data.module import TaskData
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a strategy may look at before training: the untouched backbone and the task's data."""
+
+    backbone: Backbone
+    data: "TaskData"
+    seed: int
+    device: torch.device
+
+
+class Selection(Protocol):
+    """What a look at the data decided: HiFi's heads, Child-Tuning's mask."""
+
+    def save(self, folder: Path) -> None:
+        """Write the selection into a run's folder, for reading and for reuse."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return the few facts that belong into the run's record."""
+        ...
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share optimiser settings, as factors on the run's learning rate and weight decay."""
+
+    parameters: dict[str, nn.Parameter]
+    learning_rate: float = 1.0
+    weight_decay: float = 1.0
+
+
+@dataclass
+class Strategy(ABC):
+    """One way of tuning a backbone; see the module's description for the promises."""
+
+    name: ClassVar[str]
+    mergeable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self._backbone: Backbone | None = None
+        self._trainable_before: dict[str, bool] = {}
+
+    # (1) Before training ---------------------------------------------------------------------------------
+
+    def select(self, preparation: Preparation) -> Selection | None:
+        """Look at data before training; the untouched backbone is on `preparation.device`. Default: nothing."""
+        return None
+
+    @property
+    def recipe(self) -> str:
+        """The row of `conf/recipe/<backbone>.yaml` that holds this strategy's batch sizes and learning rates."""
+        return self.name
+
+    # (2) Attaching ---------------------------------------------------------------------------------------
+
+    def attach(self, backbone: Backbone, selection: Any = None) -> None:
+        """Freeze the backbone, free the classifier, and put this strategy's parameters in place."""
+        assert self._backbone is None, "a strategy is attached once"
+        self._trainable_before = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
+        backbone.model.requires_grad_(False)
+        self._backbone = backbone
+        self._attach(backbone, selection)
+        for parameter in self.classifier().values():
+            parameter.requires_grad_(True)
+
+    @abstractmethod
+    def _attach(self, backbone: Backbone, selection: Any) -> None:
+        """Wrap, insert or unfreeze; the whole backbone is frozen when this is called."""
+
+    def detach(self) -> None:
+        """Take this strategy out again: pretrained weights, structure and `requires_grad` as before attaching."""
+        self._detach(self.backbone)
+        self._release()
+
+    @abstractmethod
+    def _detach(self, backbone: Backbone) -> None:
+        """Undo `_attach`."""
+
+    def train_mode(self) -> None:
+        """Switch the model to training mode: dropout everywhere, unless a method says otherwise."""
+        self.backbone.model.train()
+
+    # (3) Parameters --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the tuned parameters by name; the classifier is not among them."""
+
+    def classifier(self) -> dict[str, nn.Parameter]:
+        """Return the parameters of the task's output layer by name."""
+        return dict(self.backbone.geometry.classifier_parameters())
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return all trained parameters with their optimiser settings; vectors (biases, norms) do not decay."""
+        everything = {**self.tuned(), **self.classifier()}
+        matrices = {name: p for name, p in everything.items() if p.ndim >= 2}
+        vectors = {name: p for name, p in everything.items() if p.ndim < 2}
+        groups = [ParameterGroup(matrices), ParameterGroup(vectors, weight_decay=0.0)]
+        return [group for group in groups if group.parameters]
+
+    # (4) During training ---------------------------------------------------------------------------------
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar that is added to the loss of each training step, or None."""
+        return None
+
+    def before_step(self) -> None:
+        """Act on the gradients, before clipping is done and the optimiser steps."""
+
+    def after_step(self) -> None:
+        """Act on the parameters after an optimiser step."""
+
+    # (5) The delta ---------------------------------------------------------------------------------------
+
+    def delta(self) -> dict[str, Tensor]:
+        """Return what tuning changed, as named tensors on the CPU, the classifier included."""
+        return {name: p.detach().cpu().contiguous() for name, p in self._stored().items()}
+
+    def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a delta back into an attached strategy.
+
+        Raises:
+            UserError: names or shapes differ from those of this strategy on this backbone.
+        """
+        own = self._stored()
+        if missing := sorted(own.keys() ^ tensors.keys()):
+            raise UserError(f"delta: its tensors are not those of strategy {self.name}: {', '.join(missing[:3])}")
+        for name, parameter in own.items():
+            given = tensors[name]
+            if given.shape != parameter.shape:
+                shapes = f"{list(given.shape)}, expected {list(parameter.shape)}"
+                raise UserError(f"delta: tensor {name} has shape {shapes}")
+            with torch.no_grad():
+                parameter.copy_(given)
+
+    def delta_facts(self) -> dict[str, Any]:
+        """Return the JSON facts of the selection that `selection_from` needs to attach again. Default: none."""
+        return {}
+
+    def selection_from(self, facts: Mapping[str, Any]) -> Any:
+        """Return what `attach` takes as selection, from the facts of a stored delta."""
+        return None
+
+    def merge(self) -> None:
+        """Write the delta into the backbone's own weights and leave a plain model behind.
+
+        Raises:
+            UserError: the method cannot be merged.
+        """
+        if not self.mergeable:
+            raise UserError(f"strategy {self.name}: its delta cannot be merged into the backbone's weights")
+        self._merge(self.backbone)
+        self._release()
+
+    @abstractmethod
+    def _merge(self, backbone: Backbone) -> None:
+        """Write the tuned values into the backbone's weights and take out whatever was put in."""
+
+    # Shared ----------------------------------------------------------------------------------------------
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone this strategy is attached to."""
+        assert self._backbone is not None, f"strategy {self.name} is not attached"
+        return self._backbone
+
+    def options(self) -> dict[str, Any]:
+        """Return the options as plain values, without paths of this machine."""
+        fields = [field for field in dataclasses.fields(self) if not field.metadata.get("path")]
+        return {field.name: getattr(self, field.name) for field in fields}
+
+    def _stored(self) -> dict[str, nn.Parameter]:
+        return {**self.tuned(), **self.classifier()}
+
+    def _release(self) -> None:
+        for name, parameter in self.backbone.model.named_parameters():
+            parameter.requires_grad_(self._trainable_before[name])
+        self._backbone = None
+
+
+@dataclass
+class InPlaceStrategy(Strategy):
+    """A strategy that tunes parameters the backbone already has; it names them, all else follows."""
+
+    @abstractmethod
+    def chooses(self, name: str, parameter: nn.Parameter) -> bool:
+        """Return whether a parameter of the base model is tuned; the classifier is not asked about."""
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the chosen parameters by their names in the whole model."""
+        return {name: p for name, p in self._base_parameters(self.backbone) if name in self._pretrained}
+
+    def _attach(self, backbone: Backbone, selection: Any) -> None:
+        chosen = {name: p for name, p in self._base_parameters(backbone) if self.chooses(name, p)}
+        # Kept on the CPU, so that detaching gives the pretrained backbone back.
+        self._pretrained = {name: p.detach().cpu().clone() for name, p in chosen.items()}
+        for parameter in chosen.values():
+            parameter.requires_grad_(True)
+
+    def _detach(self, backbone: Backbone) -> None:
+        with torch.no_grad():
+            for name, parameter in self.tuned().items():
+                parameter.copy_(self._pretrained[name])
+
+    def _merge(self, backbone: Backbone) -> None:
+        """Nothing to do: the tuned values are the backbone's own weights already."""
+
+    @staticmethod
+    def _base_parameters(backbone: Backbone) -> Iterable[tuple[str, nn.Parameter]]:
+        classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
+        return ((name, p) for name, p in backbone.model.named_parameters() if name not in classifier)

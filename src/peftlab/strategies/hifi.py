@@ -1,0 +1,176 @@
+"""HiFi (Gui and Xiao, 2023, arXiv 2305.04573): tune the heads that are rich in information and well connected."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import PROJECTIONS, Projection
+from peftlab.errors import UserError, require
+from peftlab.heads.scoring import score_heads
+from peftlab.heads.selection import HeadSelection, select_heads
+from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
+from peftlab.strategies.contract import Preparation, Strategy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChosenHeads:
+    """The heads of each layer, as a stored delta remembers them."""
+
+    heads: tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class HiFi(Strategy):
+    """Score all heads on data, rank them, and tune the rows of Q, K and V of the top k in each layer.
+
+    Options (defaults and their sources in `conf/strategy/hifi.yaml`):
+        k: heads tuned in each layer.
+        xi: threshold of Eq. 2, in (0, 1].
+        d: damping factor of Eq. 10, in [0, 1).
+        eps, max_iter: where the iteration of Algorithm 2 stops.
+        n: training examples drawn by seed for the scores.
+        orientation: `column`, ordinary PageRank, or `row`, Eq. 10 as printed.
+        teleport: `uniform`, as printed, or `richness`, personalised by Eq. 8.
+        variant: `layer-wise` or `mid-top` (upper half of the layers).
+        score: what heads are ranked by; the six rows of Table 3.
+        bias: whether the biases of the chosen rows are tuned too.
+        pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
+        batch_size: examples in one forward pass of the scoring; the scores do not depend on it.
+        selection: a `selection.json`, or a run's folder, to reuse instead of scoring.
+    """
+
+    name = "hifi"
+
+    k: int = 3
+    xi: float = 0.9
+    d: float = 0.85
+    eps: float = 1e-5
+    max_iter: int = 100
+    n: int = 300
+    orientation: Literal["column", "row"] = "column"
+    teleport: Literal["uniform", "richness"] = "uniform"
+    variant: Literal["layer-wise", "mid-top"] = "layer-wise"
+    score: Literal["pagerank", "richness", "richness-inverse", "correlation", "pagerank-inverse", "random"] = "pagerank"
+    bias: bool = False
+    pool: Literal["full", "shots"] = "full"
+    batch_size: int = 32
+    selection: str | None = field(default=None, metadata={"path": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.k >= 1, f"strategy.k={self.k}: allowed is 1 to the backbone's heads per layer")
+        require(0 < self.xi <= 1, f"strategy.xi={self.xi}: allowed is (0, 1]")
+        require(0 <= self.d < 1, f"strategy.d={self.d}: allowed is [0, 1)")
+        require(self.eps > 0, f"strategy.eps={self.eps}: allowed is above 0")
+        require(self.max_iter >= 1, f"strategy.max_iter={self.max_iter}: allowed is 1 or more")
+        require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
+        require(self.batch_size >= 1, f"strategy.batch_size={self.batch_size}: allowed is 1 or more")
+
+    @property
+    def recipe(self) -> str:
+        """Table 5 of the paper has a row for each variant."""
+        return "hifi" if self.variant == "layer-wise" else f"hifi-{self.variant}"
+
+    def select(self, preparation: Preparation) -> HeadSelection:
+        """Score and rank the heads, or read the selection that is to be reused."""
+        geometry = preparation.backbone.geometry
+        require(
+            self.k <= geometry.num_heads,
+            f"strategy.k={self.k}: allowed is 1 to {geometry.num_heads}, the heads per layer of "
+            f"backbone {preparation.backbone.name}",
+        )
+        if self.selection is not None:
+            return self._read_selection(preparation.backbone)
+        examples = preparation.data.sample(self.n, preparation.seed, self.pool)
+        scores = score_heads(preparation.backbone, examples, self.xi, self.batch_size, preparation.device)
+        return select_heads(
+            scores,
+            k=self.k,
+            score=self.score,
+            variant=self.variant,
+            d=self.d,
+            eps=self.eps,
+            max_iter=self.max_iter,
+            orientation=self.orientation,
+            teleport=self.teleport,
+            seed=preparation.seed,
+        )
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
+        return {
+            f"layers.{layer}.{which}.{name}": parameter
+            for (layer, which), module in self._modules.items()
+            for name, parameter in module.named_parameters(recurse=False)
+        }
+
+    def delta_facts(self) -> dict[str, Any]:
+        """Return the chosen heads of each layer: the positions of the stored rows."""
+        return {"heads": [list(heads) for heads in self._heads]}
+
+    def selection_from(self, facts: Mapping[str, Any]) -> ChosenHeads:
+        """Return the heads that a stored delta names."""
+        heads = facts.get("heads")
+        valid = isinstance(heads, list) and all(
+            isinstance(layer, list) and all(isinstance(head, int) for head in layer) for layer in heads
+        )
+        require(valid, f"delta: `heads` lists the chosen heads of each layer, found {heads!r}"[:200])
+        return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
+
+    def _attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads) -> None:
+        geometry = backbone.geometry
+        _check_heads(selection.heads, backbone)
+        self._heads = selection.heads
+        self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
+        for layer, heads in enumerate(selection.heads):
+            for which in PROJECTIONS if heads else ():
+                frozen = geometry.projection(layer, which)
+                assert isinstance(frozen, nn.Linear)
+                module = HeadRowsLinear(frozen, rows_of_heads(heads, geometry.head_dim), self.bias)
+                geometry.replace_projection(layer, which, module)
+                self._modules[layer, which] = module
+
+    def _detach(self, backbone: Backbone) -> None:
+        for (layer, which), module in self._modules.items():
+            backbone.geometry.replace_projection(layer, which, module.frozen)
+
+    def _merge(self, backbone: Backbone) -> None:
+        for (layer, which), module in self._modules.items():
+            backbone.geometry.replace_projection(layer, which, module.merged())
+
+    def _read_selection(self, backbone: Backbone) -> HeadSelection:
+        assert self.selection is not None
+        selection = HeadSelection.load(Path(self.selection).expanduser())
+        found = tuple(selection.scores.richness.shape)
+        own = (backbone.geometry.num_layers, backbone.geometry.num_heads)
+        if found != own:
+            raise UserError(
+                f"strategy.selection={self.selection}: it is for {found[0]} layers of {found[1]} heads, "
+                f"backbone {backbone.name} has {own[0]} of {own[1]}"
+            )
+        differing = [name for name in ("k", "score", "variant") if selection.options.get(name) != getattr(self, name)]
+        if differing:
+            chosen_with = ", ".join(f"{name}={selection.options.get(name)}" for name in differing)
+            log.warning("strategy.selection: its heads were chosen with %s, and are taken as they are", chosen_with)
+        return selection
+
+
+def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:
+    geometry = backbone.geometry
+    require(
+        len(heads) == geometry.num_layers,
+        f"selection: {len(heads)} layers, backbone {backbone.name} has {geometry.num_layers}",
+    )
+    for layer, chosen in enumerate(heads):
+        valid = len(set(chosen)) == len(chosen) and all(0 <= head < geometry.num_heads for head in chosen)
+        require(
+            valid,
+            f"selection: heads {list(chosen)} of layer {layer}: allowed are 0 to {geometry.num_heads - 1}",
+        )

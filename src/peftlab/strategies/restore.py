@@ -1,0 +1,78 @@
+"""From a delta on disk back to a tuned model, and on to a plain Hugging Face folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
+from peftlab.options import build
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.registry import create_strategy
+
+
+def describe_delta(
+    strategy: Strategy,
+    backbone_spec: Mapping[str, Any],
+    task: str,
+    labels: list[str],
+    versions: dict[str, Any],
+) -> Delta:
+    """Return the delta of an attached strategy with all that is needed to restore it."""
+    tensors = strategy.delta()
+    facts = DeltaFacts(
+        strategy=strategy.name,
+        options=strategy.options(),
+        selection=strategy.delta_facts(),
+        # A path is this machine's; whoever restores names the folder again.
+        backbone={name: value for name, value in backbone_spec.items() if name != "path"},
+        fingerprint=strategy.backbone.fingerprint,
+        task=task,
+        labels=labels,
+        tensors=len(tensors),
+        versions=versions,
+    )
+    return Delta(facts, tensors)
+
+
+def apply_delta(delta: Delta, backbone: Backbone) -> Strategy:
+    """Attach the delta's strategy to a fresh backbone, load its tensors, and return the strategy.
+
+    Raises:
+        UserError: the backbone is another one, or the delta does not fit its strategy.
+    """
+    check_backbone(delta.facts, backbone.name, backbone.fingerprint)
+    strategy = create_strategy(delta.facts.strategy, delta.facts.options)
+    strategy.attach(backbone, strategy.selection_from(delta.facts.selection))
+    strategy.load_delta(delta.tensors)
+    return strategy
+
+
+def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
+    """Load a run's delta onto a freshly loaded backbone; `strategy.backbone.model` is the tuned model.
+
+    Args:
+        folder: a run's folder.
+        backbone_path: where the backbone's files are, when they come from a folder.
+
+    Raises:
+        UserError: anything that does not fit.
+    """
+    delta = load_delta(folder)
+    spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "delta.json: backbone")
+    return apply_delta(delta, load_backbone(spec, delta.facts.labels, seed=0))
+
+
+def export_merged(folder: Path, target: Path, backbone_path: str | None = None) -> None:
+    """Merge a run's delta into its backbone and write a plain Hugging Face folder.
+
+    `AutoModelForSequenceClassification.from_pretrained(target)` of stock transformers loads it.
+
+    Raises:
+        UserError: the delta does not fit, or its method cannot be merged.
+    """
+    strategy = restore(folder, backbone_path)
+    backbone = strategy.backbone
+    strategy.merge()
+    backbone.model.save_pretrained(target)
+    backbone.tokenizer.save_pretrained(target)

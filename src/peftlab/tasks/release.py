@@ -1,0 +1,99 @@
+"""Read a task's examples from a folder in the layout of the GLUE release."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from peftlab.errors import UserError, require
+from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, str]
+
+
+def read_release(task: Task, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
+    """Return for each split its columns `text_a`, `text_b` (pairs only) and `label`, rows in file order.
+
+    Args:
+        task: names labels and range.
+        source: names folder, files and columns.
+        root: the folder that holds the release, given as `data.root`.
+
+    Raises:
+        UserError: a missing or malformed file, with its line where there is one.
+    """
+    return {split: _columns(task, source, path) for split, path in _present_files(task, source, root).items()}
+
+
+def file_hashes(task: Task, source: FileSource, root: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that `read_release` reads, by file name."""
+    paths = _present_files(task, source, root).values()
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path]:
+    require(root.is_dir(), f"data.root={root}: no such folder")
+    paths = {split: root / source.folder / name for split, name in source.splits.items()}
+    missing = [split for split, path in paths.items() if not path.is_file()]
+    for split in missing:
+        require(split not in REQUIRED_SPLITS, f"task={task.name}: {paths[split]} is missing under data.root={root}")
+        log.warning("task=%s: %s is missing; going on without %s", task.name, paths[split], split)
+    return {split: path for split, path in paths.items() if split not in missing}
+
+
+def _columns(task: Task, source: FileSource, path: Path) -> dict[str, list[Any]]:
+    names = [f"text_{letter}" for letter, _ in zip("ab", source.text, strict=False)]
+    columns: dict[str, list[Any]] = {name: [] for name in [*names, "label"]}
+    for where, row in _rows(source, path):
+        for name, column in zip(names, source.text, strict=True):
+            columns[name].append(row[column])
+        columns["label"].append(_label(task, source, row[source.label], where))
+    require(bool(columns["label"]), f"{path}: empty, no example in it")
+    return columns
+
+
+def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
+    lines = _lines(path)
+    header = source.header or next(lines, ("", [""]))[1]
+    for column in [*source.text, source.label]:
+        require(column in header, f"{path}:1: no column {column!r}; the columns are {', '.join(header)}")
+    skipped = 0
+    for where, fields in lines:
+        if source.skip_short_rows and len(fields) < len(header):
+            skipped += 1
+            continue
+        if len(fields) != len(header):
+            raise UserError(f"{where}: {len(fields)} columns where {len(header)} are expected")
+        yield where, dict(zip(header, fields, strict=True))
+    if skipped:
+        log.warning("%s: %d rows that lack columns were skipped", path, skipped)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    require(bool(content), f"{path}: the file is empty")
+    # Split at line feeds alone: str.splitlines would also cut at separators that sentences contain.
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            yield f"{path}:{number}", line.decode("utf-8").removesuffix("\r").split("\t")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def _label(task: Task, source: FileSource, text: str, where: str) -> int | float:
+    if task.range is None:
+        spelt = source.labels or task.labels
+        require(text in spelt, f"{where}: label {text!r}; allowed are {', '.join(spelt)}")
+        return spelt.index(text)
+    lowest, highest = task.range
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    require(lowest <= score <= highest, f"{where}: score {text!r}; allowed are numbers from {lowest} to {highest}")
+    return score

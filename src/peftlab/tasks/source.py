@@ -1,0 +1,64 @@
+"""Where a task's examples come from: the Hub, a folder of the GLUE release, or a generator."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value
+
+from peftlab.errors import UserError
+from peftlab.tasks.demo import make_demo
+from peftlab.tasks.hub import OFFLINE_WAYS, read_hub
+from peftlab.tasks.release import file_hashes, read_release
+from peftlab.tasks.task import Task
+
+GENERATORS = {"demo": make_demo}
+
+
+def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
+    """Return the labelled splits of a task: train, validation and what else it names.
+
+    Columns are `text_a`, `text_b` (absent where examples are single sentences) and `label`, int64 ids in the
+    order of `task.labels` or a float32 score; rows keep their order. Every source gives the same ids.
+
+    Args:
+        task: what to load.
+        root: the folder of the GLUE release; None for the Hub. A generator needs neither.
+
+    Raises:
+        UserError: files missing or malformed, no network, or no such source for this task.
+    """
+    label = Value("float32") if task.is_regression else Value("int64")
+    splits = {}
+    for split, columns in _read(task, root).items():
+        features = Features({name: label if name == "label" else Value("string") for name in columns})
+        splits[split] = Dataset.from_dict(columns, features=features)
+    return splits
+
+
+def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
+    """Return where `load_splits` reads: the generator, the Hub's path, or the folder with its files' SHA-256."""
+    if task.generator is not None:
+        return {"generator": task.generator}
+    if root is None and task.hub is not None:
+        return {"hub": task.hub.path, "config": task.hub.config}
+    if root is not None and task.files is not None:
+        return {"folder": task.files.folder, "files": file_hashes(task, task.files, root)}
+    raise _no_source(task, root)
+
+
+def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:
+    if task.generator is not None:
+        if task.generator not in GENERATORS:
+            raise UserError(f"task.generator={task.generator}: allowed are {', '.join(GENERATORS)}")
+        return GENERATORS[task.generator]()
+    if root is None and task.hub is not None:
+        return read_hub(task, task.hub)
+    if root is not None and task.files is not None:
+        return read_release(task, task.files, root)
+    raise _no_source(task, root)
+
+
+def _no_source(task: Task, root: Path | None) -> UserError:
+    if root is None:
+        return UserError(f"task={task.name} names no Hub dataset; {OFFLINE_WAYS}")
+    return UserError(f"data.root={root}: task={task.name} names no files; leave data.root out")

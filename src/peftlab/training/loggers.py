@@ -1,0 +1,70 @@
+"""Where metrics go while a run trains: CSV always, W&B or TensorBoard when asked."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from peftlab.errors import UserError
+from peftlab.network import reachable
+
+
+def build_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> list[Logger]:
+    """Return the loggers of one run; `run` holds its `name`, `group` (the run without its seed) and `tags`.
+
+    Raises:
+        UserError: an unknown logger.
+    """
+    loggers: list[Logger] = [CSVLogger(save_dir=folder, name="", version="")]
+    match options["name"]:
+        case "csv":
+            pass
+        case "tensorboard":
+            loggers.append(TensorBoardLogger(save_dir=folder, name="", version="tensorboard"))
+        case "wandb":
+            loggers.append(_wandb(options, folder, run))
+        case unknown:
+            raise UserError(f"logger={unknown}: no such logger; there are csv, tensorboard, wandb")
+    return loggers
+
+
+def close_loggers(loggers: Sequence[Logger]) -> None:
+    """End what a logger keeps open, so that the next run of the same process starts its own."""
+    for logger in loggers:
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def _wandb(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> WandbLogger:
+    offline = options["offline"]
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE") == "offline" or not _online()
+    return WandbLogger(
+        save_dir=folder,
+        project=options["project"],
+        entity=options["entity"],
+        offline=bool(offline),
+        name=run["name"],
+        group=run["group"],
+        tags=run["tags"],
+        config=run["config"],
+        settings={"silent": True},
+    )
+
+
+def _online() -> bool:
+    has_key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc("api.wandb.ai")
+    return has_key and reachable(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+
+
+def _in_netrc(host: str) -> bool:
+    for name in (".netrc", "_netrc"):
+        try:
+            if host in (Path.home() / name).read_text(encoding="utf-8"):
+                return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,139 @@
+"""One LightningModule around any backbone with any strategy."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.strategies.contract import Strategy
+from peftlab.tasks.metrics import evaluate
+from peftlab.tasks.task import Task
+from peftlab.training.optimiser import build_optimiser, build_schedule
+from peftlab.training.settings import TrainingSettings
+
+Batch = dict[str, Tensor]
+
+
+class FineTuning(LightningModule):
+    """Tunes a backbone on a task with a strategy that is attached before the optimiser is made.
+
+    Args:
+        backbone: the model to tune.
+        strategy: how to tune it; attached by the pre-fit callback.
+        task: names labels and metrics.
+        settings: learning rate, weight decay, warm-up.
+        evaluation_names: what the evaluation loaders hold, such as ``validation``, ``validation_mismatched``.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        strategy: Strategy,
+        task: Task,
+        settings: TrainingSettings,
+        evaluation_names: dict[str, list[str]],
+    ) -> None:
+        super().__init__()
+        self.model = backbone.model
+        self.strategy = strategy
+        self.task = task
+        self.settings = settings
+        self.results: dict[str, float] = {}
+        self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
+        self.tokens_seen = 0
+        self.examples_seen = 0
+        self._inputs = set(backbone.tokenizer.model_input_names)
+        self._names = evaluation_names
+        self._collected: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        # A checkpoint holds what is trained; the frozen weights come from the backbone's own files.
+        self.strict_loading = False
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits [B, C] in float32."""
+        inputs = {name: value for name, value in batch.items() if name in self._inputs}
+        return self.model(**inputs).logits.float()
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy, or the mean squared error of a regression."""
+        if self.task.is_regression:
+            return F.mse_loss(logits.squeeze(-1), labels.float())
+        return F.cross_entropy(logits, labels)
+
+    def on_train_epoch_start(self) -> None:
+        """Switch dropout on as the strategy wants it; Lightning keeps the mode a model comes in: evaluation."""
+        self.strategy.train_mode()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the loss of one batch, with the strategy's penalty."""
+        loss = self.loss(self(batch), batch["labels"])
+        penalty = self.strategy.penalty()
+        if penalty is not None:
+            loss = loss + penalty
+        self.examples_seen += len(batch["labels"])
+        self.tokens_seen += batch["attention_mask"].numel()
+        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch["labels"]))
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the strategy act on the parameters afterwards."""
+        super().optimizer_step(*args, **kwargs)
+        self.strategy.after_step()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the strategy act on the gradients, before they are clipped."""
+        self.strategy.before_step()
+
+    def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Collect one batch's logits and labels."""
+        self._collect("validation", batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Collect one batch's logits and labels."""
+        self._collect("test", batch, dataloader_idx)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an earlier evaluation collected."""
+        self._collected = {}
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what an earlier evaluation collected."""
+        self._collected = {}
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute and log the metrics of each validation set."""
+        self._evaluate()
+
+    def on_test_epoch_end(self) -> None:
+        """Compute and log the metrics of each test set."""
+        self._evaluate()
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW over the strategy's groups and its schedule, stepped at each optimiser step."""
+        groups = self.strategy.parameter_groups()
+        optimiser = build_optimiser(groups, self.settings.learning_rate, self.settings.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build_schedule(optimiser, steps, self.settings.warmup)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only what is trained."""
+        checkpoint["state_dict"] = {
+            name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad
+        }
+
+    def _collect(self, stage: str, batch: Batch, loader: int) -> None:
+        logits = self(batch)
+        name = self._names[stage][loader]
+        self._collected.setdefault(name, []).append((logits.cpu(), batch["labels"].cpu()))
+
+    def _evaluate(self) -> None:
+        for name, parts in self._collected.items():
+            logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+            self.predictions[name] = (logits, labels)
+            for metric, value in evaluate(self.task, logits, labels).items():
+                self.results[f"{name}/{metric}"] = value
+                self.log(f"{name}/{metric}", value, prog_bar=metric == self.task.metrics[0])
+        self._collected = {}

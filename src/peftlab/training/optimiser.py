@@ -1,0 +1,35 @@
+"""AdamW over the trained parameters only, with linear warm-up and decay."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from peftlab.strategies.contract import ParameterGroup
+
+
+def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weight_decay: float) -> AdamW:
+    """Return AdamW (betas 0.9, 0.999; eps 1e-8; bias-corrected) whose groups scale `learning_rate` and decay."""
+    settings = [
+        {
+            "params": list(group.parameters.values()),
+            "lr": learning_rate * group.learning_rate,
+            "weight_decay": weight_decay * group.weight_decay,
+        }
+        for group in groups
+    ]
+    on_cuda = all(p.is_cuda for group in groups for p in group.parameters.values())
+    return AdamW(settings, lr=learning_rate, weight_decay=weight_decay, fused=on_cuda or None)
+
+
+def build_schedule(optimiser: AdamW, steps: int, warmup_share: float) -> LambdaLR:
+    """Return a schedule that rises linearly over the first `warmup_share` of `steps`, then falls linearly to 0."""
+    return LambdaLR(optimiser, partial(rate_factor, steps=steps, warmup=round(steps * warmup_share)))
+
+
+def rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Return the factor on the learning rate at `step`, counted from 0; the first step already moves."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return max(0.0, (steps - step) / max(1, steps - warmup))

@@ -1,0 +1,68 @@
+"""How a run trains: the numbers a recipe gives and a user may override."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peftlab.errors import UserError, require
+from peftlab.options import build
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Learning rate and what goes with it. `batch_size` None: the size of the training set.
+
+    `epochs` is what `trainer.max_epochs` is when nobody sets it.
+    """
+
+    learning_rate: float
+    batch_size: int | None
+    epochs: int
+    weight_decay: float
+    warmup: float
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, f"training.learning_rate={self.learning_rate}: allowed is above 0")
+        require(
+            self.batch_size is None or self.batch_size >= 1,
+            f"training.batch_size={self.batch_size}: allowed is 1 or more",
+        )
+        require(self.epochs >= 1, f"training.epochs={self.epochs}: allowed is 1 or more")
+        require(self.weight_decay >= 0, f"training.weight_decay={self.weight_decay}: allowed is 0 or more")
+        require(0 <= self.warmup < 1, f"training.warmup={self.warmup}: allowed is [0, 1), a share of all steps")
+
+
+def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, Any]:
+    """Return the entries of a backbone's recipe for a strategy's row and a task.
+
+    A recipe is read from the general to the particular: `default`, then `epochs` of the task, then the row's own
+    `default`, then the row's entry for the task.
+
+    Raises:
+        UserError: the recipe has neither the row nor a rate to fall back on.
+    """
+    row = recipe.get("strategies", {}).get(strategy, {})
+    epochs = recipe.get("epochs", {}).get(task)
+    found = {**recipe.get("default", {}), **({"epochs": epochs} if epochs else {})}
+    found |= {**row.get("default", {}), **row.get(task, {})}
+    if "learning_rate" not in found:
+        raise UserError(
+            f"recipe: it has no learning rate for strategy {strategy} on task {task}; give training.learning_rate"
+        )
+    return found
+
+
+def resolve_settings(
+    training: Mapping[str, Any], recipe: Mapping[str, Any], shots: Mapping[str, Any], strategy: str, task: str
+) -> TrainingSettings:
+    """Return the settings of a run: what the user gives, else what the shots ask for, else the recipe.
+
+    With few shots and no batch size given, `batch_size` is None: the size of the training set (App. A.3).
+    """
+    found = look_up(recipe, strategy, task)
+    if shots["per_class"] is not None:
+        found["batch_size"] = None
+    if shots["epochs"] is not None:
+        found["epochs"] = shots["epochs"]
+    given = {name: value for name, value in training.items() if value is not None}
+    return build(TrainingSettings, {**found, **given}, "training")

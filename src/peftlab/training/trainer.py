@@ -1,0 +1,45 @@
+"""The Lightning Trainer of one run, from `conf/trainer`."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
+from lightning.pytorch.loggers import Logger
+
+from peftlab.errors import UserError
+
+# What Lightning remarks on, and is meant so here.
+_KNOWN_REMARKS = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*Found .* module.* in eval mode at the start of training.*",
+)
+
+
+def build_trainer(
+    options: Mapping[str, Any], epochs: int, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]
+) -> Trainer:
+    """Return a Trainer; `options` are Lightning's own arguments, None standing for Lightning's default.
+
+    Raises:
+        UserError: Lightning refuses an argument, or the accelerator is not there.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for remark in _KNOWN_REMARKS:
+        warnings.filterwarnings("ignore", remark)
+    given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
+    shown: list[Callback] = []
+    if given.get("enable_progress_bar"):
+        shown.append(RichProgressBar())
+    if given.get("enable_model_summary"):
+        shown.append(RichModelSummary(max_depth=1))
+    try:
+        return Trainer(**given, logger=list(loggers), callbacks=[*callbacks, *shown], default_root_dir=folder)
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error

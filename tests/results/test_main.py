@@ -1,0 +1,45 @@
+"""``python -m peftlab.results FOLDER`` as a user types it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from records import finished
+
+from peftlab.results.__main__ import main
+
+
+def test_it_prints_the_table_of_every_run_below_the_folder(tmp_path: Path):
+    for seed, score in [(1, 0.80), (2, 0.90)]:
+        finished(score, seed=seed).write(tmp_path / str(seed))
+    command = [sys.executable, "-m", "peftlab.results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "85.0 ± 7.1" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder.mkdir(), "no runs below"),
+        (lambda folder: None, "no folder"),
+        (lambda folder: (folder.mkdir(), (folder / "result.json").write_text("{"))[0], "not a whole JSON file"),
+    ],
+    ids=["empty", "missing", "broken"],
+)
+def test_nothing_to_show_is_one_line_on_stderr_and_exit_2(make, message, tmp_path, capsys):
+    folder = tmp_path / "runs"
+    make(folder)
+    assert main([str(folder)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert str(folder) in output.err
+    assert output.err.count("\n") == 1
+
+
+def test_reading_results_needs_neither_torch_nor_transformers():
+    code = "import peftlab.results.__main__, peftlab.results.environment, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "transformers", "lightning", "matplotlib"} & set(modules.split())
