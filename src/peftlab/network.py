@@ -2,8 +2,7 @@
 
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+import threading
 from functools import cache
 from urllib.parse import urlsplit
 
@@ -26,18 +25,20 @@ def reachable(address: str, timeout: float = 3.0) -> bool:
     """
     parts = urlsplit(_proxy() or address)
     port = parts.port or (80 if parts.scheme == "http" else 443)
-    # Name resolution has no timeout of its own, so the whole attempt runs beside us and may be abandoned.
-    pool = ThreadPoolExecutor(max_workers=1)
-    try:
-        return pool.submit(_connects, parts.hostname or "", port, timeout).result(timeout=timeout + 1)
-    except FutureTimeout:
-        return False
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    answers: list[bool] = []
+    # Name resolution has no timeout of its own, so the whole attempt runs beside us and may be abandoned: a daemon
+    # thread does not hold up the end of the process either.
+    attempt = threading.Thread(
+        target=lambda: answers.append(_connects(parts.hostname or "", port, timeout)), daemon=True
+    )
+    attempt.start()
+    attempt.join(timeout + 1)
+    return answers == [True]
 
 
 def _proxy() -> str | None:
-    return next((os.environ[name] for name in ("https_proxy", "HTTPS_PROXY") if os.environ.get(name)), None)
+    given = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    return f"http://{given}" if given and "://" not in given else given
 
 
 def _connects(host: str, port: int, timeout: float) -> bool:

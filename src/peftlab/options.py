@@ -54,7 +54,10 @@ def _fits(value: Any, kind: Any) -> bool:
     plain = origin or kind
     if plain in (int, float) and isinstance(value, bool):
         return False
-    return isinstance(value, (int, float)) if plain is float else isinstance(value, plain)
+    if not isinstance(value, (int, float) if plain is float else plain):
+        return False
+    contents = value.values() if isinstance(value, Mapping) else value
+    return origin is None or all(_fits(part, get_args(kind)[-1]) for part in contents)
 
 
 def _spelt(kind: Any) -> str:
@@ -62,5 +65,8 @@ def _spelt(kind: Any) -> str:
         return "are " + ", ".join(str(choice) for choice in get_args(kind))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_spelt(part) for part in get_args(kind))
+    if get_origin(kind) is not None:
+        shape = "list" if get_origin(kind) is list else "table"
+        return f"is a {shape}, each entry of which {_spelt(get_args(kind)[-1])}"
     names = {int: "is a whole number", float: "is a number", bool: "are true, false", str: "is a text"}
-    return names.get(kind, "is null" if kind is types.NoneType else "is a table of values")
+    return {**names, types.NoneType: "is null", Any: "is any value"}.get(kind, "is a table of values")

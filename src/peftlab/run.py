@@ -85,8 +85,9 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder)
     stopwatch, curve = Stopwatch(), LearningCurve()
     best = best_checkpoint(folder, parts.task.metrics[0])
+    evaluation = {"validation": data.validation_names, "test": data.test_names}
     loggers = build_loggers(config["logger"], folder, _identity(config))
-    module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, data.evaluation_names)
+    module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     callbacks = [attach, stopwatch, curve, best]
     trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, callbacks)
     result.device = device_name(trainer.strategy.root_device.type)

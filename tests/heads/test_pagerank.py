@@ -187,6 +187,7 @@ def test_the_start_is_the_share_of_richness_and_uniform_without_any():
         ("d", "high", r"d=high: .*number"),
         ("eps", 0, "eps=0: .*above 0"),
         ("eps", -1e-5, "eps=-1e-05: .*above 0"),
+        ("eps", float("inf"), "eps=inf: .*above 0"),
         ("eps", None, "eps=None: .*number"),
         ("max_iter", 0, "max_iter=0: .*at least 1"),
         ("max_iter", 2.5, "max_iter=2.5: .*whole number"),

@@ -67,6 +67,16 @@ def test_counts_plain_singular_values_until_their_share_reaches_xi(values, xi, e
     assert information_richness(diagonal(*values), full(1, 8), xi).tolist() == [[expected]]
 
 
+@pytest.mark.parametrize(("xi", "expected"), [(0.5, 1), (0.8, 2), (0.9, 3), (1.0, 4)])
+def test_exact_ties_are_settled_whatever_the_rounding(xi, expected):
+    # Values 5, 3, 1, 1 in a hundred turned bases: rounding leaves their shares just above or just below xi.
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(100, n, 4, generator=draw, dtype=torch.float64) for n in (40, 6))
+    values = torch.tensor([5.0, 3.0, 1.0, 1.0], dtype=torch.float64)
+    outputs = (torch.linalg.qr(left).Q * values) @ torch.linalg.qr(right).Q.mT
+    assert (information_richness(outputs[:, :, None], full(100, 40), xi) == expected).all()
+
+
 @pytest.mark.parametrize("xi", [0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize(
     "outputs",

@@ -55,12 +55,22 @@ def test_each_score_chooses_its_own_heads(score, expected):
     assert select(chain(), score=score, teleport="uniform").heads == (expected,)
 
 
-@pytest.mark.parametrize(
-    ("score", "places"),
-    [("richness", [2, 3, 4, 1]), ("richness-inverse", [3, 2, 1, 4]), ("correlation", [4, 2, 1, 3])],
-)
-def test_ranks_name_the_best_head_1(score, places):
-    assert select(chain(), score=score).ranks.tolist() == [places]
+def test_every_score_ranks_by_its_own_value_turned_so_that_higher_is_better():
+    scores = scores_of()
+    walked = pagerank(scores.correlation, scores.richness, teleport="richness").scores
+    expected = {
+        "pagerank": walked,
+        "pagerank-inverse": -walked,
+        "richness": scores.richness,
+        "richness-inverse": -scores.richness,
+        "correlation": scores.correlation.sum(1),
+    }
+    for score, values in expected.items():
+        torch.testing.assert_close(select(scores, score=score).ranking, values)
+
+
+def test_ranks_name_the_best_head_1():
+    assert select(chain(), score="richness").ranks.tolist() == [[2, 3, 4, 1]]
 
 
 def test_random_chooses_k_heads_a_layer_by_seed_and_nothing_else():
@@ -156,6 +166,18 @@ def test_json_gives_back_every_bit(changes):
     again = HeadSelection.from_json(selection.to_json())
     assert_same(again, selection)
     assert again.to_json() == selection.to_json()
+
+
+def test_the_record_gets_the_facts_without_the_matrices():
+    facts = select(chain(), score="richness").describe()
+    assert facts == {"examples": 10, "iterations": facts["iterations"], "heads": [[0, 3]]}
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_json_never_holds_what_is_not_a_number():
+    broken = HeadScores(torch.full((1, 4), float("nan")), chain().correlation, 10)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        select(broken).to_json()
 
 
 def test_json_can_be_read_by_a_person():

@@ -45,6 +45,18 @@ ARCHITECTURES = {
 }
 
 
+def architecture(kind: str) -> Architecture:
+    """Return the names inside models of type `kind` (`config.model_type`).
+
+    Raises:
+        UserError: the architecture's heads are not known.
+    """
+    if kind not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"backbone: where {kind!r} keeps its attention heads is not known (known: {known})")
+    return ARCHITECTURES[kind]
+
+
 class Geometry:
     """The layers, heads and classifier of one loaded model.
 
@@ -56,12 +68,8 @@ class Geometry:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        kind = model.config.model_type
-        if kind not in ARCHITECTURES:
-            known = ", ".join(sorted(ARCHITECTURES))
-            raise UserError(f"backbone: where {kind!r} keeps its attention heads is not known (known: {known})")
         self._model = model
-        self._names = ARCHITECTURES[kind]
+        self._names = architecture(model.config.model_type)
         self.num_layers: int = model.config.num_hidden_layers
         self.num_heads: int = model.config.num_attention_heads
         self.hidden_size: int = model.config.hidden_size

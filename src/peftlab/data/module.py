@@ -153,7 +153,7 @@ class TaskData(LightningDataModule):
         }
 
     def _describe(self, originals: dict[str, Dataset], train: Dataset) -> dict[str, Any]:
-        seen = _texts(train)
+        seen = set(_texts(train))
         return {
             "source": describe_source(self.task, self._root),
             "content_sha256": {name: content_hash(split) for name, split in originals.items()},
@@ -171,8 +171,8 @@ class TaskData(LightningDataModule):
 
     def _loader(self, split: TokenisedSplit, **how: Any) -> Loader:
         return DataLoader(
-            split,  # type: ignore[arg-type]
-            collate_fn=partial(collate, pad_token_id=self.tokenizer.pad_token_id),  # type: ignore[arg-type]
+            split,
+            collate_fn=partial(collate, pad_token_id=self.tokenizer.pad_token_id),
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -184,9 +184,9 @@ def _evaluation(originals: dict[str, Dataset]) -> list[str]:
     return [name for name in originals if name != "train"]
 
 
-def _texts(split: Dataset) -> set[tuple[str, ...]]:
-    columns = [split[name] for name in ("text_a", "text_b") if name in split.column_names]
-    return set(zip(*columns, strict=True))
+def _texts(split: Dataset) -> list[tuple[str, ...]]:
+    columns = [split[name][:] for name in ("text_a", "text_b") if name in split.column_names]
+    return list(zip(*columns, strict=True))
 
 
 def _check_sizes(tokenizer: PreTrainedTokenizerBase, max_length: int, batch_size: int | None, eval_size: int) -> None:

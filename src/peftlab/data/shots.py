@@ -23,7 +23,7 @@ def few_shot(train: Dataset, per_class: int, seed: int, num_labels: int) -> tupl
     """
     require(num_labels > 1, f"shots={per_class}: a regression task (such as stsb) has no classes to draw from")
     require(per_class >= 1, f"shots={per_class}: allowed are whole numbers from 1, or full")
-    labels: list[int] = list(train["label"])
+    labels: list[int] = train["label"][:]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
     drawn: list[list[int]] = [[] for _ in range(num_labels)]
     chosen: tuple[list[int], list[int]] = ([], [])

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ WARN_TRUNCATED = 0.05
 
 
 @dataclass(frozen=True)
-class TokenisedSplit:
+class TokenisedSplit(torch.utils.data.Dataset[dict[str, Tensor]]):
     """N examples as token ids, one after the other.
 
     Attributes:
@@ -116,7 +117,7 @@ def content_hash(dataset: Dataset) -> str:
     """Return the SHA-256 of a split's texts and labels, in order: the same wherever they came from."""
     digest = hashlib.sha256()
     for column in sorted(dataset.column_names):
-        digest.update(json.dumps([column, list(dataset[column])]).encode())
+        digest.update(json.dumps([column, dataset[column][:]]).encode())
     return digest.hexdigest()
 
 
@@ -153,17 +154,22 @@ def _encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: in
             return_attention_mask=False,
             return_token_type_ids=with_types,
         )
-        ids += [torch.tensor(row, dtype=torch.int32) for row in encoded["input_ids"]]
-        types += [torch.tensor(row, dtype=torch.uint8) for row in encoded["token_type_ids"]] if with_types else []
+        ids.append(_flat(encoded["input_ids"], torch.int32))
+        if with_types:
+            types.append(_flat(encoded["token_type_ids"], torch.uint8))
         lengths += [len(row) for row in encoded["input_ids"]]
         truncated += [bool(encoding.overflowing) for encoding in encoded.encodings or []]
     return TokenisedSplit(
         ids=torch.cat(ids),
         offsets=torch.tensor(lengths).cumsum(0),
         type_ids=torch.cat(types) if with_types else None,
-        labels=torch.tensor(list(dataset["label"])),
+        labels=torch.tensor(dataset["label"][:]),
         truncated=torch.tensor(truncated),
     )
+
+
+def _flat(rows: list[list[int]], dtype: torch.dtype) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)
 
 
 def _serialise(split: TokenisedSplit, defines: dict[str, Any]) -> bytes:

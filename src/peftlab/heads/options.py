@@ -1,5 +1,6 @@
 """What HiFi's options may be; each check is one line to the user, before any head is scored."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ def check_xi(xi: float) -> None:
 def check_pagerank(*, d: float, eps: float, max_iter: int, orientation: str, teleport: str) -> None:
     """Raise UserError unless every option of `pagerank` lies where it may."""
     require(_is_number(d) and 0 <= d < 1, f"d={d}: the damping factor must be a number in [0, 1)")
-    require(_is_number(eps) and eps > 0, f"eps={eps}: the bound on the change must be a number above 0")
+    require(_is_number(eps) and 0 < eps < math.inf, f"eps={eps}: the bound on the change must be a number above 0")
     require(_is_whole(max_iter) and max_iter >= 1, f"max_iter={max_iter}: must be a whole number of at least 1")
     _check_word("orientation", orientation, get_args(Orientation))
     _check_word("teleport", teleport, get_args(Teleport))

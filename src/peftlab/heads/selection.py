@@ -46,6 +46,14 @@ class HeadSelection:
         """Places of the heads in their layer, int64 [L, H], 1 for the best."""
         return _order(self.ranking).argsort(-1) + 1
 
+    def describe(self) -> dict[str, Any]:
+        """Return the facts for a run's record: examples scored, iterations of each layer, heads chosen."""
+        return {
+            "examples": self.scores.examples,
+            "iterations": self.iterations.tolist(),
+            "heads": [list(layer) for layer in self.heads],
+        }
+
     def to_json(self) -> str:
         """Return the text of `selection.json`; every float64 comes back from it exactly."""
         fields = {
@@ -121,7 +129,7 @@ def select_heads(
     check_selection(heads, k=k, score=score, variant=variant, seed=seed)
     richness = scores.richness.detach().to("cpu", torch.float64)
     correlation = scores.correlation.detach().to("cpu", torch.float64)
-    walk = {"d": d, "eps": eps, "max_iter": max_iter, "orientation": orientation, "teleport": teleport}
+    walk: dict[str, Any] = {"d": d, "eps": eps, "max_iter": max_iter, "orientation": orientation, "teleport": teleport}
     ranked = pagerank(correlation, richness, **walk)
     ranking = _ranking(score, richness, correlation, ranked.scores, seed)
     best = _order(ranking)[:, :k].sort(-1).values.tolist()

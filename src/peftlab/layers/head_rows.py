@@ -94,11 +94,11 @@ class _RowsTunedLinear(torch.autograd.Function):
         (gradient,) = grad_outputs
         inputs, rows = ctx.saved_tensors
         needs_inputs, needs_rows, _, needs_bias, _ = ctx.needs_input_grad
-        flat = gradient.flatten(0, -2)
+        flat = gradient.reshape(-1, gradient.shape[-1])
         with torch.autocast(gradient.device.type, enabled=False):
             to_inputs = gradient @ ctx.whole if needs_inputs else None
             to_rows = None
             if needs_rows:
-                to_rows = (flat.index_select(1, rows).T @ inputs.flatten(0, -2)).to(ctx.rows_type)
+                to_rows = (flat.index_select(1, rows).T @ inputs.reshape(-1, inputs.shape[-1])).to(ctx.rows_type)
             to_bias = flat.sum(0) if needs_bias else None
         return to_inputs, to_rows, None, to_bias, None

@@ -40,7 +40,7 @@ def _load(source: HubSource) -> dict[str, Dataset]:
     reachable = hub_reachable()
     try:
         with contextlib.nullcontext() if reachable else _offline():
-            return dict(datasets.load_dataset(source.path, source.config))  # type: ignore[arg-type]
+            return dict(datasets.load_dataset(source.path, source.config))
     except Exception as error:  # the library lets errors of a dozen libraries through
         reason = "the Hub cannot be reached and the cache does not hold it"
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}" if reachable else reason
@@ -63,9 +63,9 @@ def _columns(task: Task, source: HubSource, dataset: Dataset) -> dict[str, list[
         known = ", ".join(dataset.column_names)
         require(column in dataset.column_names, f"{_spelt(source)}: no column {column!r}; the columns are {known}")
     columns: dict[str, list[Any]] = {
-        f"text_{letter}": list(dataset[column]) for letter, column in zip("ab", source.text, strict=False)
+        f"text_{letter}": dataset[column][:] for letter, column in zip("ab", source.text, strict=False)
     }
-    labels = list(dataset[source.label])
+    labels = dataset[source.label][:]
     columns["label"] = [float(value) for value in labels] if task.is_regression else _ids(task, source, dataset, labels)
     return columns
 

@@ -30,7 +30,7 @@ def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
     label = Value("float32") if task.is_regression else Value("int64")
     splits = {}
     for split, columns in _read(task, root).items():
-        features = Features({name: label if name == "label" else Value("string") for name in columns})
+        features = Features(**{name: label if name == "label" else Value("string") for name in columns})
         splits[split] = Dataset.from_dict(columns, features=features)
     return splits
 

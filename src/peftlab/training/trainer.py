@@ -19,6 +19,8 @@ _KNOWN_REMARKS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*Found .* module.* in eval mode at the start of training.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+    ".*isinstance.treespec, LeafSpec.. is deprecated.*",
 )
 
 

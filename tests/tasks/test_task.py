@@ -1,0 +1,105 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from peftlab.errors import UserError
+from peftlab.tasks.task import Task
+
+FOLDER = Path(__file__).resolve().parents[2] / "conf" / "task"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+FILES = {"folder": "F", "text": ["s"], "label": "y", "splits": {"train": "train.tsv", "validation": "dev.tsv"}}
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    options = {"name": "mine", "labels": ["no", "yes"], "metrics": ["accuracy"], "files": FILES} | changes
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def shipped(name: str) -> Task:
+    return Task.from_config(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+
+
+def test_the_eight_tasks_of_the_paper_and_the_demo_are_there():
+    assert NAMES == ["cola", "demo", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_labels", "metrics"),
+    [
+        ("cola", 2, ["matthews", "accuracy"]),
+        ("demo", 2, ["accuracy"]),
+        ("mnli", 3, ["accuracy"]),
+        ("mrpc", 2, ["f1", "accuracy"]),
+        ("qnli", 2, ["accuracy"]),
+        ("qqp", 2, ["f1", "accuracy"]),
+        ("rte", 2, ["accuracy"]),
+        ("sst2", 2, ["accuracy"]),
+        ("stsb", 1, ["spearman", "pearson"]),
+    ],
+)
+def test_each_task_has_the_papers_metric_first(name: str, num_labels: int, metrics: list[str]):
+    task = shipped(name)
+    assert (task.name, task.num_labels, task.metrics) == (name, num_labels, metrics)
+    assert task.is_regression == (name == "stsb")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_yaml_begins_with_the_command_that_runs_it(name: str):
+    assert (FOLDER / f"{name}.yaml").read_text().startswith(f"# python train.py +strategy=hifi task={name} ")
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        # The ids of nyu-mll/glue on the Hub.
+        ("cola", ["unacceptable", "acceptable"]),
+        ("mnli", ["entailment", "neutral", "contradiction"]),
+        ("mrpc", ["not_equivalent", "equivalent"]),
+        ("qnli", ["entailment", "not_entailment"]),
+        ("qqp", ["not_duplicate", "duplicate"]),
+        ("rte", ["entailment", "not_entailment"]),
+        ("sst2", ["negative", "positive"]),
+    ],
+)
+def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
+    assert shipped(name).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrik": ["accuracy"]}, "task.metrik: no such option (did you mean metrics"),
+        ({"name": None}, "task.name: missing"),
+        ({"labels": ["only"]}, "give either labels (two or more) or a range"),
+        ({"labels": None}, "give either labels (two or more) or a range"),
+        ({"range": [0.0, 5.0]}, "give either labels (two or more) or a range"),
+        ({"labels": ["a", "a"]}, "holds a label twice"),
+        ({"labels": [0, 1]}, "must be texts, so quote numbers"),
+        ({"labels": None, "range": [5.0, 0.0], "metrics": ["pearson"]}, "must be [lowest, highest]"),
+        ({"metrics": []}, "metrics is empty"),
+        ({"metrics": ["acuracy"]}, "(did you mean accuracy?); allowed are accuracy, f1, matthews"),
+        ({"metrics": ["pearson"]}, "metrics=pearson; allowed are accuracy, f1, matthews"),
+        ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "f1 is that of the second of two labels; there are 3"),
+        ({"files": None}, "give one of hub, files, generator"),
+        ({"files": FILES | {"text": []}}, "files.text=[]: allowed are one or two column names"),
+        ({"files": FILES | {"splits": {"train": "train.tsv"}}}, "files.splits.validation: missing"),
+        ({"files": FILES | {"labels": ["0"]}}, "allowed is one text for each of"),
+        ({"files": FILES | {"folders": "F"}}, "task.files.folders: no such option (did you mean folder?)"),
+        ({"hub": {"path": "a/b"}}, "task.hub.config: missing"),
+    ],
+)
+def test_a_mistake_in_a_task_is_one_line_that_names_it(changes: dict[str, Any], message: str):
+    with pytest.raises(UserError) as caught:
+        Task.from_config(described(**changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_describing_a_task_needs_neither_torch_nor_datasets():
+    code = "import sys, peftlab.tasks.task; print([n for n in ('torch', 'datasets') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
