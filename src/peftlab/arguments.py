@@ -1,12 +1,18 @@
 """What is done to a command line before Hydra sees it."""
 
+import re
 from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
 
 from peftlab.errors import UserError, nearest
 
 _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.
 _SHOWING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "-sc", "--shell-completion")
+# Names, or a sweep over names; whatever else Hydra's grammar allows, as glob(*), is left to Hydra.
+_NAMES = re.compile(r"[\w\-, ]*")
 
 
 def normalise(arguments: list[str]) -> list[str]:
@@ -20,24 +26,56 @@ def normalise(arguments: list[str]) -> list[str]:
     return flags + [f"+{argument}" if argument.startswith("strategy=") else argument for argument in rest]
 
 
-def check_strategy(arguments: list[str], conf: Path) -> None:
-    """Check that a run names a strategy that exists.
+def normalise_line(line: str) -> str:
+    """Return an unfinished command line for Hydra's shell completion; its last word stays as it is typed."""
+    done, space, last = line.rpartition(" ")
+    words = [word for word in normalise(done.split(" ")) if word not in _SWEEP]
+    return " ".join(words) + space + last
+
+
+def check(arguments: list[str], conf: Path) -> None:
+    """Check flags and choices before Hydra, which would find some mistakes only after it has begun to write.
 
     Raises:
-        UserError: none is named, or one is not known; lists the strategies or the nearest names.
+        UserError: an unknown flag; no strategy, or two; a choice that is not in its group.
     """
+    _check_flags(arguments)
     if any(argument.split("=")[0] in _SHOWING for argument in arguments):
         return
-    known = choices(conf, "strategy")
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("+strategy=")]
-    if not given and not any(argument.lstrip("+").startswith("experiment=") for argument in arguments):
-        raise UserError(f"no strategy given: add +strategy=NAME, one of {', '.join(known)}")
-    for name in (name.strip() for names in given for name in names.split(",")):
-        if name not in known:
-            near = nearest(name, known)
-            raise UserError(f"strategy={name}: no such strategy{near}; there are {', '.join(known)}")
+    groups = {path.name for path in conf.iterdir() if path.is_dir()}
+    given = [(name.lstrip("+"), value) for name, _, value in (argument.partition("=") for argument in arguments)]
+    _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), conf)
+    for group, value in given:
+        if group in groups and _NAMES.fullmatch(value) and value != "null":
+            _check_names(group, value, conf)
 
 
 def choices(conf: Path, group: str) -> list[str]:
     """Return the choices of a config group: its files, without ending."""
     return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _check_flags(arguments: list[str]) -> None:
+    parser = get_args_parser()
+    # argparse would print its whole usage, and end the process.
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --hydra-help lists the flags")
+
+
+def _check_strategy(values: list[str], has_experiment: bool, conf: Path) -> None:
+    if not values and not has_experiment:
+        raise UserError(f"no strategy given: add +strategy=NAME, one of {', '.join(choices(conf, 'strategy'))}")
+    if len(values) > 1:
+        raise UserError(f"strategy is given twice: {', '.join(values)}; a sweep is +strategy={','.join(values)} -m")
+
+
+def _check_names(group: str, value: str, conf: Path) -> None:
+    known = choices(conf, group)
+    for name in (name.strip() for name in value.split(",")):
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise UserError(f"{group}={name}: no such {group}{nearest(name, known)}; there are {there}")

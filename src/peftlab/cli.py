@@ -67,14 +67,16 @@ def main() -> None:
     """Run the command line; exit code 0, 2 after a user's mistake, 1 after any other failure."""
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
-    debugging = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "1" and "PEFTLAB_DEBUG" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    if "COMP_LINE" in os.environ:
+        os.environ["COMP_LINE"] = arguments.normalise_line(os.environ["COMP_LINE"])
     runs = Runs()
     try:
         sys.argv[1:] = arguments.normalise(sys.argv[1:])
-        arguments.check_strategy(sys.argv[1:], CONF)
+        arguments.check(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        if debugging:
+        if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(mistakes.in_one_line(error, sys.argv[1:], CONF))
         raise SystemExit(2) from None

@@ -1,7 +1,8 @@
 """The one error that speaks to the person who made the mistake."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -18,3 +19,12 @@ def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+@contextmanager
+def told_as(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the message of any `UserError` raised inside."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{prefix}{error}") from error

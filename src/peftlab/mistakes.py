@@ -26,7 +26,8 @@ def in_one_line(error: Exception, arguments: list[str], conf: Path) -> str:
 def _missing_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or [])
-    return f"{group}={choice}: no such choice{nearest(choice, options)}; there are {', '.join(options)}"
+    there = f"; there are {', '.join(options)}" if options else ""
+    return f"{group or '--config-name'}={choice}: no such choice{nearest(choice, options)}{there}"
 
 
 def _messages(error: BaseException) -> Iterator[str]:
@@ -41,7 +42,8 @@ def _unknown_option(name: str, arguments: list[str], conf: Path) -> str:
     chosen = [a for a in arguments if a.partition("=")[0].lstrip("+") in groups and "," not in a]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        known = [key for key in _keys(compose("config", overrides=chosen)) if not key.startswith("recipe.")]
+        keys = _keys(compose("config", overrides=chosen))
+        known = sorted(groups) + [key for key in keys if not key.startswith("recipe.")]
     same_group = [key for key in known if key.rpartition(".")[0] == name.rpartition(".")[0]]
     allowed = f"; allowed are {', '.join(same_group)}" if same_group else ""
     return f"{name}: no such option{nearest(name, known)}{allowed}"

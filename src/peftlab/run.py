@@ -79,6 +79,7 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     parts = _check(config)
     seed_everything(seed, workers=True, verbose=False)
     backbone = load_backbone(parts.spec, parts.task.labels, seed)
+    parts.strategy.check(backbone)
     data = _task_data(config, parts, backbone)
     data.setup()
 

@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from peftlab.errors import UserError
 from peftlab.tasks import hub
 from peftlab.tasks.source import describe_source, load_splits
-from tasks.test_task import shipped
+from tasks.shipped import shipped
 
 
 @pytest.fixture(autouse=True)

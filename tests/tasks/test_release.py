@@ -10,7 +10,7 @@ import pytest
 from peftlab.errors import UserError
 from peftlab.tasks.source import describe_source, load_splits
 from peftlab.tasks.task import Task
-from tasks.test_task import shipped
+from tasks.shipped import shipped
 
 HEADER = b"index\tsentence1\tsentence2\tlabel\n"
 GOOD = HEADER + b"0\tA bird sang.\tA sparrow sang.\tnot_entailment\n"
@@ -44,7 +44,9 @@ def test_the_real_files_have_the_rows_that_their_sources_state(
 
 
 def test_labels_and_texts_of_the_real_files_are_those_of_their_first_rows(shared_data: Path):
-    mrpc, cola, stsb, rte = (load_splits(shipped(name), shared_data)["train"] for name in ("mrpc", "cola", "stsb", "rte"))
+    mrpc, cola, stsb, rte = (
+        load_splits(shipped(name), shared_data)["train"] for name in ("mrpc", "cola", "stsb", "rte")
+    )
     assert mrpc[0] == {
         "text_a": 'Amrozi accused his brother, whom he called "the witness", of deliberately distorting his evidence.',
         "text_b": 'Referring to him as only "the witness", Amrozi accused his brother of deliberately distorting '
@@ -139,7 +141,9 @@ def test_a_missing_root_is_named(tmp_path: Path):
 
 def test_only_qqp_goes_on_without_rows_that_lack_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "QQP").mkdir()
-    content = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n0\t1\t2\ta?\tb?\t1\n1\t3\t4\tcut\n2\t5\t6\tc?\td?\t0\n"
+    content = (
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n0\t1\t2\ta?\tb?\t1\n1\t3\t4\tcut\n2\t5\t6\tc?\td?\t0\n"
+    )
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / "QQP" / name).write_text(content)
     with caplog.at_level(logging.WARNING):

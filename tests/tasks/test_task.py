@@ -1,15 +1,13 @@
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from peftlab.errors import UserError
 from peftlab.tasks.task import Task
+from tasks.shipped import FOLDER, shipped
 
-FOLDER = Path(__file__).resolve().parents[2] / "conf" / "task"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 FILES = {"folder": "F", "text": ["s"], "label": "y", "splits": {"train": "train.tsv", "validation": "dev.tsv"}}
 
@@ -17,10 +15,6 @@ FILES = {"folder": "F", "text": ["s"], "label": "y", "splits": {"train": "train.
 def described(**changes: Any) -> dict[str, Any]:
     options = {"name": "mine", "labels": ["no", "yes"], "metrics": ["accuracy"], "files": FILES} | changes
     return {key: value for key, value in options.items() if value is not None}
-
-
-def shipped(name: str) -> Task:
-    return Task.from_config(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
 
 
 def test_the_eight_tasks_of_the_paper_and_the_demo_are_there():
@@ -78,7 +72,7 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"labels": None}, "give either labels (two or more) or a range"),
         ({"range": [0.0, 5.0]}, "give either labels (two or more) or a range"),
         ({"labels": ["a", "a"]}, "holds a label twice"),
-        ({"labels": [0, 1]}, "must be texts, so quote numbers"),
+        ({"labels": [0, 1]}, "task.labels=[0, 1]: allowed is a list, each entry of which is a text"),
         ({"labels": None, "range": [5.0, 0.0], "metrics": ["pearson"]}, "must be [lowest, highest]"),
         ({"metrics": []}, "metrics is empty"),
         ({"metrics": ["acuracy"]}, "(did you mean accuracy?); allowed are accuracy, f1, matthews"),
@@ -97,6 +91,10 @@ def test_a_mistake_in_a_task_is_one_line_that_names_it(changes: dict[str, Any], 
         Task.from_config(described(**changes))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_may_bound_a_range():
+    assert Task.from_config(described(labels=None, range=[0, 5], metrics=["pearson"])).is_regression
 
 
 def test_describing_a_task_needs_neither_torch_nor_datasets():

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -16,9 +19,9 @@ from transformers import (
 
 from peftlab.backbones.files import find_files
 from peftlab.backbones.fingerprint import fingerprint
-from peftlab.backbones.geometry import Geometry
+from peftlab.backbones.geometry import Geometry, architecture
 from peftlab.backbones.tiny import character_tokenizer, random_model
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require
 
 Attention = Literal["sdpa", "eager"]
 
@@ -62,7 +65,7 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
     fixed seed, so that the fingerprint depends on the files alone.
 
     Raises:
-        UserError: files missing or altered, or an architecture whose heads are not known.
+        UserError: files missing, altered or broken, or an architecture whose heads are not known.
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -70,6 +73,7 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
         torch.manual_seed(0)
         model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
         geometry = Geometry(model)
+        tokenizer.model_max_length = _position_limit(model)
         identity = fingerprint(model)
         torch.manual_seed(seed)
         for part in geometry.classifier_modules():
@@ -80,26 +84,42 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
 
 def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=spec.attention,
-    )
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    tokenizer.model_max_length = _position_limit(model)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
+        architecture(config.model_type)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=spec.attention,
+            ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"backbone={spec.name}: {folder} cannot be loaded: {reason}") from error
+    _check_weights(spec.name, folder, model, report)
     return model, tokenizer
+
+
+def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse weights that would leave parts of the base model random; only the pooler may be lacking."""
+    lacking = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    random = sorted(key for key in lacking if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
+    require(
+        not random,
+        f"backbone={name}: the weights in {folder} do not fit its config.json: "
+        f"{len(random)} tensors missing or of another shape, {random[:1]} among them",
+    )
 
 
 def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    model = random_model(spec.random, tokenizer, spec.attention, _label_options(labels))
-    tokenizer.model_max_length = _position_limit(model)
-    return model, tokenizer
+    return random_model(spec.random, tokenizer, spec.attention, _label_options(labels)), tokenizer
 
 
 def _label_options(labels: Sequence[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from peftlab.network import hub_reachable
 WEIGHTS = "model.safetensors"
 # Nothing else is fetched: no pickled weights, no code.
 _PATTERNS = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt"]
+# Any of these makes a tokenizer.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def find_files(name: str, path: str | None, hub: str | None, package: str | None, sha256: str | None) -> Path:
@@ -39,7 +41,10 @@ def _from_hub(name: str, hub: str | None) -> Path | None:
     if hub is None:
         return None
     try:
-        return Path(snapshot_download(hub, allow_patterns=_PATTERNS, local_files_only=True))
+        cached = Path(snapshot_download(hub, allow_patterns=_PATTERNS, local_files_only=True))
+        # The cache may hold a part: a download that was broken off, a model without its tokenizer.
+        if not _missing(cached):
+            return cached
     except LocalEntryNotFoundError:
         pass
     if not hub_reachable():
@@ -68,8 +73,15 @@ def _not_found(name: str, package: str | None) -> str:
 
 
 def _check(folder: Path, sha256: str | None, name: str) -> None:
-    for file in ("config.json", WEIGHTS):
-        require((folder / file).is_file(), f"backbone={name}: {folder} has no {file} (safetensors weights only)")
+    missing = _missing(folder)
+    require(not missing, f"backbone={name}: {folder} has no {', no '.join(missing)} (safetensors weights only)")
     if sha256 is not None:
         found = file_sha256(folder / WEIGHTS)
         require(found == sha256, f"backbone={name}: {folder / WEIGHTS} has sha256 {found}, expected {sha256}")
+
+
+def _missing(folder: Path) -> list[str]:
+    missing = [file for file in ("config.json", WEIGHTS) if not (folder / file).is_file()]
+    if not any((folder / file).is_file() for file in _VOCABULARIES):
+        missing.append("tokenizer.json")
+    return missing

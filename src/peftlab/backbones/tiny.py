@@ -4,6 +4,7 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
@@ -13,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from peftlab.backbones.geometry import architecture
 from peftlab.errors import UserError
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -51,12 +53,22 @@ def random_model(
 ) -> PreTrainedModel:
     """Return a model with random weights from `options`: `model_type` and the entries of that type's config.
 
+    The weights of the base model depend on the random state alone, not on the labels.
+
     Raises:
         UserError: the model type is unknown or an entry does not fit it.
     """
+    architecture(options.get("model_type", ""))
     entries = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
     try:
-        config = AutoConfig.for_model(**{**entries, **options, **label_options})
-        return AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"backbone.random: {str(error).splitlines()[0]}") from error
+        bare, model = (
+            AutoModelForSequenceClassification.from_config(
+                AutoConfig.for_model(**{**entries, **options, **labels}), attn_implementation=attention
+            )
+            for labels in ({}, label_options)
+        )
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
+    # Some architectures draw the output layer first, and the number of labels would shift all later draws.
+    model.base_model.load_state_dict(bare.base_model.state_dict())
+    return model

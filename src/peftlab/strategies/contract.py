@@ -67,6 +67,9 @@ class Strategy(ABC):
 
     # (1) Before training ---------------------------------------------------------------------------------
 
+    def check(self, backbone: Backbone) -> None:
+        """Raise `UserError` when an option does not fit the backbone; called before any data is read."""
+
     def select(self, preparation: Preparation) -> Selection | None:
         """Look at data before training; the untouched backbone is on `preparation.device`. Default: nothing."""
         return None

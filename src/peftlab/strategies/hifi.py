@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,16 @@ from torch import nn
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import PROJECTIONS, Projection
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, told_as
+from peftlab.heads.options import (
+    Orientation,
+    Score,
+    Teleport,
+    Variant,
+    check_pagerank,
+    check_selection,
+    check_xi,
+)
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import HeadSelection, select_heads
 from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
@@ -54,10 +63,10 @@ class HiFi(Strategy):
     eps: float = 1e-5
     max_iter: int = 100
     n: int = 300
-    orientation: Literal["column", "row"] = "column"
-    teleport: Literal["uniform", "richness"] = "uniform"
-    variant: Literal["layer-wise", "mid-top"] = "layer-wise"
-    score: Literal["pagerank", "richness", "richness-inverse", "correlation", "pagerank-inverse", "random"] = "pagerank"
+    orientation: Orientation = "column"
+    teleport: Teleport = "uniform"
+    variant: Variant = "layer-wise"
+    score: Score = "pagerank"
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
@@ -65,43 +74,31 @@ class HiFi(Strategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.k >= 1, f"strategy.k={self.k}: allowed is 1 to the backbone's heads per layer")
-        require(0 < self.xi <= 1, f"strategy.xi={self.xi}: allowed is (0, 1]")
-        require(0 <= self.d < 1, f"strategy.d={self.d}: allowed is [0, 1)")
-        require(self.eps > 0, f"strategy.eps={self.eps}: allowed is above 0")
-        require(self.max_iter >= 1, f"strategy.max_iter={self.max_iter}: allowed is 1 or more")
-        require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
-        require(self.batch_size >= 1, f"strategy.batch_size={self.batch_size}: allowed is 1 or more")
+        for name in ("k", "n", "batch_size"):
+            require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
+        with told_as("strategy."):
+            check_xi(self.xi)
+            check_pagerank(**self._walk())
 
     @property
     def recipe(self) -> str:
         """Table 5 of the paper has a row for each variant."""
         return "hifi" if self.variant == "layer-wise" else f"hifi-{self.variant}"
 
+    def check(self, backbone: Backbone) -> None:
+        """Refuse more heads than a layer has."""
+        with told_as("strategy."):
+            check_selection(backbone.geometry.num_heads, **self._choice(seed=0))
+
     def select(self, preparation: Preparation) -> HeadSelection:
         """Score and rank the heads, or read the selection that is to be reused."""
-        geometry = preparation.backbone.geometry
-        require(
-            self.k <= geometry.num_heads,
-            f"strategy.k={self.k}: allowed is 1 to {geometry.num_heads}, the heads per layer of "
-            f"backbone {preparation.backbone.name}",
-        )
+        self.check(preparation.backbone)
         if self.selection is not None:
             return self._read_selection(preparation.backbone)
         examples = preparation.data.sample(self.n, preparation.seed, self.pool)
         scores = score_heads(preparation.backbone, examples, self.xi, self.batch_size, preparation.device)
-        return select_heads(
-            scores,
-            k=self.k,
-            score=self.score,
-            variant=self.variant,
-            d=self.d,
-            eps=self.eps,
-            max_iter=self.max_iter,
-            orientation=self.orientation,
-            teleport=self.teleport,
-            seed=preparation.seed,
-        )
+        selection = select_heads(scores, **self._choice(preparation.seed), **self._walk())
+        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool})
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
@@ -144,6 +141,14 @@ class HiFi(Strategy):
     def _merge(self, backbone: Backbone) -> None:
         for (layer, which), module in self._modules.items():
             backbone.geometry.replace_projection(layer, which, module.merged())
+
+    def _choice(self, seed: int) -> dict[str, Any]:
+        """Return the options of the choice among ranked heads."""
+        return {"k": self.k, "score": self.score, "variant": self.variant, "seed": seed}
+
+    def _walk(self) -> dict[str, Any]:
+        """Return the options of PageRank."""
+        return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
 
     def _read_selection(self, backbone: Backbone) -> HeadSelection:
         assert self.selection is not None

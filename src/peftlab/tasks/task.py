@@ -93,7 +93,6 @@ class Task:
             f"{where}: give either labels (two or more) or a range of scores",
         )
         require(len(set(self.labels)) == len(self.labels), f"{where}: labels={self.labels} holds a label twice")
-        require(_all_text(self.labels), f"{where}: labels={self.labels} must be texts, so quote numbers")
         if self.range is not None:
             valid = len(self.range) == 2 and self.range[0] < self.range[1]
             require(valid, f"{where}: range={self.range} must be [lowest, highest]")
@@ -120,15 +119,11 @@ class Task:
     def _check_source(self, where: str, source: HubSource | FileSource) -> None:
         columns = len(source.text)
         require(
-            columns in (1, 2) and _all_text(source.text),
+            columns in (1, 2),
             f"{where}.text={source.text}: allowed are one or two column names",
         )
         for split in REQUIRED_SPLITS:
             require(split in source.splits, f"{where}.splits.{split}: missing")
         if isinstance(source, FileSource) and source.labels is not None:
-            spelt = _all_text(source.labels) and len(source.labels) == len(self.labels)
-            require(spelt, f"{where}.labels={source.labels}: allowed is one text for each of {self.labels}")
-
-
-def _all_text(values: list[str]) -> bool:
-    return all(isinstance(value, str) for value in values)
+            same = len(source.labels) == len(self.labels)
+            require(same, f"{where}.labels={source.labels}: allowed is one text for each of {self.labels}")

@@ -1,0 +1,197 @@
+"""Every strategy keeps every promise of the contract, on BERT and RoBERTa; strategies are found by themselves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models import batch, logits, tiny
+from peftlab.backbones.backbone import Backbone
+from peftlab.delta.delta import load_delta, save_delta
+from peftlab.heads.selection import HeadScores, select_heads
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.registry import create_strategy, strategy_names
+from peftlab.strategies.restore import apply_delta, describe_delta
+from peftlab.training.optimiser import build_optimiser
+
+KINDS = ["bert", "roberta"]
+
+# Options beside the defaults that change what is tuned: each is one more case of every promise.
+VARIATIONS: dict[str, list[dict[str, Any]]] = {
+    "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}],
+}
+CASES = [(name, options) for name in strategy_names() for options in VARIATIONS.get(name, [{}])]
+IDS = ["-".join([name, *(f"{key}={value}" for key, value in options.items())]) for name, options in CASES]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=CASES, ids=IDS)
+def strategy(request: pytest.FixtureRequest) -> Strategy:
+    name, options = request.param
+    return create_strategy(name, options)
+
+
+def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
+    """Stand in for a look at data: random scores. A strategy that selects nothing ignores it."""
+    geometry, generator = backbone.geometry, torch.Generator().manual_seed(3)
+    shape = (geometry.num_layers, geometry.num_heads)
+    pairs = torch.rand(*shape, geometry.num_heads, generator=generator, dtype=torch.float64)
+    symmetric = (pairs + pairs.transpose(1, 2)) * (1 - torch.eye(geometry.num_heads))
+    scores = HeadScores(torch.rand(*shape, generator=generator, dtype=torch.float64), symmetric, 8)
+    options = {"d": 0.85, "eps": 1e-5, "max_iter": 100, "orientation": "column", "teleport": "uniform", "seed": 0}
+    chosen = {
+        "k": getattr(strategy, "k", 1),
+        "score": "pagerank",
+        "variant": getattr(strategy, "variant", "layer-wise"),
+    }
+    return select_heads(scores, **chosen, **options)
+
+
+@pytest.fixture
+def attached(strategy: Strategy, kind: str) -> Iterator[tuple[Strategy, Backbone]]:
+    backbone = tiny(kind)
+    strategy.check(backbone)
+    strategy.attach(backbone, head_selection(strategy, backbone))
+    return strategy, backbone
+
+
+def snapshot(backbone: Backbone) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in backbone.model.state_dict().items()}
+
+
+def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing: bool = False, **cast: Any) -> None:
+    torch.manual_seed(0)
+    strategy.train_mode()
+    if checkpointing:
+        backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimiser = build_optimiser(strategy.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
+    for step in range(steps):
+        inputs = batch(backbone, seed=step)
+        labels = inputs.pop("labels")
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast.get("bf16", False)):
+            loss = F.cross_entropy(backbone.model(**inputs).logits.float(), labels)
+        penalty = strategy.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        strategy.before_step()
+        optimiser.step()
+        strategy.after_step()
+        optimiser.zero_grad()
+    backbone.model.eval()
+
+
+def test_logits_equal_the_untouched_backbones_at_the_start(attached: tuple[Strategy, Backbone], kind: str) -> None:
+    _, backbone = attached
+    inputs = batch(backbone)
+    assert torch.equal(logits(backbone, inputs), logits(tiny(kind), inputs))
+
+
+def test_only_declared_parameters_receive_gradients(attached: tuple[Strategy, Backbone]) -> None:
+    strategy, backbone = attached
+    inputs = batch(backbone)
+    F.cross_entropy(
+        backbone.model(**{n: v for n, v in inputs.items() if n != "labels"}).logits, inputs["labels"]
+    ).backward()
+    declared = {id(p) for p in [*strategy.tuned().values(), *strategy.classifier().values()]}
+    with_gradient = {id(p) for p in backbone.model.parameters() if p.grad is not None}
+    # Rows of embeddings that no token uses, and RoBERTa's unused ones, are declared but not reached.
+    assert with_gradient <= declared
+    assert {id(p) for p in strategy.classifier().values()} <= with_gradient
+    assert {id(p) for p in backbone.model.parameters() if p.requires_grad} == declared
+
+
+def test_optimiser_groups_hold_each_declared_parameter_once(attached: tuple[Strategy, Backbone]) -> None:
+    strategy, _ = attached
+    grouped = [p for group in strategy.parameter_groups() for p in group.parameters.values()]
+    declared = [*strategy.tuned().values(), *strategy.classifier().values()]
+    assert sorted(map(id, grouped)) == sorted(map(id, declared))
+    assert len({id(p) for p in grouped}) == len(grouped)
+
+
+@pytest.mark.parametrize("how", [{}, {"bf16": True}, {"checkpointing": True}], ids=["fp32", "bf16", "checkpointing"])
+def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
+    attached: tuple[Strategy, Backbone], how: dict[str, bool]
+) -> None:
+    strategy, backbone = attached
+    declared = {id(p) for p in [*strategy.tuned().values(), *strategy.classifier().values()]}
+    names = {name for name, p in backbone.model.named_parameters() if id(p) in declared}
+    before = snapshot(backbone)
+    train(strategy, backbone, **how)
+    after = snapshot(backbone)
+    for name, value in before.items():
+        assert name in names or torch.equal(value, after[name]), name
+    assert all(not torch.equal(before[name], after[name]) for name in names if "position" not in name)
+
+
+def test_training_moves_the_logits(attached: tuple[Strategy, Backbone]) -> None:
+    strategy, backbone = attached
+    before = logits(backbone, batch(backbone))
+    train(strategy, backbone, steps=3)
+    assert not torch.allclose(before, logits(backbone, batch(backbone)))
+
+
+def test_saved_and_loaded_on_a_fresh_backbone_the_logits_are_identical(
+    attached: tuple[Strategy, Backbone], kind: str, tmp_path: Path
+) -> None:
+    strategy, backbone = attached
+    train(strategy, backbone)
+    save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
+    fresh = tiny(kind, seed=99)
+    # The fixture gives biases values after the fingerprint is taken, alike on both sides.
+    apply_delta(load_delta(tmp_path), fresh)
+    inputs = batch(backbone)
+    assert torch.equal(logits(fresh, inputs), logits(backbone, inputs))
+
+
+def test_merged_logits_are_identical_in_a_plain_model(attached: tuple[Strategy, Backbone], kind: str) -> None:
+    strategy, backbone = attached
+    if not strategy.mergeable:
+        pytest.skip(f"{strategy.name} declares that it cannot be merged")
+    train(strategy, backbone)
+    inputs = batch(backbone)
+    tuned = logits(backbone, inputs)
+    strategy.merge()
+    assert torch.equal(logits(backbone, inputs), tuned)
+    assert backbone.model.state_dict().keys() == tiny(kind).model.state_dict().keys()
+    assert {type(module) for module in backbone.model.modules()} == {type(m) for m in tiny(kind).model.modules()}
+
+
+def test_stored_bytes_are_those_of_the_declared_parameters(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
+    strategy, backbone = attached
+    size = save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
+    tensors = strategy.delta()
+    assert size == (tmp_path / "delta.safetensors").stat().st_size
+    assert sum(t.numel() * t.element_size() for t in tensors.values()) == 4 * sum(
+        p.numel() for p in [*strategy.tuned().values(), *strategy.classifier().values()]
+    )
+    # What is not tensors is the file's header: names, shapes and places.
+    assert size - sum(t.numel() * t.element_size() for t in tensors.values()) <= 200 * (len(tensors) + 1)
+
+
+def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> None:
+    backbone = tiny(kind)
+    frozen_before = next(iter(backbone.model.parameters()))
+    frozen_before.requires_grad_(False)
+    flags = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
+    before, modules = snapshot(backbone), [type(module) for module in backbone.model.modules()]
+    strategy.attach(backbone, head_selection(strategy, backbone))
+    train(strategy, backbone, steps=3)
+    classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
+    strategy.detach()
+    after = snapshot(backbone)
+    assert before.keys() == after.keys()
+    assert [name for name in before if name not in classifier and not torch.equal(before[name], after[name])] == []
+    assert {name: p.requires_grad for name, p in backbone.model.named_parameters()} == flags
+    assert [type(module) for module in backbone.model.modules()] == modules
+
+
+def test_options_come_back_as_they_were_given(strategy: Strategy) -> None:
+    again = create_strategy(strategy.name, strategy.options())
+    assert again.options() == strategy.options()
