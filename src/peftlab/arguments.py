@@ -40,13 +40,13 @@ def check(arguments: list[str], conf: Path) -> None:
         UserError: an unknown flag; no strategy, or two; a choice that is not in its group.
     """
     _check_flags(arguments)
-    if any(argument.split("=")[0] in _SHOWING for argument in arguments):
-        return
+    pairs = [argument.partition("=") for argument in arguments]
+    given = [(name.lstrip("+"), value) for name, equals, value in pairs if equals]
+    if not any(name in _SHOWING for name, _, _ in pairs):
+        _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), conf)
     groups = {path.name for path in conf.iterdir() if path.is_dir()}
-    given = [(name.lstrip("+"), value) for name, _, value in (argument.partition("=") for argument in arguments)]
-    _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), conf)
     for group, value in given:
-        if group in groups and _NAMES.fullmatch(value) and value != "null":
+        if group in groups and _NAMES.fullmatch(value):
             _check_names(group, value, conf)
 
 

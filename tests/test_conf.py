@@ -1,0 +1,130 @@
+"""Every file under `conf/` composes, says how it is used, and agrees with the code that reads it."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from peftlab.arguments import choices
+from peftlab.backbones.backbone import BackboneSpec
+from peftlab.cli import CONF
+from peftlab.options import build
+from peftlab.strategies.registry import create_strategy, strategy_class, strategy_names
+from peftlab.tasks.task import Task
+from peftlab.training.settings import resolve_settings
+
+FILES = sorted(CONF.rglob("*.yaml"))
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+CHOICES = [(group, choice) for group in GROUPS for choice in choices(CONF, group)]
+GLUE = ("qnli", "sst2", "mnli", "cola", "mrpc", "stsb", "rte", "qqp")
+
+
+def composed(*overrides):
+    """Return the configuration that a command line gives, as a run sees it."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_with_the_rest_as_it_is(group, choice):
+    adds = group in ("strategy", "experiment")
+    base = [] if adds else ["+strategy=hifi"]
+    config = composed(*base, f"{'+' if group == 'strategy' else ''}{group}={choice}")
+    assert config["strategy"]["name"] in strategy_names()
+    if group in ("strategy", "task", "backbone", "logger"):
+        assert config[group]["name"] == choice
+
+
+def test_a_choice_that_does_not_exist_does_not_compose():
+    with pytest.raises(ConfigCompositionException):
+        composed("+strategy=hifi", "experiment=nonsense")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_file_begins_with_a_command_that_uses_it(path):
+    first = path.read_text().splitlines()[0]
+    command = re.match(r"# python train\.py (.*)", first)
+    assert command, first
+    group = path.parent.name
+    if group == "recipe":
+        assert f"backbone={path.stem}" in command[1]
+    elif group in GROUPS:
+        assert re.search(rf"(^|\s)\+?{group}={path.stem}(\s|;|$)", command[1])
+
+
+def test_the_strategies_that_can_be_chosen_are_those_there_is_code_for():
+    assert choices(CONF, "strategy") == strategy_names()
+
+
+@pytest.mark.parametrize("name", choices(CONF, "strategy"))
+def test_a_strategy_file_has_the_options_and_defaults_of_its_class(name):
+    written = yaml.safe_load((CONF / "strategy" / f"{name}.yaml").read_text())
+    assert written.pop("name") == name
+    fields = [field for field in dataclasses.fields(strategy_class(name)) if field.init]
+    assert list(written) == [field.name for field in fields]
+    options = {key: value for key, value in composed(f"+strategy={name}")["strategy"].items() if key != "name"}
+    made, plain = create_strategy(name, options), create_strategy(name, {})
+    for field in fields:
+        assert getattr(made, field.name) == getattr(plain, field.name), field.name
+
+
+@pytest.mark.parametrize("name", choices(CONF, "task"))
+def test_a_task_file_describes_a_task(name):
+    assert Task.from_config(composed("+strategy=hifi", f"task={name}")["task"]).name == name
+
+
+@pytest.mark.parametrize("name", choices(CONF, "backbone"))
+def test_a_backbone_file_says_where_one_model_comes_from(name):
+    spec = build(BackboneSpec, composed("+strategy=hifi", f"backbone={name}")["backbone"], "backbone")
+    assert (spec.hub is None) == (spec.random is not None)
+
+
+def test_every_backbone_has_a_recipe_and_every_recipe_a_backbone():
+    assert choices(CONF, "recipe") == choices(CONF, "backbone")
+
+
+@pytest.mark.parametrize("backbone", choices(CONF, "backbone"))
+@pytest.mark.parametrize("shots", choices(CONF, "shots"))
+def test_every_strategy_has_settings_for_every_task_on_every_backbone(backbone, shots):
+    config = composed("+strategy=hifi", f"backbone={backbone}", f"shots={shots}")
+    for strategy in strategy_names():
+        for task in choices(CONF, "task"):
+            settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy, task)
+            assert 1e-6 < settings.learning_rate < 1
+            assert (settings.batch_size is None) == (shots == "16")
+
+
+# Table 5 of arXiv 2305.04573, columns QNLI, SST-2, MNLI, CoLA, MRPC, STS-B, RTE, QQP; batch size / learning rate.
+TABLE_5 = {
+    "full": "32/2e-5 32/1e-5 48/2e-5 32/1e-5 32/2e-5 32/2e-5 32/2e-5 32/2e-5",
+    "diff-pruning": "32/2e-5 32/5e-5 48/1e-5 32/1e-5 32/1e-5 32/1e-5 32/1e-5 32/2e-5",
+    "child-tuning": "16/2e-5 16/4e-5 16/2e-5 16/4e-5 16/4e-5 16/4e-5 16/4e-5 16/4e-5",
+    "adapter": "32/3e-4 32/1e-4 48/3e-4 32/3e-4 32/2e-4 32/2e-4 32/3e-4 32/3e-4",
+    "bitfit": "32/2e-4 32/4e-4 48/1e-4 32/4e-4 32/2e-3 32/1e-4 32/1e-4 32/4e-4",
+    "lora": "32/3e-4 32/2e-4 32/2e-4 32/3e-4 32/1e-4 32/3e-4 32/3e-4 32/2e-4",
+    "compacter": "32/3e-3 32/3e-3 48/3e-3 32/8e-4 32/2e-3 32/3e-3 32/1e-3 32/3e-3",
+    "prefix": "32/3e-4 32/3e-4 32/5e-4 32/3e-4 32/2e-4 32/3e-4 32/3e-4 32/3e-4",
+    "hifi": "32/2e-4 32/2e-4 32/2e-4 16/1e-4 16/1e-4 16/2e-4 16/2e-4 32/1e-4",
+    "hifi-mid-top": "32/1e-4 32/2e-4 32/2e-4 16/3e-4 16/2e-4 16/3e-4 16/2e-4 32/2e-4",
+}
+
+
+@pytest.mark.parametrize("strategy", TABLE_5)
+def test_bert_large_has_the_papers_batch_sizes_and_learning_rates(strategy):
+    config = composed("+strategy=hifi", "backbone=bert-large")
+    for task, cell in zip(GLUE, TABLE_5[strategy].split(), strict=True):
+        settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy, task)
+        batch_size, rate = cell.split("/")
+        assert (settings.batch_size, settings.learning_rate) == (int(batch_size), float(rate)), task
+
+
+def test_what_a_user_gives_goes_before_the_recipe():
+    config = composed("+strategy=hifi", "training.learning_rate=1e-6", "training.batch_size=7")
+    settings = resolve_settings(config["training"], config["recipe"], config["shots"], "hifi", "rte")
+    assert (settings.learning_rate, settings.batch_size, settings.epochs) == (1e-6, 7, 10)
