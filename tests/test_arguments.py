@@ -40,6 +40,21 @@ def test_only_the_group_strategy_gains_a_plus(typed, taken):
 
 
 @pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("shots=16", "shots='16'"),
+        ("shots='16'", "shots='16'"),
+        ("shots=16,full", "shots='16',full"),
+        ("shots=full", "shots=full"),
+        ("seed=16", "seed=16"),
+        ("shots.per_class=16", "shots.per_class=16"),
+    ],
+)
+def test_the_number_of_shots_is_a_name_to_hydra(typed, taken):
+    assert normalise([typed]) == [taken]
+
+
+@pytest.mark.parametrize(
     ("typed", "read"),
     [
         ("python train.py strategy=h", "python train.py strategy=h"),

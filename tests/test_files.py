@@ -1,6 +1,7 @@
 """A file is written whole or not at all."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path, monkeypatch):
     replace = os.replace
 
     def watched(source, target):
-        seen.append((path.exists(), open(source, "rb").read()))
+        seen.append((path.exists(), Path(source).read_bytes()))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watched)

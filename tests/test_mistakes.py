@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException
 
-from conftest import ROOT
 from peftlab import cli
 from peftlab.cli import CONF
 from peftlab.mistakes import in_one_line
@@ -37,7 +36,7 @@ MISTAKES = [
 def train(arguments, folder, **environment):
     """Run `python train.py ARGUMENTS` as a user would, from another folder."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments.split()],
+        [sys.executable, str(CONF.parent / "train.py"), *arguments.split()],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -32,8 +32,7 @@ def server():
 @pytest.fixture
 def closed_port():
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    return port
+        return listening.getsockname()[1]
 
 
 @pytest.fixture

@@ -12,18 +12,19 @@ _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.
 _SHOWING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "-sc", "--shell-completion")
 # Names, or a sweep over names; whatever else Hydra's grammar allows, as glob(*), is left to Hydra.
-_NAMES = re.compile(r"[\w\-, ]*")
+_NAMES = re.compile(r"[\w\-, ']*")
 
 
 def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments as Hydra 1.3 takes them.
 
     `-m` comes first, since Hydra's parser takes one row of overrides only; `strategy=x` becomes `+strategy=x`,
-    since `strategy` has no default to be replaced.
+    since `strategy` has no default to be replaced; `shots=16` becomes `shots='16'`, since a group's choice must be
+    a text.
     """
     flags = ["-m"] if any(argument in _SWEEP for argument in arguments) else []
     rest = [argument for argument in arguments if argument not in _SWEEP]
-    return flags + [f"+{argument}" if argument.startswith("strategy=") else argument for argument in rest]
+    return flags + [_normal(argument) for argument in rest]
 
 
 def normalise_line(line: str) -> str:
@@ -55,6 +56,12 @@ def choices(conf: Path, group: str) -> list[str]:
     return sorted(path.stem for path in (conf / group).glob("*.yaml"))
 
 
+def _normal(argument: str) -> str:
+    if argument.startswith("strategy="):
+        return f"+{argument}"
+    return re.sub(r"\b(?<!')(\d+)\b(?!')", r"'\1'", argument) if argument.startswith("shots=") else argument
+
+
 def _check_flags(arguments: list[str]) -> None:
     parser = get_args_parser()
     # argparse would print its whole usage, and end the process.
@@ -75,7 +82,7 @@ def _check_strategy(values: list[str], has_experiment: bool, conf: Path) -> None
 
 def _check_names(group: str, value: str, conf: Path) -> None:
     known = choices(conf, group)
-    for name in (name.strip() for name in value.split(",")):
+    for name in (name.strip(" '") for name in value.split(",")):
         if name not in known:
             there = ", ".join(known) or "none"
             raise UserError(f"{group}={name}: no such {group}{nearest(name, known)}; there are {there}")

@@ -50,7 +50,7 @@ def _unknown_option(name: str, arguments: list[str], conf: Path) -> str:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in config:
+    for name in map(str, config):
         value = config._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none():
             yield from _keys(value, f"{prefix}{name}.")

@@ -54,7 +54,9 @@ def _fits(value: Any, kind: Any) -> bool:
     plain = origin or kind
     if plain in (int, float) and isinstance(value, bool):
         return False
-    if not isinstance(value, (int, float) if plain is float else plain):
+    if plain is float:
+        return isinstance(value, (int, float))
+    if not isinstance(value, plain):
         return False
     contents = value.values() if isinstance(value, Mapping) else value
     return origin is None or all(_fits(part, get_args(kind)[-1]) for part in contents)

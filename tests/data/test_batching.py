@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
 
-LENGTHS = [random.Random(0).randint(3, 128) for _ in range(5000)]
+LENGTHS = random.Random(0).choices(range(3, 129), k=5000)
 
 
 def example(ids: list[int], label: float, index: int, *, types: bool = True) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def test_grouping_by_length_saves_almost_all_pads():
 
 def test_grouped_batches_come_in_no_order_of_length():
     longest = [max(LENGTHS[index] for index in batch) for batch in LengthGroupedBatches(LENGTHS, 16, 0, True)]
-    rises = sum(a < b for a, b in zip(longest, longest[1:], strict=False))
+    rises = sum(a < b for a, b in pairwise(longest))
     assert 0.4 < rises / len(longest) < 0.6
 
 

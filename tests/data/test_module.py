@@ -75,6 +75,15 @@ def test_the_seed_draws_the_shots_and_seed_zero_is_its_own():
     assert first == again != other
 
 
+def test_a_holdout_stands_in_for_the_validation_sets_and_is_the_same_for_every_seed(mnli: Path):
+    first, other = (ready("mnli", root=mnli, holdout=0.25, seed=seed) for seed in (0, 1))
+    assert {name: len(split) for name, split in first.splits.items()} == {"train": 90, "validation": 30}
+    assert first.splits["validation"].lengths == other.splits["validation"].lengths
+    # In this set a row's length tells which row it is.
+    assert not set(first.splits["train"].lengths) & set(first.splits["validation"].lengths)
+    assert (first.validation_names, first.test_names) == (["validation"], [])
+
+
 def test_setup_is_done_once():
     data = ready()
     splits = data.splits
@@ -114,13 +123,9 @@ class Recorder(LightningModule):
 
 def trained(tmp_path: Path) -> dict[int, list[int]]:
     module = Recorder()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    trainer = Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, **quiet)
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet: dict[str, Any] = dict.fromkeys(off, False)
+    trainer = Trainer(max_epochs=2, limit_val_batches=0, accelerator="cpu", default_root_dir=tmp_path, **quiet)
     trainer.fit(module, datamodule=make(batch_size=64))
     return module.seen
 
@@ -138,11 +143,7 @@ def test_a_sample_is_drawn_by_seed_without_replacement():
     first, again, other = (data.sample(300, seed) for seed in (0, 0, 1))
     assert len(first) == 300
     assert first.ids.tolist() == again.ids.tolist() != other.ids.tolist()
-    words = small_tokenizer(
-        words=sorted({word for text in DEMO["train"]["text_a"] for word in text.rstrip(".").split()})
-    )
-    whole = make(tokenizer=words).sample(3200, 0)
-    assert sorted(whole.lengths) == sorted(make(tokenizer=words).sample(3200, 1).lengths)
+    assert Counter(data.sample(3200, 2).labels.tolist()) == {0: 1600, 1: 1600}
 
 
 def test_few_shot_scoring_samples_the_full_training_set_unless_asked_otherwise(caplog: pytest.LogCaptureFixture):
@@ -154,24 +155,24 @@ def test_few_shot_scoring_samples_the_full_training_set_unless_asked_otherwise(c
     assert "n=300: the training set (shots) has 32 examples; all are taken" in caplog.text
 
 
-@pytest.mark.parametrize("options", [{"shots": None}, {"shots": 16}])
-def test_the_record_gets_sizes_source_and_content(options: dict[str, Any]):
-    facts = ready(**options).describe()
-    sizes = (
-        {"train": 3200, "validation": 640} if options["shots"] is None else {"train": 32, "validation": 32, "test": 640}
-    )
+@pytest.mark.parametrize(
+    ("shots", "sizes"),
+    [(None, {"train": 3200, "validation": 640}), (16, {"train": 32, "validation": 32, "test": 640})],
+)
+def test_the_record_gets_sizes_source_and_content(shots: int | None, sizes: dict[str, int]):
+    facts = ready(shots=shots).describe()
     assert facts["examples"] == sizes
     assert facts["truncated_share"] == dict.fromkeys(sizes, 0.0)
     assert facts["source"] == {"generator": "demo"}
     assert (facts["max_length"], facts["batch_size"]) == (128, 32)
     assert list(facts["content_sha256"]) == ["train", "validation"]
-    assert list(facts["overlap"].values()) == [0]
+    assert facts["overlap"] == {name: 0 for name in sizes if name != "train"}
 
 
 def test_texts_of_training_that_are_evaluated_again_are_counted(shared_data: Path):
     # CoLA's official files share 16 sentences; few-shot, only what is trained on counts.
     assert ready("cola", root=shared_data).describe()["overlap"] == {"validation": 16}
-    assert ready("cola", root=shared_data, shots=16).describe()["overlap"] == {"test": 0}
+    assert ready("cola", root=shared_data, shots=16).describe()["overlap"] == {"validation": 0, "test": 0}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,8 @@ def test_texts_of_training_that_are_evaluated_again_are_counted(shared_data: Pat
         ({"max_length": 4}, "data.max_length=4: this tokenizer allows 5 to 512 tokens"),
         ({"batch_size": 0}, "data.batch_size=0: allowed are whole numbers from 1"),
         ({"eval_batch_size": -1}, "data.eval_batch_size=-1: allowed are whole numbers from 1"),
+        ({"holdout": 0.0}, "data.holdout=0.0: allowed is a share in (0, 1), or null"),
+        ({"holdout": 0.5, "shots": 16}, "data.holdout: few shots hold out validation examples already"),
         ({"tokenizer": small_tokenizer(pad_token=None)}, "it has no pad token"),
     ],
 )

@@ -26,13 +26,10 @@ def find_files(name: str, path: str | None, hub: str | None, package: str | None
     Raises:
         UserError: none of them is at hand, or the weights' sha256 is not the one expected.
     """
-    if path:
-        folder = Path(path).expanduser()
-        require(folder.is_dir(), f"backbone.path={path}: no such folder")
-    else:
-        folder = _from_hub(name, hub) or _from_package(package)
-        if folder is None:
-            raise UserError(_not_found(name, package))
+    folder = Path(path).expanduser() if path else _from_hub(name, hub) or _from_package(package)
+    if folder is None:
+        raise UserError(_not_found(name, package))
+    require(folder.is_dir(), f"backbone.path={path}: no such folder")
     _check(folder, sha256, name)
     return folder
 

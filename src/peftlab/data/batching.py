@@ -54,6 +54,11 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self._grouped = grouped
         self._epoch = 0
 
+    @property
+    def sampler(self) -> "LengthGroupedBatches":
+        """Return itself: Lightning calls `set_epoch` on a batch sampler's `sampler`, never on the batch sampler."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; the trainer calls this."""
         self._epoch = epoch

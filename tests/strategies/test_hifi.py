@@ -1,0 +1,117 @@
+"""HiFi on a backbone: what it looks at, what it reuses, and what it refuses."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import tiny
+from peftlab.backbones.backbone import Backbone
+from peftlab.data.module import TaskData
+from peftlab.errors import UserError
+from peftlab.strategies.contract import Preparation
+from peftlab.strategies.hifi import ChosenHeads, HiFi
+from peftlab.tasks.task import Task
+
+DEMO = {"name": "demo", "labels": ["entailment", "not_entailment"], "metrics": ["accuracy"], "generator": "demo"}
+FAST: dict[str, Any] = {"n": 12, "k": 2}
+
+
+def preparation(backbone: Backbone, seed: int = 1, shots: int | None = None) -> Preparation:
+    options: dict[str, Any] = {"root": None, "shots": shots, "batch_size": 8, "max_length": 64, "cache_dir": None}
+    data = TaskData(Task.from_config(DEMO), backbone.tokenizer, seed=seed, **options)
+    return Preparation(backbone, data, seed, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Preparation:
+    return preparation(tiny(max_position_embeddings=256))
+
+
+def test_each_tuned_layer_gets_k_heads(prepared: Preparation) -> None:
+    assert [len(layer) for layer in HiFi(**FAST).select(prepared).heads] == [2, 2]
+    assert [len(layer) for layer in HiFi(**FAST, variant="mid-top").select(prepared).heads] == [0, 2]
+
+
+def test_the_same_seed_draws_the_same_examples(prepared: Preparation) -> None:
+    first, again = HiFi(**FAST).select(prepared), HiFi(**FAST).select(prepared)
+    assert torch.equal(first.scores.richness, again.scores.richness)
+    other = HiFi(**FAST).select(Preparation(prepared.backbone, prepared.data, 2, prepared.device))
+    assert not torch.equal(first.scores.correlation, other.scores.correlation)
+
+
+def test_scores_are_of_the_full_training_set_even_with_few_shots() -> None:
+    few = preparation(tiny(max_position_embeddings=256), shots=4)
+    assert HiFi(n=20).select(few).scores.examples == 20
+    assert HiFi(n=20, pool="shots").select(few).scores.examples == 8
+
+
+def test_more_examples_than_there_are_take_all_and_warn(caplog: pytest.LogCaptureFixture) -> None:
+    few = preparation(tiny(max_position_embeddings=256), shots=4)
+    with caplog.at_level(logging.WARNING):
+        selection = HiFi(n=9, pool="shots").select(few)
+    assert selection.describe()["examples"] == 8
+    assert "n=9" in caplog.text
+
+
+def test_a_stored_selection_is_reused_as_it_is(
+    prepared: Preparation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = HiFi(**FAST, score="random").select(prepared)
+    made.save(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        again = HiFi(**FAST, score="random", selection=str(tmp_path)).select(prepared)
+        assert not caplog.records
+        HiFi(k=1, selection=str(tmp_path / "selection.json")).select(prepared)
+    assert again.heads == made.heads
+    assert "k=2, score=random" in caplog.text
+
+
+def test_a_selection_of_another_shape_is_refused(prepared: Preparation, tmp_path: Path) -> None:
+    HiFi(**FAST).select(prepared).save(tmp_path)
+    deeper = preparation(tiny(num_hidden_layers=3, max_position_embeddings=256))
+    with pytest.raises(UserError, match=r"2 layers of 4 heads.*3 of 4"):
+        HiFi(selection=str(tmp_path)).select(deeper)
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        (((0,),), "1 layers"),
+        (((0,), (4,)), "allowed are 0 to 3"),
+        (((0,), (-1,)), "allowed are 0 to 3"),
+        (((0,), (1, 1)), "allowed are 0 to 3"),
+    ],
+)
+def test_heads_that_the_backbone_does_not_have_are_refused(heads: tuple[tuple[int, ...], ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        HiFi().attach(tiny(), ChosenHeads(heads))
+
+
+@pytest.mark.parametrize("facts", [{}, {"heads": 3}, {"heads": [3]}, {"heads": [["a"], []]}])
+def test_facts_of_a_delta_that_name_no_heads_are_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="heads"):
+        HiFi().selection_from(facts)
+
+
+def test_more_heads_than_a_layer_has_are_refused_before_any_data_is_read() -> None:
+    with pytest.raises(UserError, match=r"strategy.k=5.*1 to 4"):
+        HiFi(k=5).check(tiny())
+
+
+def test_no_graph_reaches_below_the_lowest_tuned_layer() -> None:
+    backbone = tiny()
+    HiFi(variant="mid-top").attach(backbone, ChosenHeads(((), (0, 1))))
+    reached: list[bool] = []
+    backbone.geometry.layer(0).register_forward_hook(
+        lambda module, inputs, output: reached.append((output if torch.is_tensor(output) else output[0]).requires_grad)
+    )
+    backbone.model(input_ids=torch.randint(5, 60, (2, 9))).logits.sum().backward()
+    assert reached == [False]
+
+
+@pytest.mark.parametrize(("variant", "row"), [("layer-wise", "hifi"), ("mid-top", "hifi-mid-top")])
+def test_each_variant_has_its_own_row_of_table_five(variant: Any, row: str) -> None:
+    assert HiFi(variant=variant).recipe == row
