@@ -188,7 +188,8 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
 def _metric(task: Task, results: dict[str, float]) -> record.Metric:
     name = task.metrics[0]
     validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
-    further = {key: value for key, value in results.items() if key not in (f"validation/{name}", f"test/{name}")}
+    primary = (f"validation/{name}", f"test/{name}")
+    further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
     return record.Metric(name=name, validation=validation, test=test, further=further)
 
 

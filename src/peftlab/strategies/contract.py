@@ -36,8 +36,8 @@ class Preparation:
 class Selection(Protocol):
     """What a look at the data decided: HiFi's heads, Child-Tuning's mask."""
 
-    def save(self, folder: Path) -> None:
-        """Write the selection into a run's folder, for reading and for reuse."""
+    def save(self, path: Path) -> Path:
+        """Write the selection into a run's folder, for reading and for reuse; return the file."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class AttachStrategy(Callback):
             return
         started = time.perf_counter()
         device = trainer.strategy.root_device
-        self._backbone.model.to(device)
+        torch.nn.Module.to(self._backbone.model, device)
         preparation = Preparation(self._backbone, self._data, self._seed, device)
         selection = self._strategy.select(preparation) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)

@@ -1,7 +1,8 @@
 """Where metrics go while a run trains: CSV always, W&B or TensorBoard when asked."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,28 @@ from peftlab.errors import UserError
 from peftlab.network import reachable
 
 
-def build_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> list[Logger]:
-    """Return the loggers of one run; `run` holds its `name`, `group` (the run without its seed) and `tags`.
+@contextmanager
+def open_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> Iterator[list[Logger]]:
+    """Give the loggers of one run and close them at its end, whether it was finished or failed.
+
+    Args:
+        options: `conf/logger`.
+        folder: the run's output folder.
+        run: its `name`, `group` (the run without its seed), `tags` and `config`.
 
     Raises:
         UserError: an unknown logger.
     """
+    loggers = _build(options, folder, run)
+    failed = True
+    try:
+        yield loggers
+        failed = False
+    finally:
+        _close(loggers, failed)
+
+
+def _build(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> list[Logger]:
     loggers: list[Logger] = [CSVLogger(save_dir=folder, name="", version="")]
     match options["name"]:
         case "csv":
@@ -30,12 +47,12 @@ def build_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, An
     return loggers
 
 
-def close_loggers(loggers: Sequence[Logger]) -> None:
+def _close(loggers: Sequence[Logger], failed: bool) -> None:
     """End what a logger keeps open, so that the next run of the same process starts its own."""
     for logger in loggers:
-        logger.finalize("success")
+        logger.finalize("failed" if failed else "success")
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+            logger.experiment.finish(exit_code=int(failed))
 
 
 def _wandb(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> WandbLogger:

@@ -43,7 +43,7 @@ class FineTuning(LightningModule):
         self.settings = settings
         self.results: dict[str, float] = {}
         self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
-        self.tokens_seen = 0
+        self.tokens_seen: float | Tensor = 0
         self.examples_seen = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
@@ -73,8 +73,10 @@ class FineTuning(LightningModule):
         if penalty is not None:
             loss = loss + penalty
         self.examples_seen += len(batch["labels"])
-        self.tokens_seen += batch["attention_mask"].numel()
-        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch["labels"]))
+        # Added up where it is: reading it at every step would make the device wait.
+        self.tokens_seen = self.tokens_seen + batch["attention_mask"].sum()
+        size = len(batch["labels"])
+        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -135,5 +137,5 @@ class FineTuning(LightningModule):
             self.predictions[name] = (logits, labels)
             for metric, value in evaluate(self.task, logits, labels).items():
                 self.results[f"{name}/{metric}"] = value
-                self.log(f"{name}/{metric}", value, prog_bar=metric == self.task.metrics[0])
+                self.log(f"{name}/{metric}", value, prog_bar=metric == self.task.metrics[0], sync_dist=True)
         self._collected = {}

@@ -42,6 +42,13 @@ def build_trainer(
     if given.get("enable_model_summary"):
         shown.append(RichModelSummary(max_depth=1))
     try:
-        return Trainer(**given, logger=list(loggers), callbacks=[*callbacks, *shown], default_root_dir=folder)
+        return Trainer(
+            **given,
+            logger=list(loggers),
+            callbacks=[*callbacks, *shown],
+            default_root_dir=folder,
+            # The data itself shares out its batches among the ranks.
+            use_distributed_sampler=False,
+        )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error

@@ -1,0 +1,67 @@
+"""The house: each room imports only rooms below it, and nobody asks which strategy there is."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
+
+# From the top down; what stands on one line may import each other.
+FLOORS = [
+    ["cli", "merge"],
+    ["run", "arguments", "mistakes"],
+    ["training"],
+    ["strategies"],
+    ["heads"],
+    ["layers", "delta"],
+    ["backbones"],
+    ["data"],
+    ["tasks"],
+    ["results"],
+    ["options", "files", "network"],
+    ["errors"],
+]
+HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "peftlab":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("peftlab."):
+            yield (node.module or "").split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("peftlab."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_downwards(path: Path) -> None:
+    own = room_of(path)
+    upwards = {room for room in imported_rooms(path) if room != own and HEIGHT[room] > HEIGHT[own]}
+    assert upwards == set()
+
+
+def test_records_are_read_without_models_or_strategies() -> None:
+    rooms = {room for path in FILES if room_of(path) == "results" for room in imported_rooms(path)}
+    assert rooms <= {"results", "errors", "files"}
+
+
+@pytest.mark.parametrize("room", ["training", "data", "delta", "results", "run", "cli"])
+def test_no_strategy_is_named_outside_its_own_file(room: str) -> None:
+    names = {"hifi", "bitfit", "HiFi", "BitFit"}
+    for path in (path for path in FILES if room_of(path) == room):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not names & {value for value in constants if isinstance(value, str)}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_file_is_over_four_hundred_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
