@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.data.module import TaskData
@@ -25,7 +26,7 @@ from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
 from peftlab.tasks.task import Task
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, Stopwatch, best_checkpoint, load_best
-from peftlab.training.loggers import build_loggers, close_loggers
+from peftlab.training.loggers import open_loggers
 from peftlab.training.module import FineTuning
 from peftlab.training.settings import TrainingSettings, resolve_settings
 from peftlab.training.trainer import build_trainer
@@ -57,7 +58,7 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         UserError: a mistake in options, data or files; as with any other failure, the record says so.
     """
     result = _new_record(config)
-    result.write(folder)
+    _write(result, folder)
     started = time.perf_counter()
     try:
         _tune(config, folder, result)
@@ -70,7 +71,7 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         raise
     finally:
         result.seconds.total = time.perf_counter() - started
-        result.write(folder)
+        _write(result, folder)
     return result
 
 
@@ -87,20 +88,22 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     stopwatch, curve = Stopwatch(), LearningCurve()
     best = best_checkpoint(folder, parts.task.metrics[0])
     evaluation = {"validation": data.validation_names, "test": data.test_names}
-    loggers = build_loggers(config["logger"], folder, _identity(config))
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     callbacks = [attach, stopwatch, curve, best]
-    trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, callbacks)
-    result.device = device_name(trainer.strategy.root_device.type)
-
-    with PeakMemory(trainer.strategy.root_device.type) as memory:
-        trainer.fit(module, datamodule=data)
-        steps, epochs = trainer.global_step, trainer.current_epoch
-        best_epoch = load_best(best, module)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        trainer.validate(module, datamodule=data, verbose=False)
-        if data.test_names:
-            trainer.test(module, datamodule=data, verbose=False)
+    with open_loggers(config["logger"], folder, _identity(config)) as loggers:
+        trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, callbacks)
+        result.device = device_name(trainer.strategy.root_device.type)
+        with PeakMemory(trainer.strategy.root_device.type) as memory:
+            trainer.fit(module, datamodule=data)
+            steps, epochs = trainer.global_step, trainer.current_epoch
+            best_epoch = load_best(best, module)
+            trainer.strategy.barrier()
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            trainer.validate(module, datamodule=data, verbose=False)
+            if data.test_names:
+                trainer.test(module, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return
 
     delta = describe_delta(parts.strategy, config["backbone"], parts.task.name, list(parts.task.labels), versions())
     delta_bytes = save_delta(delta, folder)
@@ -116,7 +119,7 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     result.seconds.selection = attach.seconds
     result.seconds.training, result.seconds.evaluation = stopwatch.training, stopwatch.evaluation
     result.throughput = record.Throughput(
-        module.examples_seen / stopwatch.training, float(module.tokens_seen) / stopwatch.training
+        module.examples_seen / stopwatch.training, module.tokens_seen / stopwatch.training
     )
     result.memory = record.Memory(memory.peak_bytes, memory.kind)
     result.training = record.Training(
@@ -129,7 +132,12 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
         length_grouped=config["data"]["length_grouped"],
     )
     result.data, result.curve = data.describe(), curve.rows
-    close_loggers(loggers)
+
+
+def _write(result: RunRecord, folder: Path) -> None:
+    # Every rank of a distributed run comes this way; the first keeps the record.
+    if rank_zero_only.rank == 0:
+        result.write(folder)
 
 
 def _check(config: dict[str, Any]) -> _Parts:

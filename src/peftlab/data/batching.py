@@ -38,7 +38,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
     With `grouped`, all examples are shuffled, cut into megabatches of 50 batches, sorted by length inside each,
     cut into batches, and the batches shuffled: like lengths share a batch, which saves pads, while which examples
-    meet stays random. Without it, a plain shuffle. The order depends on seed and epoch alone.
+    meet stays random. Without it, a plain shuffle. The order depends on seed and epoch alone. In a distributed run
+    each rank gets its share of every batch, so that the batch size means the same on any number of devices.
 
     Args:
         lengths: tokens of each example.
@@ -73,8 +74,18 @@ class LengthGroupedBatches(Sampler[list[int]]):
             pieces = order.split(MEGABATCH * self.batch_size)
             order = torch.cat([piece[self._lengths[piece].argsort(descending=True, stable=True)] for piece in pieces])
         batches = order.split(self.batch_size)
+        rank, ranks = _place()
         for position in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[position].tolist()
+            batch: list[int] = batches[position].tolist()
+            # A rank without an example would leave the others waiting.
+            yield batch[rank::ranks] or batch[:1]
+
+
+def _place() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks."""
+    if not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def _mixed(seed: int, epoch: int) -> int:

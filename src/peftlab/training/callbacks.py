@@ -39,7 +39,8 @@ class AttachStrategy(Callback):
             self.selection.save(self._folder)
         self._strategy.attach(self._backbone, self.selection)
         # Training starts from the same random state whether heads were scored or a selection was reused.
-        seed_everything(self._seed, workers=True, verbose=False)
+        # Each rank draws its own dropout.
+        seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
 
 

@@ -43,7 +43,7 @@ class FineTuning(LightningModule):
         self.settings = settings
         self.results: dict[str, float] = {}
         self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
-        self.tokens_seen: float | Tensor = 0
+        self.tokens_seen: int | Tensor = 0
         self.examples_seen = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
@@ -78,6 +78,11 @@ class FineTuning(LightningModule):
         size = len(batch["labels"])
         self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
+
+    def on_train_end(self) -> None:
+        """Add up what all ranks have seen."""
+        seen = torch.tensor([self.examples_seen, int(self.tokens_seen)], device=self.device)
+        self.examples_seen, self.tokens_seen = self.trainer.strategy.reduce(seen, reduce_op="sum").tolist()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the strategy act on the parameters afterwards."""

@@ -1,0 +1,194 @@
+"""The LightningModule: its loss, its modes, its hooks, what it keeps and what it counts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from fitting import BATCH, TRAIN, VALIDATION, fit, small_task
+from lightning import Callback
+from torch import Tensor
+
+from models import batch, tiny
+from peftlab.strategies.bitfit import BitFit
+from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.task import FileSource, Task
+from peftlab.training.callbacks import load_best
+from peftlab.training.module import FineTuning
+from peftlab.training.settings import TrainingSettings
+
+SETTINGS = TrainingSettings(1e-3, BATCH, 1, 0.01, 0.1)
+STEPS_PER_EPOCH = TRAIN // BATCH
+
+
+def regression_task() -> Task:
+    source = FileSource("SMALL", ["text"], "label", {"train": "train.tsv", "validation": "validation.tsv"})
+    return Task("scores", ["pearson"], range=[0.0, 5.0], files=source)
+
+
+class Modes(Callback):
+    """Notes whether the model is in training mode at each training and each validation batch."""
+
+    def __init__(self):
+        self.training, self.validation = [], []
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        self.training.append({part.training for part in module.model.modules()})
+
+    def on_validation_batch_start(self, trainer, module, batch, index, loader=0):
+        self.validation.append({part.training for part in module.model.modules()})
+
+
+@dataclass
+class Watched(BitFit):
+    """A strategy that notes when its hooks are called, and what gradients and weights are then."""
+
+    name = "watched"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.calls, self.norms, self.weights = [], [], []
+
+    def before_step(self):
+        self._note("before")
+
+    def after_step(self):
+        self._note("after")
+
+    def _note(self, name):
+        gradients = [p.grad.norm() for p in {**self.tuned(), **self.classifier()}.values()]
+        self.calls.append(name)
+        self.norms.append(torch.stack(gradients).norm().item())
+        self.weights.append(self.backbone.model.classifier.bias.detach().clone())
+
+
+class Penalised(BitFit):
+    name = "penalised"
+
+    def penalty(self) -> Tensor:
+        return torch.tensor(7.0)
+
+
+def test_the_loss_of_a_classification_is_that_of_transformers(tmp_path: Path):
+    backbone = tiny()
+    module = FineTuning(backbone, BitFit(), small_task(tmp_path), SETTINGS, {})
+    inputs = batch(backbone)
+    theirs = backbone.model(**inputs)
+    assert torch.equal(module(inputs), theirs.logits)
+    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+
+
+def test_the_loss_of_a_regression_is_that_of_transformers():
+    backbone = tiny(labels=())
+    module = FineTuning(backbone, BitFit(), regression_task(), SETTINGS, {})
+    inputs = {**batch(backbone), "labels": torch.rand(6) * 5}
+    theirs = backbone.model(**inputs)
+    assert theirs.logits.shape == (6, 1)
+    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+
+
+def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    losses = []
+    for strategy in (BitFit(), Penalised()):
+        module = FineTuning(tiny(), strategy, small_task(tmp_path), SETTINGS, {})
+        monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
+        losses.append(module.training_step(batch(tiny()), 0))
+    assert losses[1].item() == pytest.approx(losses[0].item() + 7.0)
+
+
+def test_dropout_is_on_in_every_training_step_and_off_in_every_evaluation(tmp_path: Path):
+    modes = Modes()
+    # An evaluation after each training step: the mode must come back within an epoch, not only at its start.
+    fit(tmp_path, callbacks=[modes], epochs=3, val_check_interval=1)
+    assert modes.training == [{True}] * 3 * STEPS_PER_EPOCH
+    assert len(modes.validation) >= 3 * STEPS_PER_EPOCH
+    assert all(seen == {False} for seen in modes.validation)
+
+
+def test_the_strategy_acts_before_clipping_and_after_the_step_once_a_step(tmp_path: Path):
+    strategy = Watched()
+    limit = 1e-3
+    fitted = fit(tmp_path, strategy, gradient_clip_val=limit)
+    assert fitted.trainer.global_step == 2 * STEPS_PER_EPOCH
+    assert strategy.calls == ["before", "after"] * fitted.trainer.global_step
+    assert all(norm > 2 * limit for norm in strategy.norms[::2])
+    assert all(norm == pytest.approx(limit, rel=1e-2) for norm in strategy.norms[1::2])
+    moved = [torch.equal(*pair) for pair in zip(strategy.weights[:-1], strategy.weights[1:], strict=True)]
+    # Unmoved from the end of one step to the beginning of the next, moved in between.
+    assert moved == [number % 2 == 1 for number in range(len(moved))]
+
+
+def test_with_accumulated_gradients_the_strategy_acts_once_an_optimiser_step(tmp_path: Path):
+    strategy = Watched()
+    fitted = fit(tmp_path, strategy, accumulate_grad_batches=2)
+    # Three batches an epoch make two steps: the last is taken at the epoch's end.
+    assert fitted.trainer.global_step == 4
+    assert strategy.calls == ["before", "after"] * 4
+
+
+def test_the_schedule_is_stepped_at_each_step_and_ends_at_zero(tmp_path: Path):
+    class Rates(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_start(self, trainer, module, batch, index):
+            self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    rates = Rates()
+    fitted = fit(tmp_path, callbacks=[rates], epochs=4)
+    # 12 steps, one of warm-up.
+    assert rates.seen == pytest.approx([1e-2 / 2] + [1e-2 * (12 - step) / 11 for step in range(1, 12)])
+    assert fitted.trainer.optimizers[0].param_groups[0]["lr"] == 0
+
+
+@pytest.mark.parametrize("name", ["bitfit", "hifi"])
+def test_a_checkpoint_holds_what_is_trained_and_no_pickled_code(name: str, tmp_path: Path):
+    strategy = create_strategy(name, {"k": 1, "n": 4} if name == "hifi" else {})
+    fitted = fit(tmp_path, strategy, epochs=1)
+    content = torch.load(fitted.best.best_model_path, weights_only=True)
+    assert content["state_dict"].keys() == fitted.weights().keys()
+    trained = len(strategy.tuned()) + len(strategy.classifier())
+    assert len(content["state_dict"]) == trained < len(fitted.module.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [([0.1, 0.9, 0.5], 2), ([0.9, 0.5, 0.1], 1), ([0.1, 0.5, 0.9], 3), ([0.5, 0.5, 0.5], 1)],
+)
+def test_the_best_epochs_weights_come_back_the_first_on_ties(
+    accuracies: list[float], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    values = iter(accuracies)
+    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *_: {"accuracy": next(values)})
+
+    class Weights(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_validation_start(self, trainer, module):
+            self.seen.append(module.model.classifier.weight.detach().clone())
+
+    weights = Weights()
+    fitted = fit(tmp_path, callbacks=[weights], epochs=3)
+    assert load_best(fitted.best, fitted.module) == best
+    now = fitted.module.model.classifier.weight
+    assert [torch.equal(now, seen) for seen in weights.seen] == [epoch == best for epoch in (1, 2, 3)]
+    # The same tensors are the strategy's: what is saved as the delta is the best epoch.
+    assert torch.equal(fitted.module.strategy.delta()["classifier.weight"], weights.seen[best - 1])
+    assert [row["validation/accuracy"] for row in fitted.curve.rows] == pytest.approx(accuracies)
+
+
+def test_each_validation_set_has_its_metrics_and_predictions(tmp_path: Path):
+    fitted = fit(tmp_path, extra=["validation_mismatched"])
+    assert set(fitted.module.results) == {"validation/accuracy", "validation_mismatched/accuracy"}
+    for name, value in fitted.module.results.items():
+        assert fitted.trainer.callback_metrics[name].item() == pytest.approx(value)
+        logits, labels = fitted.module.predictions[name.split("/")[0]]
+        assert logits.shape == (VALIDATION, 2)
+        assert value == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+
+
+def test_examples_and_tokens_are_counted_without_pads(tmp_path: Path):
+    fitted = fit(tmp_path, epochs=2)
+    assert fitted.module.examples_seen == 2 * TRAIN
+    assert fitted.module.tokens_seen == 2 * sum(fitted.data.splits["train"].lengths)

@@ -1,0 +1,84 @@
+"""AdamW holds what a strategy declares and nothing else; the rate rises, then falls to 0 after the last step."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import AdamW
+from transformers import get_linear_schedule_with_warmup
+
+from models import tiny
+from peftlab.strategies.contract import ParameterGroup
+from peftlab.strategies.registry import create_strategy
+from peftlab.training.optimiser import build_optimiser, build_schedule, rate_factor
+
+
+def rates(steps: int, warmup: float) -> list[float]:
+    """Return the learning rate that each of `steps` is taken with, for a rate of 1."""
+    optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule = build_schedule(optimiser, steps, warmup)
+    used = []
+    for _ in range(steps):
+        used.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    return [*used, optimiser.param_groups[0]["lr"]]
+
+
+def test_the_groups_are_the_given_ones_with_their_factors():
+    matrix, vector, fast = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    given = [
+        ParameterGroup({"matrix": matrix}),
+        ParameterGroup({"vector": vector}, weight_decay=0.0),
+        ParameterGroup({"fast": fast}, learning_rate=10.0, weight_decay=2.0),
+    ]
+    groups = build_optimiser(given, learning_rate=0.1, weight_decay=0.01).param_groups
+    assert [group["params"] for group in groups] == [[matrix], [vector], [fast]]
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.1, 0.01), (0.1, 0.0), (1.0, 0.02)]
+    assert all((group["betas"], group["eps"]) == ((0.9, 0.999), 1e-8) for group in groups)
+
+
+@pytest.mark.parametrize("name", ["full", "bitfit", "classifier"])
+def test_no_vector_decays_and_every_matrix_does(name: str):
+    strategy = create_strategy(name, {})
+    strategy.attach(tiny())
+    for group in build_optimiser(strategy.parameter_groups(), 1e-3, 0.01).param_groups:
+        expected = 0.01 if group["params"][0].ndim >= 2 else 0.0
+        assert group["weight_decay"] == expected
+        assert len({p.ndim >= 2 for p in group["params"]}) == 1
+        assert all(p.requires_grad for p in group["params"])
+
+
+def test_one_step_is_that_of_adamw_with_decay_before_the_update():
+    weight = nn.Parameter(torch.tensor([[2.0]]))
+    optimiser = build_optimiser([ParameterGroup({"weight": weight})], learning_rate=0.1, weight_decay=0.5)
+    weight.grad = torch.tensor([[4.0]])
+    optimiser.step()
+    # Bias-corrected, the first step of Adam is the sign of the gradient: 2 * (1 - 0.1 * 0.5) - 0.1.
+    assert weight.item() == pytest.approx(1.8, abs=1e-6)
+
+
+def test_the_rate_rises_over_the_warm_up_and_falls_to_zero():
+    expected = [1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0]
+    assert rates(10, 0.2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.1), (1, 0.9), (2, 0.5), (7, 0.0), (100, 0.1), (33, 0.5)])
+def test_every_step_moves_and_the_rate_is_zero_only_after_the_last(steps: int, warmup: float):
+    used = rates(steps, warmup)
+    assert all(0 < rate <= 1 for rate in used[:-1])
+    assert used[-1] == 0
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert rates(4, 0.0) == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 2), (50, 5), (7, 0), (3, 1)])
+def test_the_rate_is_that_of_transformers_but_for_the_warm_up(steps: int, warmup: int):
+    optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=1.0)
+    (theirs,) = get_linear_schedule_with_warmup(optimiser, warmup, steps).lr_lambdas
+    ours = [rate_factor(step, steps, warmup) for step in range(steps + 1)]
+    assert ours[warmup:] == [theirs(step) for step in range(warmup, steps + 1)]
+    # Theirs begins with a step of rate 0, which does nothing; ours spreads the rise over one step more.
+    assert ours[:warmup] == pytest.approx([theirs(step + 1) * warmup / (warmup + 1) for step in range(warmup)])
+    assert warmup == 0 or theirs(0) == 0
