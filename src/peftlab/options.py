@@ -32,10 +32,15 @@ def build(cls: type[T], options: Mapping[str, Any], where: str) -> T:
         if required and name not in options:
             raise UserError(f"{where}.{name}: missing")
     hints = get_type_hints(cls)
-    return cls(**{name: _checked(value, hints[name], f"{where}.{name}") for name, value in options.items()})
+    return cls(**{name: checked(value, hints[name], f"{where}.{name}") for name, value in options.items()})
 
 
-def _checked(value: Any, kind: Any, where: str) -> Any:
+def checked(value: Any, kind: Any, where: str) -> Any:
+    """Return a value that is of type `kind`, whole numbers as floats where those are asked for.
+
+    Raises:
+        UserError: it is of another type; names `where`, the value and what is allowed.
+    """
     if kind is float and type(value) is int:
         return float(value)
     if not _fits(value, kind):

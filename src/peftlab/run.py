@@ -17,6 +17,7 @@ from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.heads import selection as heads
 from peftlab.options import build
+from peftlab.preflight import DataOptions, check_identity, check_trainer
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
@@ -39,6 +40,7 @@ class _Parts:
     """The task, data, strategy and settings of one run, made before anything costly begins."""
 
     task: Task
+    data: DataOptions
     spec: BackboneSpec
     strategy: Strategy
     settings: TrainingSettings
@@ -55,8 +57,10 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         The record of the finished run.
 
     Raises:
-        UserError: a mistake in options, data or files; as with any other failure, the record says so.
+        UserError: a mistake in options, data or files; as with any other failure, the record says so. Without a
+            valid name, seed or shots there is no record.
     """
+    check_identity(config)
     result = _new_record(config)
     _write(result, folder)
     started = time.perf_counter()
@@ -65,7 +69,8 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
-        raise
+        # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end without a word.
+        raise KeyboardInterrupt from None
     except Exception as error:
         result.stop("failed", f"{type(error).__name__}: {error}")
         raise
@@ -129,42 +134,44 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
         learning_rate=parts.settings.learning_rate,
         best_epoch=best_epoch,
         precision=str(trainer.precision),
-        length_grouped=config["data"]["length_grouped"],
+        length_grouped=parts.data.length_grouped,
     )
     result.data, result.curve = data.describe(), curve.rows
 
 
+@rank_zero_only
 def _write(result: RunRecord, folder: Path) -> None:
     # Every rank of a distributed run comes this way; the first keeps the record.
-    if rank_zero_only.rank == 0:
-        result.write(folder)
+    result.write(folder)
 
 
 def _check(config: dict[str, Any]) -> _Parts:
     """Check all options before anything costly begins."""
+    check_trainer(config["trainer"])
     task = Task.from_config(config["task"])
+    data = build(DataOptions, config["data"], "data")
     spec = build(BackboneSpec, config["backbone"], "backbone")
     options = {name: value for name, value in config["strategy"].items() if name != "name"}
     strategy = create_strategy(config["strategy"]["name"], options)
     settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
-    return _Parts(task, spec, strategy, settings)
+    return _Parts(task, data, spec, strategy, settings)
 
 
 def _task_data(config: dict[str, Any], parts: _Parts, backbone: Backbone) -> TaskData:
-    options = config["data"]
+    options = parts.data
     return TaskData(
         parts.task,
         backbone.tokenizer,
-        root=Path(options["root"]).expanduser() if options["root"] else None,
+        root=Path(options.root).expanduser() if options.root else None,
         shots=config["shots"]["per_class"],
         seed=config["seed"],
         batch_size=parts.settings.batch_size,
-        eval_batch_size=options["eval_batch_size"],
-        max_length=options["max_length"],
-        num_workers=options["num_workers"],
-        length_grouped=options["length_grouped"],
-        holdout=options["holdout"],
-        cache_dir=Path(options["cache_dir"]).expanduser() if options["cache_dir"] else None,
+        eval_batch_size=options.eval_batch_size,
+        max_length=options.max_length,
+        num_workers=options.num_workers,
+        length_grouped=options.length_grouped,
+        holdout=options.holdout,
+        cache_dir=Path(options.cache_dir).expanduser() if options.cache_dir else None,
     )
 
 

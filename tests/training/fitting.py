@@ -73,9 +73,10 @@ def fit(
     callbacks: Sequence[Callback] = (),
     sizes: dict[str, Any] | None = None,
     data_options: dict[str, Any] | None = None,
+    spread: str = "auto",
     **trainer_options: Any,
 ) -> Fitted:
-    """Tune a tiny BERT on the small task; `sizes` are entries of its config."""
+    """Tune a tiny BERT on the small task; `sizes` are entries of its config, `spread` is Lightning's strategy."""
     seed_everything(seed, workers=True, verbose=False)
     task = small_task(folder, extra)
     backbone = tiny(labels=tuple(task.labels), seed=seed, **(sizes or {}))
@@ -88,6 +89,6 @@ def fit(
     attach, stopwatch, curve = AttachStrategy(strategy, backbone, data, seed, folder), Stopwatch(), LearningCurve()
     best = best_checkpoint(folder, "accuracy")
     everything = [attach, stopwatch, curve, best, *callbacks]
-    trainer = build_trainer({**QUIET, **trainer_options}, epochs, folder, [], everything)
+    trainer = build_trainer({**QUIET, "strategy": spread, **trainer_options}, epochs, folder, [], everything)
     trainer.fit(module, datamodule=data)
     return Fitted(module, trainer, data, attach, stopwatch, curve, best)

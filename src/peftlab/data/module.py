@@ -195,6 +195,8 @@ class TaskData(LightningDataModule):
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # Of its own: a loader draws once for its workers, and dropout would depend on how many there are.
+            generator=torch.Generator(),
             **how,
         )
 

@@ -82,7 +82,7 @@ def _read_facts(path: Path) -> DeltaFacts:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; a run's folder with a delta holds it") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a delta's JSON ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a delta's JSON (a table of values is expected)")

@@ -6,6 +6,7 @@ from typing import Any
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
+from peftlab.errors import told_as
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
@@ -56,11 +57,12 @@ def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
         backbone_path: where the backbone's files are, when they come from a folder.
 
     Raises:
-        UserError: anything that does not fit.
+        UserError: anything that does not fit; names the folder.
     """
     delta = load_delta(folder)
-    spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "delta.json: backbone")
-    return apply_delta(delta, load_backbone(spec, delta.facts.labels, seed=0))
+    with told_as(f"{folder}: "):
+        spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "backbone")
+        return apply_delta(delta, load_backbone(spec, delta.facts.labels, seed=0))
 
 
 def export_merged(folder: Path, target: Path, backbone_path: str | None = None) -> None:

@@ -43,7 +43,8 @@ class FineTuning(LightningModule):
         self.settings = settings
         self.results: dict[str, float] = {}
         self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
-        self.tokens_seen: int | Tensor = 0
+        self.tokens_seen = 0
+        self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
@@ -74,14 +75,14 @@ class FineTuning(LightningModule):
             loss = loss + penalty
         self.examples_seen += len(batch["labels"])
         # Added up where it is: reading it at every step would make the device wait.
-        self.tokens_seen = self.tokens_seen + batch["attention_mask"].sum()
+        self._tokens = self._tokens + batch["attention_mask"].sum()
         size = len(batch["labels"])
         self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_train_end(self) -> None:
         """Add up what all ranks have seen."""
-        seen = torch.tensor([self.examples_seen, int(self.tokens_seen)], device=self.device)
+        seen = torch.tensor([self.examples_seen, int(self._tokens)], device=self.device)
         self.examples_seen, self.tokens_seen = self.trainer.strategy.reduce(seen, reduce_op="sum").tolist()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
 from peftlab.errors import UserError
+from peftlab.options import checked
 
 # What Lightning remarks on, and is meant so here.
 _KNOWN_REMARKS = (
@@ -21,6 +22,8 @@ _KNOWN_REMARKS = (
     ".*Found .* module.* in eval mode at the start of training.*",
     ".*Experiment logs directory .* exists and is not empty.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",
+    # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
+    ".*could not find the monitored key.*",
 )
 
 
@@ -36,6 +39,7 @@ def build_trainer(
     for remark in _KNOWN_REMARKS:
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
+    _check_types(given)
     shown: list[Callback] = []
     if given.get("enable_progress_bar"):
         shown.append(RichProgressBar())
@@ -50,5 +54,14 @@ def build_trainer(
             # The data itself shares out its batches among the ranks.
             use_distributed_sampler=False,
         )
-    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
+        values = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise UserError(f"trainer: {' '.join(str(error).split())} (given: {values})") from error
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    """Refuse values of which Lightning would complain without naming them, or not before training."""
+    kinds = get_type_hints(Trainer.__init__)
+    for name, value in given.items():
+        if name in kinds and not (name == "precision" and isinstance(value, str)):
+            checked(value, kinds[name], f"trainer.{name}")

@@ -1,0 +1,69 @@
+"""What the options of a run may be, where none of its parts checks them itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peftlab.errors import require
+from peftlab.options import build
+
+SEEDS = 2**32  # NumPy's generators take no larger one
+
+# Lightning's own word for no end.
+_ENDLESS = -1
+_COUNTS = ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch")
+
+
+@dataclass(frozen=True)
+class ShotsOptions:
+    """`conf/shots`: examples a class (None: the full training set) and epochs (None: from the recipe)."""
+
+    per_class: int | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The group `data` of `conf/config.yaml`; what sizes a tokenizer and a task allow, `TaskData` checks."""
+
+    root: str | None
+    max_length: int
+    eval_batch_size: int
+    num_workers: int
+    length_grouped: bool
+    holdout: float | None
+    cache_dir: str | None
+
+    def __post_init__(self) -> None:
+        require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")
+
+
+def check_identity(config: Mapping[str, Any]) -> None:
+    """Check what a run's record is filed by: task, strategy and backbone, seed and shots.
+
+    Raises:
+        UserError: a name that is no text, a seed outside [0, 2**32), shots that are no number.
+    """
+    for group in ("task", "strategy", "backbone"):
+        name = config[group]["name"]
+        require(isinstance(name, str), f"{group}.name={name}: allowed is a text")
+    seed = config["seed"]
+    require(type(seed) is int and 0 <= seed < SEEDS, f"seed={seed}: allowed are whole numbers from 0 to {SEEDS - 1}")
+    build(ShotsOptions, config["shots"], "shots")
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Check the arguments for which Lightning would fail late, or train nothing without a word.
+
+    Raises:
+        UserError: a count under 1, or no batches to train or validate on.
+    """
+    for name in _COUNTS:
+        value = options.get(name)
+        may_be_endless = name.startswith("max")
+        valid = value is None or (type(value) is int and (value >= 1 or (may_be_endless and value == _ENDLESS)))
+        allowed = "1 or more, or -1 for no end" if may_be_endless else "1 or more"
+        require(valid, f"trainer.{name}={value}: allowed is {allowed}")
+    for name in ("limit_train_batches", "limit_val_batches"):
+        value = options.get(name)
+        require(value is None or value != 0, f"trainer.{name}={value}: allowed is above 0; a run trains and validates")

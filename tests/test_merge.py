@@ -1,0 +1,157 @@
+"""A run's delta becomes a plain Hugging Face model that stock transformers loads, with the same logits."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from models import TEXTS, tiny_spec
+from peftlab import merge
+from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
+from peftlab.errors import UserError
+from peftlab.strategies.hifi import ChosenHeads
+from peftlab.strategies.registry import create_strategy, strategy_class
+from peftlab.strategies.restore import describe_delta, export_merged
+
+HEADS = ChosenHeads(((0, 2), (3,)))
+LABELS = ["entailment", "neutral", "contradiction"]
+METHODS: list[tuple[str, dict[str, Any]]] = [
+    ("hifi", {}),
+    ("hifi", {"bias": True}),
+    ("bitfit", {}),
+    ("full", {}),
+    ("classifier", {}),
+]
+
+
+def tuned(name: str, options: dict[str, Any], kind: str, folder: Path, labels: list[str] = LABELS) -> Backbone:
+    """Save into `folder` a delta whose every number was changed, and return the model it belongs to."""
+    spec = tiny_spec(kind)
+    backbone, strategy = load_backbone(spec, labels, seed=3), create_strategy(name, options)
+    strategy.attach(backbone, HEADS)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in {**strategy.tuned(), **strategy.classifier()}.values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    save_delta(describe_delta(strategy, asdict(spec), "mnli", labels, {}), folder)
+    return backbone
+
+
+def answers(model: PreTrainedModel, tokenizer: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**tokenizer(*TEXTS, padding=True, return_tensors="pt")).logits
+
+
+def stock(folder: Path) -> PreTrainedModel:
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    for parameter in model.parameters():
+        # Mapped from the file, a matrix may begin at an address for which the CPU adds up in another order.
+        parameter.data = parameter.data.clone()
+    return model
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Callable[[], None]:
+    monkeypatch.setattr("sys.argv", ["merge", *map(str, arguments)])
+    return merge.main
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize(("name", "options"), METHODS, ids=str)
+def test_stock_transformers_gives_the_same_logits(name: str, options: dict[str, Any], kind: str, tmp_path: Path):
+    backbone = tuned(name, options, kind, tmp_path / "run")
+    export_merged(tmp_path / "run", tmp_path / "plain")
+    model = stock(tmp_path / "plain")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "plain")
+    expected = answers(backbone.model, backbone.tokenizer)
+    assert torch.equal(answers(model, tokenizer), expected)
+    untouched = load_backbone(tiny_spec(kind), LABELS, seed=3)
+    assert not torch.allclose(answers(untouched.model, untouched.tokenizer), expected)
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
+
+
+def test_a_regression_keeps_its_single_score(tmp_path: Path):
+    backbone = tuned("bitfit", {}, "bert", tmp_path / "run", labels=[])
+    export_merged(tmp_path / "run", tmp_path / "plain")
+    model = stock(tmp_path / "plain")
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+
+
+def test_the_folder_holds_safetensors_and_nothing_pickled(tmp_path: Path):
+    tuned("hifi", {}, "bert", tmp_path / "run")
+    export_merged(tmp_path / "run", tmp_path / "plain")
+    names = {path.name for path in (tmp_path / "plain").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".py"))]
+
+
+def test_a_merged_model_is_a_backbone_folder_itself(tmp_path: Path):
+    tuned("hifi", {}, "bert", tmp_path / "run")
+    export_merged(tmp_path / "run", tmp_path / "plain")
+    # The delta of a run on that folder is restored by naming the folder again.
+    spec = {"name": "mine", "path": str(tmp_path / "plain")}
+    strategy = create_strategy("bitfit", {})
+    backbone = load_backbone(type(tiny_spec())(**spec), LABELS, seed=1)
+    strategy.attach(backbone)
+    save_delta(describe_delta(strategy, spec, "mnli", LABELS, {}), tmp_path / "second")
+    export_merged(tmp_path / "second", tmp_path / "again", str(tmp_path / "plain"))
+    model = stock(tmp_path / "again")
+    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+
+
+def test_the_command_merges_and_says_how_to_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    backbone = tuned("hifi", {}, "bert", tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    command(monkeypatch, tmp_path / "run", tmp_path / "empty")()
+    assert capsys.readouterr().out.strip() == (
+        f"{tmp_path / 'empty'}: load it with AutoModelForSequenceClassification.from_pretrained"
+    )
+    model = stock(tmp_path / "empty")
+    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+
+
+def filled(folder: Path) -> None:
+    (folder / "plain").mkdir()
+    (folder / "plain" / "mine.txt").write_text("mine")
+
+
+# What is wrong, and what the one line names.
+MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "the target is not empty": (filled, "plain: is there already"),
+    "the target is a file": (lambda folder: (folder / "plain").write_text("mine"), "plain: is there already"),
+    "no tensors": (lambda folder: (folder / "run" / TENSORS_FILE).unlink(), f"run/{TENSORS_FILE}: no such file"),
+    "no facts": (lambda folder: (folder / "run" / FACTS_FILE).unlink(), f"run/{FACTS_FILE}: no such file"),
+    "no run": (lambda folder: (folder / "run").rename(folder / "elsewhere"), f"run/{FACTS_FILE}: no such file"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    tuned("bitfit", {}, "bert", tmp_path / "run")
+    spoil, named = MISTAKES[mistake]
+    spoil(tmp_path)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        command(monkeypatch, tmp_path / "run", tmp_path / "plain")()
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_method_that_cannot_be_merged_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tuned("bitfit", {}, "bert", tmp_path / "run")
+    monkeypatch.setattr(strategy_class("bitfit"), "mergeable", False)
+    with pytest.raises(UserError, match="strategy bitfit: its delta cannot be merged"):
+        export_merged(tmp_path / "run", tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()

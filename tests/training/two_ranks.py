@@ -1,0 +1,44 @@
+"""`python two_ranks.py FOLDER`: fit on two CPU processes; each writes what it saw into FOLDER. Not a test itself."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from fitting import fit
+
+from peftlab.strategies.hifi import HiFi
+
+SIZES = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+class Counted(HiFi):
+    looks = 0
+
+    def select(self, preparation):
+        self.looks += 1
+        return super().select(preparation)
+
+
+def main(folder: Path) -> None:
+    strategy = Counted(k=1, n=5)
+    fitted = fit(folder / "data", strategy, sizes=SIZES, spread="ddp", devices=2)
+    digest = hashlib.sha256()
+    for value in fitted.weights().values():
+        digest.update(value.numpy().tobytes())
+    seen = {
+        "looks": strategy.looks,
+        "heads": strategy.delta_facts()["heads"],
+        "weights": digest.hexdigest(),
+        "classifier": fitted.module.model.classifier.weight.tolist(),
+        "steps": fitted.trainer.global_step,
+        "examples": fitted.module.examples_seen,
+        "tokens": fitted.module.tokens_seen,
+        "results": fitted.module.results,
+        "evaluated": len(fitted.module.predictions["validation"][1]),
+    }
+    (folder / f"rank{fitted.trainer.global_rank}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
