@@ -1,6 +1,5 @@
 """The commands of the README, typed as they stand there, from a folder of the user's own."""
 
-import json
 import re
 import time
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from peftlab.results.record import RunRecord, find_records
-from runs import SMALL, train, write_rte
+from peftlab.run import run
+from runs import SILENT, SMALL, composed, train, write_rte
 
 TINY = f"task=demo {SMALL} strategy.n=12"
 CLOSED = "http://127.0.0.1:9"
@@ -16,7 +16,7 @@ CLOSED = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One cache for all commands; two of them on a machine need not do the same work twice."""
+    """What all commands share: tokens are made once, and no hub can be reached."""
     return {"PEFTLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "HF_ENDPOINT": CLOSED, "OMP_NUM_THREADS": "1"}
 
 
@@ -26,16 +26,13 @@ def only(folder: Path) -> RunRecord:
     return record
 
 
-@pytest.mark.parametrize(
-    "typed", [f"+strategy=hifi {TINY} -m seed=1,2", f"-m strategy=hifi seed=1,2 {TINY}"], ids=["m-last", "m-first"]
-)
-def test_a_sweep_over_seeds_ends_with_a_table(typed, tmp_path, cache):
-    done = train(typed, tmp_path, **cache)
+def test_a_sweep_over_seeds_ends_with_a_table(tmp_path, cache):
+    done = train(f"+strategy=hifi {TINY} -m seed=1,2", tmp_path, **cache)
     assert done.returncode == 0, done.stderr
     records = find_records(tmp_path / "multirun")
     assert [(record.status, record.seed) for record in records] == [("finished", 1), ("finished", 2)]
     assert re.search(r"demo · tiny · full data · accuracy × 100 on validation", done.stdout)
-    assert re.search(r"^hifi +\d+\.\d ± \d+\.\d\*? +2 +4,608 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ hifi +\d+\.\d ± \d+\.\d\*? +2 +4,608 ", done.stdout, re.MULTILINE)
 
 
 def test_one_run_shows_its_progress_its_table_and_where_the_record_is(tmp_path, cache):
@@ -53,7 +50,7 @@ def test_one_run_shows_its_progress_its_table_and_where_the_record_is(tmp_path, 
 
 
 def test_a_run_that_fails_does_not_stop_the_sweep(tmp_path, cache):
-    done = train(f"+strategy=hifi {TINY} strategy.k=99,3 -m", tmp_path, **cache)
+    done = train(f"-m +strategy=hifi {TINY} strategy.k=99,3", tmp_path, **cache)
     reason = "strategy.k=99: must be a whole number from 1 to 4, the heads of a layer"
     assert done.returncode == 2
     assert done.stderr.splitlines().count(f"error: {reason}") == 1
@@ -61,25 +58,29 @@ def test_a_run_that_fails_does_not_stop_the_sweep(tmp_path, cache):
     failed, finished = find_records(tmp_path / "multirun")
     assert (failed.status, failed.reason) == ("failed", f"UserError: {reason}")
     assert (finished.status, finished.config["strategy"]["k"]) == ("finished", 3)
-    assert re.search(r"^hifi +k=3 +\d+\.\d ± n/a", done.stdout, re.MULTILINE)
+    assert re.search(r"^ hifi +k=3 +\d+\.\d ± n/a", done.stdout, re.MULTILINE)
     assert re.search(r"^! hifi k=99: seed 1 failed: UserError: strategy\.k=99", done.stdout, re.MULTILINE)
 
 
-def test_the_debug_trainer_takes_two_steps_on_the_cpu(tmp_path, cache):
-    done = train("+strategy=hifi task=demo backbone=tiny trainer=debug strategy.n=12", tmp_path, **cache)
+def test_the_debug_trainer_takes_two_steps_on_the_cpu_with_data_from_a_relative_folder(tmp_path, cache):
+    write_rte(tmp_path / "glue")
+    (tmp_path / "work").mkdir()
+    typed = "+strategy=bitfit task=rte backbone=tiny trainer=debug data.root=../glue"
+    done = train(typed, tmp_path / "work", **cache)
     assert done.returncode == 0, done.stderr
-    assert only(tmp_path).training.steps == 2
-    assert only(tmp_path).device.startswith("cpu")
+    record = only(tmp_path / "work")
+    assert record.training.steps == 2
+    assert record.device.startswith("cpu")
+    assert record.data["source"]["folder"] == "RTE"
 
 
-@pytest.mark.parametrize("offline", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": CLOSED}], ids=["asked", "unreachable"])
 @pytest.mark.parametrize(
-    ("typed", "ways"),
+    ("typed", "ways", "offline"),
     [
-        ("+strategy=hifi task=rte", ("backbone=minilm", "backbone.path=FOLDER")),
-        ("+strategy=hifi task=rte backbone=tiny", ("data.root=FOLDER", "task=demo")),
+        ("+strategy=hifi task=rte", ("backbone=minilm", "backbone.path=FOLDER"), {"HF_HUB_OFFLINE": "1"}),
+        ("+strategy=hifi task=rte backbone=tiny", ("data.root=FOLDER", "task=demo"), {"HF_ENDPOINT": CLOSED}),
     ],
-    ids=["backbone", "data"],
+    ids=["offline-mode-and-the-backbone", "closed-port-and-the-data"],
 )
 def test_without_a_network_one_line_says_within_seconds_what_works(typed, ways, offline, tmp_path, cache):
     started = time.perf_counter()
@@ -90,15 +91,6 @@ def test_without_a_network_one_line_says_within_seconds_what_works(typed, ways, 
     assert all(way in done.stderr for way in ways)
     assert seconds < 15
     assert only(tmp_path / "outputs").status == "failed"
-
-
-def test_a_relative_folder_of_data_is_looked_for_where_the_command_is_typed(tmp_path, cache):
-    write_rte(tmp_path / "glue")
-    (tmp_path / "work").mkdir()
-    typed = f"+strategy=bitfit task=rte data.root=../glue {SMALL}"
-    done = train(typed, tmp_path / "work", **cache)
-    assert done.returncode == 0, done.stderr
-    assert only(tmp_path / "work").data["source"]["folder"] == "RTE"
 
 
 @pytest.fixture
@@ -120,12 +112,11 @@ def test_real_weights_on_real_data_without_a_network(shared_data, minilm, tmp_pa
 
 
 def test_sixteen_shots_of_real_data(shared_data, minilm, tmp_path, cache):
-    typed = f"+strategy=hifi task=rte shots=16 backbone=minilm data.root={shared_data} trainer.max_epochs=2"
-    done = train(f"{typed} strategy.n=8 trainer.limit_test_batches=1", tmp_path, **cache)
-    assert done.returncode == 0, done.stderr
-    record = only(tmp_path)
+    typed = f"+strategy=hifi task=rte shots=16 backbone=minilm data.root={shared_data} strategy.n=8 {SILENT}"
+    tokens = f"data.cache_dir={cache['PEFTLAB_CACHE']}"
+    record = run(composed(f"{typed} {tokens} trainer.max_epochs=2 trainer.limit_test_batches=1"), tmp_path)
     assert record.shots == 16
     assert record.data["examples"] == {"train": 32, "validation": 32, "test": 277}
     assert (record.training.batch_size, record.training.steps) == (32, 2)
-    assert json.loads((record.folder / "selection.json").read_text())["examples"] == 8
-    assert "16 examples a class · accuracy × 100 on test" in done.stdout
+    assert record.selection["examples"] == 8
+    assert record.metric.test is not None

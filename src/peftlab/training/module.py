@@ -77,7 +77,8 @@ class FineTuning(LightningModule):
         # Added up where it is: reading it at every step would make the device wait.
         self._tokens = self._tokens + batch["attention_mask"].sum()
         size = len(batch["labels"])
-        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size, sync_dist=True)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
     def on_train_end(self) -> None:
@@ -143,5 +144,9 @@ class FineTuning(LightningModule):
             self.predictions[name] = (logits, labels)
             for metric, value in evaluate(self.task, logits, labels).items():
                 self.results[f"{name}/{metric}"] = value
-                self.log(f"{name}/{metric}", value, prog_bar=metric == self.task.metrics[0], sync_dist=True)
+                self.log(f"{name}/{metric}", value, sync_dist=True)
+            # The progress bar has room for one short name.
+            primary = self.task.metrics[0]
+            if name == "validation":
+                self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False)
         self._collected = {}
