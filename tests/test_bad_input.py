@@ -46,6 +46,8 @@ OPTIONS = [
     ("training.learning_rate=0", "training.learning_rate=0.0: allowed is above 0"),
     ("training.learning_rate=-1", "training.learning_rate=-1.0: allowed is above 0"),
     ("training.learning_rate=nan", "training.learning_rate=nan: allowed is above 0"),
+    ("training.learning_rate=inf", "training.learning_rate=inf: allowed is above 0"),
+    ("trainer.devices=4999", "trainer.devices=4999: this machine has "),
     ("training.learning_rate=fast", "training.learning_rate=fast: allowed is a number"),
     ("training.batch_size=0", "training.batch_size=0: allowed is 1 or more"),
     ("training.batch_size=1.5", "training.batch_size=1.5: allowed is a whole number"),

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["cli", "merge"],
     ["run", "arguments", "mistakes"],
+    ["results"],
     ["preflight"],
     ["training"],
     ["strategies"],
@@ -20,7 +21,6 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["results"],
     ["options", "files", "network"],
     ["errors"],
 ]

@@ -42,6 +42,9 @@ class Runs:
         self.is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
+            if self.is_sweep and config.trainer.devices != 1:
+                # Lightning starts the other ranks with the same command: each would sweep by itself.
+                raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
             run(_plain(config), folder)
         except UserError as error:
             tell(error)
@@ -49,8 +52,9 @@ class Runs:
         except Exception:
             traceback.print_exc()
             self.exit_code = 1
-        if (folder / "result.json").exists():
-            self.records.append(RunRecord.read(folder))
+        finally:
+            if (folder / "result.json").exists():
+                self.records.append(RunRecord.read(folder))
 
     def report(self) -> None:
         """Print the table of what the runs gave."""
@@ -79,10 +83,10 @@ def main() -> None:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(mistakes.in_one_line(error, sys.argv[1:], CONF))
-        raise SystemExit(2) from None
+        runs.exit_code = 2
     except KeyboardInterrupt:
         tell("interrupted")
-        raise SystemExit(130) from None
+        runs.exit_code = 130
     if runs.records:
         runs.report()
     raise SystemExit(runs.exit_code)

@@ -1,11 +1,17 @@
-"""What the options of a run may be, where none of its parts checks them itself."""
+"""The parts of a run that cost nothing, made and checked before anything costly begins."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peftlab.backbones.backbone import BackboneSpec
 from peftlab.errors import require
 from peftlab.options import build
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.task import Task
+from peftlab.training.settings import TrainingSettings, resolve_settings
 
 SEEDS = 2**32  # NumPy's generators take no larger one
 
@@ -38,6 +44,36 @@ class DataOptions:
         require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration asks for: the task, its data, the backbone, the strategy and how it trains."""
+
+    task: Task
+    data: DataOptions
+    spec: BackboneSpec
+    strategy: Strategy
+    settings: TrainingSettings
+
+
+def make_parts(config: Mapping[str, Any]) -> Parts:
+    """Return the parts of a run, every option of theirs checked.
+
+    Raises:
+        UserError: an option that is unknown, missing or out of its range.
+    """
+    check_trainer(config["trainer"])
+    task = Task.from_config(config["task"])
+    options = {name: value for name, value in config["strategy"].items() if name != "name"}
+    strategy = create_strategy(config["strategy"]["name"], options)
+    return Parts(
+        task=task,
+        data=build(DataOptions, config["data"], "data"),
+        spec=build(BackboneSpec, config["backbone"], "backbone"),
+        strategy=strategy,
+        settings=resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name),
+    )
+
+
 def check_identity(config: Mapping[str, Any]) -> None:
     """Check what a run's record is filed by: task, strategy and backbone, seed and shots.
 
@@ -56,7 +92,7 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     """Check the arguments for which Lightning would fail late, or train nothing without a word.
 
     Raises:
-        UserError: a count under 1, or no batches to train or validate on.
+        UserError: a count under 1, more devices than there are, or no batches to train or validate on.
     """
     for name in _COUNTS:
         value = options.get(name)
@@ -67,3 +103,6 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name in ("limit_train_batches", "limit_val_batches"):
         value = options.get(name)
         require(value is None or value != 0, f"trainer.{name}={value}: allowed is above 0; a run trains and validates")
+    devices, cores = options.get("devices"), os.cpu_count() or 1
+    # Lightning starts a process for each device without asking whether the machine can bear it.
+    require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")

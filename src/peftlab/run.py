@@ -1,10 +1,9 @@
 """One run, top to bottom: task -> backbone -> strategy -> fit -> evaluate -> record."""
 
+import hashlib
 import json
-import shutil
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,38 +11,25 @@ from typing import Any
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.heads import selection as heads
-from peftlab.options import build
-from peftlab.preflight import DataOptions, check_identity, check_trainer
+from peftlab.preflight import Parts, check_identity, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
 from peftlab.strategies.contract import Strategy
-from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
 from peftlab.tasks.task import Task
-from peftlab.training.callbacks import AttachStrategy, LearningCurve, Stopwatch, best_checkpoint, load_best
+from peftlab.training.callbacks import AttachStrategy
+from peftlab.training.fit import Fitted, Observers, fit_and_evaluate
 from peftlab.training.loggers import open_loggers
 from peftlab.training.module import FineTuning
-from peftlab.training.settings import TrainingSettings, resolve_settings
 from peftlab.training.trainer import build_trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The task, data, strategy and settings of one run, made before anything costly begins."""
-
-    task: Task
-    data: DataOptions
-    spec: BackboneSpec
-    strategy: Strategy
-    settings: TrainingSettings
 
 
 def run(config: dict[str, Any], folder: Path) -> RunRecord:
@@ -82,61 +68,62 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
 
 def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     seed = config["seed"]
-    parts = _check(config)
+    parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
     backbone = load_backbone(parts.spec, parts.task.labels, seed)
     parts.strategy.check(backbone)
     data = _task_data(config, parts, backbone)
     data.setup()
 
-    attach = AttachStrategy(parts.strategy, backbone, data, seed, folder)
-    stopwatch, curve = Stopwatch(), LearningCurve()
-    best = best_checkpoint(folder, parts.task.metrics[0])
+    observers = Observers(AttachStrategy(parts.strategy, backbone, data, seed, folder), parts.task.metrics[0], folder)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
-    callbacks = [attach, stopwatch, curve, best]
     with open_loggers(config["logger"], folder, _identity(config)) as loggers:
-        trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, callbacks)
-        result.device = device_name(trainer.strategy.root_device.type)
-        with PeakMemory(trainer.strategy.root_device.type) as memory:
-            trainer.fit(module, datamodule=data)
-            steps, epochs = trainer.global_step, trainer.current_epoch
-            best_epoch = load_best(best, module)
-            trainer.strategy.barrier()
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            trainer.validate(module, datamodule=data, verbose=False)
-            if data.test_names:
-                trainer.test(module, datamodule=data, verbose=False)
-    if not trainer.is_global_zero:
-        return
+        trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, observers.callbacks)
+        device = trainer.strategy.root_device.type
+        result.device = device_name(device)
+        with PeakMemory(device) as memory:
+            fitted = fit_and_evaluate(trainer, module, data, observers)
+    if trainer.is_global_zero:
+        result.memory = record.Memory(memory.peak_bytes, memory.kind)
+        _keep_delta(config, parts, folder, result)
+        _keep_results(parts, module, data, fitted, result)
+        _draw_heads(folder)
 
-    delta = describe_delta(parts.strategy, config["backbone"], parts.task.name, list(parts.task.labels), versions())
-    delta_bytes = save_delta(delta, folder)
-    if attach.selection is not None:
-        result.selection = attach.selection.describe()
-    if (folder / heads.FILE_NAME).exists():
-        head_map.draw(json.loads((folder / heads.FILE_NAME).read_text()), folder / "selection.png")
 
+def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:
+    labels = list(parts.task.labels)
+    delta = describe_delta(parts.strategy, config["backbone"], parts.task.name, labels, versions())
+    result.delta = record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
+    result.parameters = _count(parts.strategy)
+
+
+def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: Fitted, result: RunRecord) -> None:
+    seconds = fitted.seconds
     result.metric = _metric(parts.task, module.results)
     result.collapsed = any(is_collapsed(parts.task, *both) for both in module.predictions.values())
-    result.parameters = _count(parts.strategy)
-    result.delta = record.Delta(bytes=delta_bytes, file=TENSORS_FILE)
-    result.seconds.selection = attach.seconds
-    result.seconds.training, result.seconds.evaluation = stopwatch.training, stopwatch.evaluation
+    result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
+    result.seconds.evaluation = seconds.evaluation
     result.throughput = record.Throughput(
-        module.examples_seen / stopwatch.training, module.tokens_seen / stopwatch.training
+        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
     )
-    result.memory = record.Memory(memory.peak_bytes, memory.kind)
     result.training = record.Training(
-        steps=steps,
-        epochs=epochs,
+        steps=fitted.steps,
+        epochs=fitted.epochs,
         batch_size=data.batch_size,
         learning_rate=parts.settings.learning_rate,
-        best_epoch=best_epoch,
-        precision=str(trainer.precision),
+        best_epoch=fitted.best_epoch,
+        precision=fitted.precision,
         length_grouped=parts.data.length_grouped,
     )
-    result.data, result.curve = data.describe(), curve.rows
+    result.data, result.curve = data.describe(), fitted.curve
+    result.selection = fitted.selection.describe() if fitted.selection is not None else None
+
+
+def _draw_heads(folder: Path) -> None:
+    file = folder / heads.FILE_NAME
+    if file.exists():
+        head_map.draw(json.loads(file.read_text(encoding="utf-8")), folder / "selection.png")
 
 
 @rank_zero_only
@@ -145,19 +132,7 @@ def _write(result: RunRecord, folder: Path) -> None:
     result.write(folder)
 
 
-def _check(config: dict[str, Any]) -> _Parts:
-    """Check all options before anything costly begins."""
-    check_trainer(config["trainer"])
-    task = Task.from_config(config["task"])
-    data = build(DataOptions, config["data"], "data")
-    spec = build(BackboneSpec, config["backbone"], "backbone")
-    options = {name: value for name, value in config["strategy"].items() if name != "name"}
-    strategy = create_strategy(config["strategy"]["name"], options)
-    settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
-    return _Parts(task, data, spec, strategy, settings)
-
-
-def _task_data(config: dict[str, Any], parts: _Parts, backbone: Backbone) -> TaskData:
+def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone) -> TaskData:
     options = parts.data
     return TaskData(
         parts.task,
@@ -193,11 +168,14 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Return name, group, tags and configuration of a run for loggers that show many runs."""
-    shots = config["shots"]["per_class"] or "full"
-    group = f"{config['task']['name']}-{config['strategy']['name']}-{config['backbone']['name']}-{shots}"
+    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
     shown = {name: value for name, value in config.items() if name != "recipe"}
-    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": group.split("-"), "config": shown}
+    seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger")}
+    digest = hashlib.sha256(json.dumps(seedless, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
+    tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
+    group = "-".join([*tags, digest])
+    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
 
 
 def _metric(task: Task, results: dict[str, float]) -> record.Metric:

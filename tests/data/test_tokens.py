@@ -200,3 +200,11 @@ def test_real_rte_is_cut_at_128_tokens_as_counted_by_hand(shared_data: Path, tmp
     words = [len(tokenizer.tokenize(row["text_a"])) + len(tokenizer.tokenize(row["text_b"])) + 3 for row in rows]
     assert split.lengths == [min(length, 128) for length in words]
     assert split.truncated.tolist() == [length > 128 for length in words]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").write_text("no folder")
+    with caplog.at_level(logging.WARNING):
+        split = tokenise(PAIRS, small_tokenizer(), 128, tmp_path / "file" / "cache")
+    assert same(split, tokenise(PAIRS, small_tokenizer(), 128))
+    assert "data.cache_dir" in caplog.text

@@ -107,7 +107,7 @@ def tokenise(
     if split is None:
         split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
         if path is not None:
-            write_bytes_atomic(path, _serialise(split, defines))
+            _keep(path, split, defines)
     if split.truncated_share > WARN_TRUNCATED:
         log.warning("%.1f %% of examples are cut to max_length=%d tokens", 100 * split.truncated_share, max_length)
     return split
@@ -170,6 +170,14 @@ def _encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: in
 
 def _flat(rows: list[list[int]], dtype: torch.dtype) -> Tensor:
     return torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)
+
+
+def _keep(path: Path, split: TokenisedSplit, defines: dict[str, Any]) -> None:
+    try:
+        write_bytes_atomic(path, _serialise(split, defines))
+    except OSError as error:
+        # A cache that cannot be written costs time, not a run.
+        log.warning("data.cache_dir=%s: tokens are not kept (%s)", path.parent, error)
 
 
 def _serialise(split: TokenisedSplit, defines: dict[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """How a run trains: the numbers a recipe gives and a user may override."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ class TrainingSettings:
     warmup: float
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, f"training.learning_rate={self.learning_rate}: allowed is above 0")
+        require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
         require(
             self.batch_size is None or self.batch_size >= 1,
             f"training.batch_size={self.batch_size}: allowed is 1 or more",

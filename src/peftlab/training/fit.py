@@ -1,0 +1,72 @@
+"""Train, take the best epoch's weights, and evaluate them."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning import Callback, Trainer
+
+from peftlab.data.module import TaskData
+from peftlab.strategies.contract import Selection
+from peftlab.training.callbacks import AttachStrategy, LearningCurve, Stopwatch, best_checkpoint, load_best
+from peftlab.training.module import FineTuning
+
+
+class Observers:
+    """The callbacks of one run: attaching the strategy, timing, the learning curve, the best epoch's weights."""
+
+    def __init__(self, attach: AttachStrategy, metric: str, folder: Path) -> None:
+        self.attach = attach
+        self.stopwatch = Stopwatch()
+        self.curve = LearningCurve()
+        self.best = best_checkpoint(folder, metric)
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """Return them in the order in which they act."""
+        return [self.attach, self.stopwatch, self.curve, self.best]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of each part of a run."""
+
+    selection: float
+    training: float
+    evaluation: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training did; the module holds the metrics of the weights that are kept."""
+
+    steps: int
+    epochs: int
+    best_epoch: int | None
+    precision: str
+    seconds: Spent
+    selection: Selection | None
+    curve: list[dict[str, float | None]]
+
+
+def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: Observers) -> Fitted:
+    """Train `module`, leave the best epoch's weights in it, and evaluate exactly those."""
+    trainer.fit(module, datamodule=data)
+    steps, epochs = trainer.global_step, trainer.current_epoch
+    best_epoch = load_best(observers.best, module)
+    trainer.strategy.barrier()
+    if observers.best.dirpath is not None:
+        shutil.rmtree(observers.best.dirpath, ignore_errors=True)
+    trainer.validate(module, datamodule=data, verbose=False)
+    if data.test_names:
+        trainer.test(module, datamodule=data, verbose=False)
+    attach, stopwatch = observers.attach, observers.stopwatch
+    return Fitted(
+        steps=steps,
+        epochs=epochs,
+        best_epoch=best_epoch,
+        precision=str(trainer.precision),
+        seconds=Spent(attach.seconds, stopwatch.training, stopwatch.evaluation),
+        selection=attach.selection,
+        curve=observers.curve.rows,
+    )
