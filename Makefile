@@ -30,8 +30,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 demo: setup
 	$(BIN)/python train.py +strategy=hifi task=demo backbone=minilm -m seed=1,2,3
 
+# One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint
-	$(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 lint: setup-dev
 	$(BIN)/ruff check
