@@ -1,6 +1,7 @@
 """CSV is always written; the others when asked; all are closed at the end, whatever the end was."""
 
 import csv
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,16 @@ def log_something(options: dict[str, Any], folder: Path, run: dict[str, Any] = R
     return opened
 
 
-def written(folder: Path) -> bytes:
-    """Return what an offline W&B run wrote: records whose texts stand in it as they are."""
+def written(folder: Path, patience: float = 60.0) -> bytes:
+    """Return what an offline W&B run wrote: records whose texts stand in it as they are.
+
+    W&B's service writes beside us and goes on for a while after the run is finished.
+    """
     (file,) = folder.glob("*.wandb")
+    end, sizes = time.monotonic() + patience, [0]
+    while time.monotonic() < end and (sizes[-1] < 1000 or sizes[-1] != sizes[-2]):
+        time.sleep(0.5)
+        sizes.append(file.stat().st_size)
     return file.read_bytes()
 
 
