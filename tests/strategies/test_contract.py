@@ -63,6 +63,14 @@ def attached(strategy: Strategy, kind: str) -> Iterator[tuple[Strategy, Backbone
     return strategy, backbone
 
 
+def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compare logits: bit by bit, unless the strategy declares how far apart they may be."""
+    if tolerance == 0:
+        assert torch.equal(found, expected)
+    else:
+        assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
 def snapshot(backbone: Backbone) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in backbone.model.state_dict().items()}
 
@@ -81,6 +89,7 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
         penalty = strategy.penalty()
         (loss if penalty is None else loss + penalty).backward()
         strategy.before_step()
+        strategy.after_clipping()
         optimiser.step()
         strategy.after_step()
         optimiser.zero_grad()
@@ -88,9 +97,9 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
 
 
 def test_logits_equal_the_untouched_backbones_at_the_start(attached: tuple[Strategy, Backbone], kind: str) -> None:
-    _, backbone = attached
+    strategy, backbone = attached
     inputs = batch(backbone)
-    assert torch.equal(logits(backbone, inputs), logits(tiny(kind), inputs))
+    assert_close(logits(backbone, inputs), logits(tiny(kind), inputs), strategy.start_tolerance)
 
 
 def test_only_declared_parameters_receive_gradients(attached: tuple[Strategy, Backbone]) -> None:
@@ -158,19 +167,17 @@ def test_merged_logits_are_identical_in_a_plain_model(attached: tuple[Strategy, 
     inputs = batch(backbone)
     tuned = logits(backbone, inputs)
     strategy.merge()
-    assert torch.equal(logits(backbone, inputs), tuned)
+    assert_close(logits(backbone, inputs), tuned, strategy.merge_tolerance)
     assert backbone.model.state_dict().keys() == tiny(kind).model.state_dict().keys()
     assert {type(module) for module in backbone.model.modules()} == {type(m) for m in tiny(kind).model.modules()}
 
 
-def test_stored_bytes_are_those_of_the_declared_parameters(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
+def test_stored_bytes_are_those_declared(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
     strategy, backbone = attached
     size = save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
     tensors = strategy.delta()
     assert size == (tmp_path / "delta.safetensors").stat().st_size
-    assert sum(t.numel() * t.element_size() for t in tensors.values()) == 4 * sum(
-        p.numel() for p in [*strategy.tuned().values(), *strategy.classifier().values()]
-    )
+    assert sum(t.numel() * t.element_size() for t in tensors.values()) == strategy.stored_bytes()
     # What is not tensors is the file's header: names, shapes and places.
     assert size - sum(t.numel() * t.element_size() for t in tensors.values()) <= 200 * (len(tensors) + 1)
 
