@@ -164,13 +164,9 @@ class Strategy(ABC):
 
     # (5) The delta ---------------------------------------------------------------------------------------
 
-    def stored(self) -> dict[str, Tensor]:
-        """Return what a delta holds, by name: the tuned parameters, or less where a method needs less to be used."""
-        return dict(self.tuned())
-
     def delta(self) -> dict[str, Tensor]:
         """Return what tuning changed, as named tensors on the CPU, the classifier included."""
-        return {name: p.detach().cpu().contiguous() for name, p in self._delta_tensors().items()}
+        return {name: p.detach().cpu().contiguous() for name, p in self._stored().items()}
 
     def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
         """Take a delta back into an attached strategy.
@@ -178,7 +174,7 @@ class Strategy(ABC):
         Raises:
             UserError: names or shapes differ from those of this strategy on this backbone.
         """
-        own = self._delta_tensors()
+        own = self._stored()
         if missing := sorted(own.keys() ^ tensors.keys()):
             raise UserError(f"delta: its tensors are not those of strategy {self.name}: {', '.join(missing[:3])}")
         for name, tensor in own.items():
@@ -220,7 +216,7 @@ class Strategy(ABC):
         assert self._backbone is not None, f"strategy {self.name} is not attached"
         return self._backbone
 
-    def options(self) -> dict[str, Any]:
+    def given_options(self) -> dict[str, Any]:
         """Return the options as plain values, without paths of this machine."""
         fields = [field for field in dataclasses.fields(self) if not field.metadata.get("path")]
         return {field.name: getattr(self, field.name) for field in fields}
@@ -275,7 +271,10 @@ class InsertedStrategy(Strategy):
     Each module stands in a place of `geometry.py` and keeps what stood there as its attribute `frozen`.
     """
 
-    mergeable = False
+    @property
+    def mergeable(self) -> bool:
+        """Never: what was put in has no counterpart in the backbone."""
+        return False
 
     @abstractmethod
     def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
