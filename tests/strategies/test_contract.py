@@ -28,6 +28,9 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"placement": "parallel", "init": "identity", "scale": 4.0},
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
+    "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
+    "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
+    "compacter": [{}, {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2}],
     "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}],
 }
 CASES = [(name, options) for name in strategy_names() for options in VARIATIONS.get(name, [{}])]

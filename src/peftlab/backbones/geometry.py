@@ -12,7 +12,13 @@ from peftlab.errors import UserError
 Projection = Literal["query", "key", "value"]
 # Where a method may put a module: see `Architecture`.
 Place = Literal[
-    "self_attention", "attention_end", "attention_norm", "feed_forward_output", "feed_forward_end", "feed_forward_norm"
+    "self_attention",
+    "attention_end",
+    "attention_norm",
+    "feed_forward_output",
+    "feed_forward_down",
+    "feed_forward_end",
+    "feed_forward_norm",
 ]
 PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value")
 
@@ -26,7 +32,8 @@ class Architecture:
 
     Places: `self_attention` takes hidden states [B, S, D] and `past_key_values`; the modules at `attention_end` and
     `feed_forward_end` are the last before the residual is added, and `attention_norm` and `feed_forward_norm` take
-    that sum; `feed_forward_output` takes the feed-forward's inner values and the residual.
+    that sum; `feed_forward_output` takes the feed-forward's inner values and the residual, `feed_forward_down` is the
+    projection of those values.
     """
 
     layers: str
@@ -38,6 +45,7 @@ class Architecture:
     attention_end: str | None = "attention.output.dropout"
     attention_norm: str | None = "attention.output.LayerNorm"
     feed_forward_output: str | None = "output"
+    feed_forward_down: str | None = "output.dense"
     feed_forward_end: str | None = "output.dropout"
     feed_forward_norm: str | None = "output.LayerNorm"
     classifier: tuple[str, ...] = ("classifier",)
@@ -58,6 +66,7 @@ ARCHITECTURES = {
         attention_end="attention.out_lin",
         attention_norm="sa_layer_norm",
         feed_forward_output=None,
+        feed_forward_down="ffn.lin2",
         feed_forward_end="ffn.dropout",
         feed_forward_norm="output_layer_norm",
         classifier=("pre_classifier", "classifier"),
@@ -122,6 +131,10 @@ class Geometry:
     def at(self, layer: int, place: Place) -> nn.Module:
         """Return the module that stands in a place of a layer."""
         return self.layer(layer).get_submodule(self._path(place))
+
+    def place_names(self, *places: Place) -> list[str]:
+        """Return the names of the modules in these places of all layers in the whole model."""
+        return [f"{self._names.layers}.{i}.{self._path(place)}" for i in range(self.num_layers) for place in places]
 
     def replace(self, layer: int, place: Place, module: nn.Module) -> None:
         """Put `module` in a place of a layer."""
