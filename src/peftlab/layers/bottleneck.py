@@ -1,4 +1,4 @@
-"""Bottlenecks (down-projection, nonlinearity, up-projection) and the places where a transformer layer takes them."""
+"""Bottlenecks: down-projection, nonlinearity, up-projection."""
 
 import math
 from collections.abc import Callable
@@ -64,46 +64,3 @@ def linear_bottleneck(
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
         nn.init.zeros_(up.weight)
     return Bottleneck(down, up, nonlinearity, scale)
-
-
-class AfterModule(nn.Module):
-    """h = frozen(x); h + adapter(h): in the place of the last module before a residual is added."""
-
-    def __init__(self, frozen: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.adapter = adapter
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [..., D] to [..., D]."""
-        hidden = self.frozen(inputs)
-        return cast(Tensor, hidden + self.adapter(hidden))
-
-
-class AroundNorm(nn.Module):
-    """norm(x + adapter(norm(x))) in the place of a LayerNorm, whose input x holds the residual already."""
-
-    def __init__(self, frozen: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.adapter = adapter
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [..., D] to [..., D]."""
-        return cast(Tensor, self.frozen(inputs + self.adapter(self.frozen(inputs))))
-
-
-class BesideFeedForward(nn.Module):
-    """FFN(x) + x + adapter(x), then LayerNorm, in the place of a feed-forward's output module.
-
-    That module adds the residual x to what it computes, so the adapter's output travels with the residual.
-    """
-
-    def __init__(self, frozen: nn.Module, adapter: nn.Module) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.adapter = adapter
-
-    def forward(self, inner: Tensor, residual: Tensor) -> Tensor:
-        """Map the inner values [..., N] and the residual [..., D] to [..., D]."""
-        return cast(Tensor, self.frozen(inner, residual + self.adapter(residual)))

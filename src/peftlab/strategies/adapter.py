@@ -1,8 +1,7 @@
 """Adapters (Houlsby et al., 2019, arXiv 1902.00751): small bottlenecks between the parts of a frozen transformer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +9,9 @@ from torch import Tensor, nn
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Place
 from peftlab.errors import require
-from peftlab.layers.bottleneck import (
-    AfterModule,
-    AroundNorm,
-    BesideFeedForward,
-    Init,
-    Nonlinearity,
-    linear_bottleneck,
-)
+from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
+from peftlab.layers.placement import Placement, has_places, place
 from peftlab.strategies.contract import InsertedStrategy
-
-Placement = Literal["houlsby", "pfeiffer", "parallel"]
-
-# Where each placement puts its modules, and what joins a bottleneck to what stands there.
-_PLACEMENTS: dict[Placement, tuple[tuple[Place, ...], Callable[[nn.Module, nn.Module], nn.Module]]] = {
-    "houlsby": (("attention_end", "feed_forward_end"), AfterModule),
-    "pfeiffer": (("feed_forward_norm",), AroundNorm),
-    "parallel": (("feed_forward_output",), BesideFeedForward),
-}
 
 
 @dataclass
@@ -67,26 +51,21 @@ class Adapter(InsertedStrategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse a placement that the architecture has no place for."""
-        places, _ = _PLACEMENTS[self.placement]
-        fits = all(backbone.geometry.has(place) for place in places)
+        fits = has_places(backbone.geometry, self.placement)
         require(fits, f"strategy.placement={self.placement}: backbone {backbone.name} has no place for it")
 
     def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
         """Return a bottleneck for each place of each layer."""
-        geometry = backbone.geometry
-        places, join = _PLACEMENTS[self.placement]
-        return {
-            (layer, place): join(geometry.at(layer, place), self._bottleneck(geometry.hidden_size))
-            for layer in range(geometry.num_layers)
-            for place in places
-        }
+        width = backbone.geometry.hidden_size
+
+        def bottleneck() -> Bottleneck:
+            return linear_bottleneck(width, self.bottleneck, self.nonlinearity, self.init, self.scale)
+
+        return place(backbone.geometry, self.placement, bottleneck)
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the bottlenecks' parameters, and the LayerNorms' by their names in the backbone."""
         return {**super().tuned(), **self._norms}
-
-    def _bottleneck(self, width: int) -> nn.Module:
-        return linear_bottleneck(width, self.bottleneck, self.nonlinearity, self.init, self.scale)
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         if self.layer_norms:

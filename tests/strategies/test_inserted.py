@@ -1,0 +1,53 @@
+"""What the methods that insert modules refuse, and how they start."""
+
+import pytest
+import torch
+
+from models import tiny
+from peftlab.errors import UserError
+from peftlab.strategies.registry import create_strategy
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("adapter", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
+        ("adapter", {"placement": "beside"}, "strategy.placement=beside: allowed are houlsby, pfeiffer, parallel"),
+        ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
+        ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, message):
+    with pytest.raises(UserError, match=message):
+        create_strategy(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind", "message"),
+    [
+        ("adapter", {"placement": "parallel"}, "distilbert", "strategy.placement=parallel: backbone tiny-distilbert"),
+        ("compacter", {"n": 5, "bottleneck": 5}, "bert", "strategy.n=5: allowed are divisors of the hidden size, 32"),
+    ],
+)
+def test_options_that_do_not_fit_the_backbone_are_refused(name, options, kind, message):
+    with pytest.raises(UserError, match=message):
+        create_strategy(name, options).check(tiny(kind))
+
+
+@pytest.mark.parametrize("init", ["normal", "near-identity", "identity"])
+def test_adapters_start_as_their_init_says(init):
+    torch.manual_seed(0)
+    strategy = create_strategy("adapter", {"init": init})
+    strategy.attach(tiny())
+    up = torch.cat([p.flatten() for name, p in strategy.tuned().items() if name.endswith("up.weight")])
+    deviation = {"normal": 0.02, "near-identity": 8.8e-4, "identity": 0.0}[init]
+    assert float(up.detach().std()) == pytest.approx(deviation, rel=0.05)
+    assert all(not p.any() for name, p in strategy.tuned().items() if name.endswith("bias"))
+
+
+def test_the_rule_is_one_parameter_of_the_whole_model():
+    strategy = create_strategy("compacter", {})
+    backbone = tiny()
+    strategy.attach(backbone)
+    assert [name for name in strategy.tuned() if name.endswith("rule")] == ["layers.0.attention_end.adapter.down.rule"]
+    assert len({id(p) for name, p in backbone.model.named_parameters(remove_duplicate=False) if "rule" in name}) == 1
