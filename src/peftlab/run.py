@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
+from peftlab.errors import require
 from peftlab.heads import selection as heads
 from peftlab.options import build
 from peftlab.preflight import DataOptions, check_identity, check_trainer
@@ -86,6 +87,7 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     seed_everything(seed, workers=True, verbose=False)
     backbone = load_backbone(parts.spec, parts.task.labels, seed)
     parts.strategy.check(backbone)
+    _check_length(parts, backbone)
     data = _task_data(config, parts, backbone)
     data.setup()
 
@@ -157,6 +159,16 @@ def _check(config: dict[str, Any]) -> _Parts:
     return _Parts(task, data, spec, strategy, settings)
 
 
+def _check_length(parts: _Parts, backbone: Backbone) -> None:
+    """Refuse texts for which a strategy that takes positions leaves no room."""
+    reserved, positions = parts.strategy.reserved_positions, backbone.tokenizer.model_max_length
+    require(
+        reserved == 0 or parts.data.max_length <= positions - reserved,
+        f"data.max_length={parts.data.max_length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
+        f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
+    )
+
+
 def _task_data(config: dict[str, Any], parts: _Parts, backbone: Backbone) -> TaskData:
     options = parts.data
     return TaskData(
@@ -212,6 +224,6 @@ def _count(strategy: Strategy) -> record.Parameters:
     """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
     return record.Parameters(
         total=strategy.backbone.size,
-        tuned=sum(p.numel() for p in strategy.tuned().values()),
+        tuned=strategy.count(),
         classifier=sum(p.numel() for p in strategy.classifier().values()),
     )

@@ -13,6 +13,7 @@ from models import batch, logits, tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
+from peftlab.masks.child_network import ChildNetwork
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.strategies.restore import apply_delta, describe_delta
@@ -28,6 +29,8 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"placement": "parallel", "init": "identity", "scale": 4.0},
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
+    "prefix": [{}, {"mlp": None, "length": 5, "shift": True, "dropout": 0.1}],
+    "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
     "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
     "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
     "compacter": [{}, {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2}],
@@ -48,8 +51,23 @@ def strategy(request: pytest.FixtureRequest) -> Strategy:
     return create_strategy(name, options)
 
 
+def stand_in(strategy: Strategy, backbone: Backbone) -> Any:
+    """Return what a look at data might have decided."""
+    kinds = {"hifi": head_selection, "child-tuning": child_network}
+    return kinds[strategy.name](strategy, backbone) if strategy.name in kinds else None
+
+
+def child_network(strategy: Strategy, backbone: Backbone) -> ChildNetwork | None:
+    """Stand in for Fisher information: random masks of the encoder's weights."""
+    if getattr(strategy, "variant", None) == "F":
+        return None
+    generator = torch.Generator().manual_seed(3)
+    encoder = backbone.geometry.encoder_parameters()
+    return ChildNetwork({name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in encoder.items()}, 0.0, 8)
+
+
 def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
-    """Stand in for a look at data: random scores. A strategy that selects nothing ignores it."""
+    """Stand in for HiFi's scores: random ones."""
     geometry, generator = backbone.geometry, torch.Generator().manual_seed(3)
     shape = (geometry.num_layers, geometry.num_heads)
     pairs = torch.rand(*shape, geometry.num_heads, generator=generator, dtype=torch.float64)
@@ -68,7 +86,7 @@ def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
 def attached(strategy: Strategy, kind: str) -> Iterator[tuple[Strategy, Backbone]]:
     backbone = tiny(kind)
     strategy.check(backbone)
-    strategy.attach(backbone, head_selection(strategy, backbone))
+    strategy.attach(backbone, stand_in(strategy, backbone))
     return strategy, backbone
 
 
@@ -199,7 +217,7 @@ def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> Non
     frozen_before.requires_grad_(False)
     flags = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
     before, modules = snapshot(backbone), [type(module) for module in backbone.model.modules()]
-    strategy.attach(backbone, head_selection(strategy, backbone))
+    strategy.attach(backbone, stand_in(strategy, backbone))
     train(strategy, backbone, steps=3)
     classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
     strategy.detach()

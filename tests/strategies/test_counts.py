@@ -65,6 +65,9 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "adapter", {"layer_norms": True}, None, 6_343_680 + 100_352, 1.9228),
         (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
         (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
+        (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
+        (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
+        (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
         (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
         (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
         (BERT_LARGE, "classifier", {}, None, 0, 0.0),
@@ -78,7 +81,7 @@ def test_tuned_weights(
     # Moving to the meta device would give each module its own copy of a shared parameter.
     with torch.device("meta"):
         strategy.attach(backbone, selection)
-    found = sum(p.numel() for p in strategy.tuned().values())
+    found = strategy.count()
     assert found == tuned
     assert 100 * found / backbone.size == pytest.approx(percent, abs=0.005)
 
@@ -98,3 +101,11 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     strategy.attach(backbone)
     assert backbone.size == size
     assert sum(p.numel() for p in strategy.classifier().values()) == classifier
+
+
+def test_prefix_is_stored_without_the_mlp_that_makes_it() -> None:
+    strategy = create_strategy("prefix", {})
+    with torch.device("meta"):
+        strategy.attach(shape_of(BERT_LARGE))
+    classifier = sum(p.numel() for p in strategy.classifier().values())
+    assert strategy.stored_bytes() == 4 * (1_474_560 + classifier)

@@ -5,7 +5,9 @@ import torch
 
 from models import tiny
 from peftlab.errors import UserError
+from peftlab.run import run
 from peftlab.strategies.registry import create_strategy
+from runs import small
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,9 @@ from peftlab.strategies.registry import create_strategy
         ("adapter", {"placement": "beside"}, "strategy.placement=beside: allowed are houlsby, pfeiffer, parallel"),
         ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
         ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
+        ("prefix", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
+        ("prefix", {"mlp": 0}, "strategy.mlp=0: allowed is 1 or more, or null"),
+        ("prefix", {"dropout": 1.0}, "strategy.dropout=1.0: allowed is from 0 to below 1"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, message):
@@ -26,6 +31,7 @@ def test_options_out_of_range_are_refused(name, options, message):
     ("name", "options", "kind", "message"),
     [
         ("adapter", {"placement": "parallel"}, "distilbert", "strategy.placement=parallel: backbone tiny-distilbert"),
+        ("prefix", {}, "distilbert", "strategy=prefix: the self-attention of backbone tiny-distilbert"),
         ("compacter", {"n": 5, "bottleneck": 5}, "bert", "strategy.n=5: allowed are divisors of the hidden size, 32"),
     ],
 )
@@ -51,3 +57,13 @@ def test_the_rule_is_one_parameter_of_the_whole_model():
     strategy.attach(backbone)
     assert [name for name in strategy.tuned() if name.endswith("rule")] == ["layers.0.attention_end.adapter.down.rule"]
     assert len({id(p) for name, p in backbone.model.named_parameters(remove_duplicate=False) if "rule" in name}) == 1
+
+
+@pytest.mark.parametrize(("room", "refused"), [("strategy.length=208", False), ("strategy.length=209", True)])
+def test_a_shifted_prefix_and_the_text_share_the_positions(room, refused, tmp_path):
+    config = small(f"strategy.mlp=null strategy.shift=true {room} data.cache_dir=null", strategy="prefix")
+    if refused:
+        with pytest.raises(UserError, match="data.max_length=48: strategy prefix takes 209 of the 256 positions"):
+            run(config, tmp_path)
+    else:
+        run(config, tmp_path)

@@ -1,8 +1,8 @@
 """Where an architecture keeps its layers, heads and classifier: the one place that knows their names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -140,12 +140,27 @@ class Geometry:
         """Put `module` in a place of a layer."""
         self.layer(layer).set_submodule(self._path(place), module)
 
+    def shift_positions(self, count: int) -> Callable[[], None]:
+        """Let the text's positions begin `count` later than they do; return what undoes it."""
+
+        def later(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            # The embeddings count from where earlier tokens ended.
+            return inputs, {**options, "past_key_values_length": count}
+
+        embeddings = self._model.base_model.get_submodule("embeddings")
+        return embeddings.register_forward_pre_hook(later, with_kwargs=True).remove
+
     def _path(self, place: Place) -> str:
         path = getattr(self._names, place)
         if path is None:
             kind = self._model.config.model_type
             raise UserError(f"backbone: the layers of {kind!r} have no place for a module at {place}")
         return path
+
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters of all layers, named as in the whole model: no embeddings, no pooler."""
+        layers = self._model.get_submodule(self._names.layers)
+        return dict(layers.named_parameters(prefix=self._names.layers))
 
     def classifier_names(self) -> list[str]:
         """Return the names of the modules of the task's output layer, in order."""

@@ -82,6 +82,15 @@ class Strategy(ABC):
         """How far logits may move when merging, as a share of the largest logit: a sum in another order."""
         return 0.0
 
+    @property
+    def reserved_positions(self) -> int:
+        """How many of the backbone's positions stand before the text."""
+        return 0
+
+    def count(self) -> int:
+        """Return how many weights are tuned, the classifier's not among them."""
+        return sum(p.numel() for p in self.tuned().values())
+
     def stored_bytes(self) -> int:
         """Return the bytes of the delta's tensors: by default those of the tuned parameters and the classifier."""
         return sum(p.numel() * p.element_size() for p in {**self.tuned(), **self.classifier()}.values())
@@ -295,7 +304,9 @@ class InsertedStrategy(Strategy):
         # Drawn on the CPU, so that a seed means the same weights on every device.
         self._modules = self.build(backbone)
         for (layer, place), module in self._modules.items():
-            backbone.geometry.replace(layer, place, module.to(backbone.model.device))
+            # A new module would begin in training mode, its dropout on.
+            module.to(backbone.model.device).train(backbone.model.training)
+            backbone.geometry.replace(layer, place, module)
 
     def _detach(self, backbone: Backbone) -> None:
         for (layer, place), module in self._modules.items():
