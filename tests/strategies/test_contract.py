@@ -29,6 +29,7 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"placement": "parallel", "init": "identity", "scale": 4.0},
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
+    "prompt": [{}, {"place": "first", "init": "uniform", "length": 3}],
     "prefix": [{}, {"mlp": None, "length": 5, "shift": True, "dropout": 0.1}],
     "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
     "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],

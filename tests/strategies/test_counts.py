@@ -68,6 +68,7 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
+        (BERT_LARGE, "prompt", {}, None, 20_480, 0.0061),
         (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
         (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
         (BERT_LARGE, "classifier", {}, None, 0, 0.0),

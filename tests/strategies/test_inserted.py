@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import tiny
+from models import batch, logits, tiny
 from peftlab.errors import UserError
 from peftlab.run import run
 from peftlab.strategies.registry import create_strategy
@@ -18,6 +18,7 @@ from runs import small
         ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
         ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
         ("prefix", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
+        ("prompt", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
         ("prefix", {"mlp": 0}, "strategy.mlp=0: allowed is 1 or more, or null"),
         ("prefix", {"dropout": 1.0}, "strategy.dropout=1.0: allowed is from 0 to below 1"),
     ],
@@ -63,7 +64,28 @@ def test_the_rule_is_one_parameter_of_the_whole_model():
 def test_a_shifted_prefix_and_the_text_share_the_positions(room, refused, tmp_path):
     config = small(f"strategy.mlp=null strategy.shift=true {room} data.cache_dir=null", strategy="prefix")
     if refused:
-        with pytest.raises(UserError, match="data.max_length=48: strategy prefix takes 209 of the 256 positions"):
+        with pytest.raises(UserError, match=r"data\.max_length=48: strategy prefix takes 209 of the 256 positions"):
             run(config, tmp_path)
     else:
         run(config, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+@pytest.mark.parametrize(("place", "cut"), [("second", 1), ("first", 0)])
+def test_a_prompt_of_words_is_the_text_with_these_words(kind, place, cut):
+    torch.manual_seed(0)
+    backbone = tiny(kind)
+    inputs = batch(backbone)
+    words = torch.tensor([7, 9, 8])
+    strategy = create_strategy("prompt", {"length": 3, "place": place})
+    strategy.attach(backbone)
+    strategy.load_delta({**strategy.delta(), "prompts.tokens": backbone.model.get_input_embeddings().weight[words]})
+    prompted = logits(backbone, inputs)
+    strategy.detach()
+
+    def among(text, inserted):
+        return torch.cat([text[:, :cut], inserted.expand(len(text), -1), text[:, cut:]], dim=1)
+
+    mask = among(inputs["attention_mask"], torch.ones(3, dtype=torch.long))
+    written = {"input_ids": among(inputs["input_ids"], words), "attention_mask": mask}
+    torch.testing.assert_close(prompted, logits(backbone, written), rtol=1e-5, atol=1e-6)
