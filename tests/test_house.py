@@ -15,7 +15,7 @@ FLOORS = [
     ["preflight"],
     ["training"],
     ["strategies"],
-    ["heads"],
+    ["heads", "masks"],
     ["layers", "delta"],
     ["backbones"],
     ["data"],
