@@ -1,13 +1,16 @@
 # make setup   an environment in .venv with pinned versions
 # make demo    three seeds of HiFi on the demo task, from nothing to a table of results
 # make test    linter, type checker and tests
+# make test-adapters    our layers against the adapters library's, in an environment of their own
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ADAPTERS := $(VENV)-adapters
+ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo test lint clean
+.PHONY: setup setup-dev demo test test-adapters lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -34,10 +37,21 @@ demo: setup
 test: setup-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
+# The package without its dependencies: they ask for a later transformers than the adapters library allows.
+$(ADAPTERS)/.installed: requirements-adapters.txt pyproject.toml
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS_PIP) install $(shell grep '^torch==' requirements-adapters.txt)
+	$(ADAPTERS_PIP) install -r requirements-adapters.txt
+	$(ADAPTERS_PIP) install --no-deps --editable .
+	touch $@
+
+test-adapters: $(ADAPTERS)/.installed
+	$(ADAPTERS)/bin/python -m pytest tests/oracles
+
 lint: setup-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(ADAPTERS) .pytest_cache .mypy_cache .ruff_cache

@@ -39,6 +39,11 @@ def test_only_the_group_strategy_gains_a_plus(typed, taken):
     assert normalise(typed.split()) == taken.split()
 
 
+@pytest.mark.parametrize("typed", ["strategy.options.r=4", "strategy.options.target_modules=[query]"])
+def test_options_of_another_library_are_added(typed):
+    assert normalise(["+strategy=peft", typed]) == ["+strategy=peft", f"++{typed}"]
+
+
 @pytest.mark.parametrize(
     ("typed", "taken"),
     [

@@ -16,7 +16,7 @@ FLOORS = [
     ["preflight"],
     ["training"],
     ["strategies"],
-    ["heads"],
+    ["heads", "masks"],
     ["layers", "delta"],
     ["backbones"],
     ["data"],

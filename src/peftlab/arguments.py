@@ -19,8 +19,8 @@ def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments as Hydra 1.3 takes them.
 
     `-m` comes first, since Hydra's parser takes one row of overrides only; `strategy=x` becomes `+strategy=x`,
-    since `strategy` has no default to be replaced; `shots=16` becomes `shots='16'`, since a group's choice must be
-    a text.
+    since `strategy` has no default to be replaced; `strategy.options.r=4` is added, since another library's options
+    are listed in no file; `shots=16` becomes `shots='16'`, since a group's choice must be a text.
     """
     flags = ["-m"] if any(argument in _SWEEP for argument in arguments) else []
     rest = [argument for argument in arguments if argument not in _SWEEP]
@@ -59,6 +59,8 @@ def choices(conf: Path, group: str) -> list[str]:
 def _normal(argument: str) -> str:
     if argument.startswith("strategy="):
         return f"+{argument}"
+    if argument.startswith("strategy.options."):
+        return f"++{argument}"
     return re.sub(r"\b(?<!')(\d+)\b(?!')", r"'\1'", argument) if argument.startswith("shots=") else argument
 
 

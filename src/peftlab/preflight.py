@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from peftlab.backbones.backbone import BackboneSpec
+from peftlab.backbones.backbone import Backbone, BackboneSpec
 from peftlab.errors import require
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
@@ -106,3 +106,17 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     devices, cores = options.get("devices"), os.cpu_count() or 1
     # Lightning starts a process for each device without asking whether the machine can bear it.
     require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")
+
+
+def check_length(parts: Parts, backbone: Backbone) -> None:
+    """Refuse texts for which a strategy that takes positions leaves no room.
+
+    Raises:
+        UserError: `data.max_length` and the strategy's positions are more than the backbone has.
+    """
+    reserved, positions = parts.strategy.reserved_positions, backbone.tokenizer.model_max_length
+    require(
+        reserved == 0 or parts.data.max_length <= positions - reserved,
+        f"data.max_length={parts.data.max_length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
+        f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
+    )

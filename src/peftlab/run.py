@@ -15,7 +15,7 @@ from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.heads import selection as heads
-from peftlab.preflight import Parts, check_identity, make_parts
+from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
@@ -72,6 +72,7 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     seed_everything(seed, workers=True, verbose=False)
     backbone = load_backbone(parts.spec, parts.task.labels, seed)
     parts.strategy.check(backbone)
+    check_length(parts, backbone)
     data = _task_data(config, parts, backbone)
     data.setup()
 
@@ -190,6 +191,6 @@ def _count(strategy: Strategy) -> record.Parameters:
     """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
     return record.Parameters(
         total=strategy.backbone.size,
-        tuned=sum(p.numel() for p in strategy.tuned().values()),
+        tuned=strategy.count(),
         classifier=sum(p.numel() for p in strategy.classifier().values()),
     )

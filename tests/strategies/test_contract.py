@@ -13,6 +13,7 @@ from models import batch, logits, tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
+from peftlab.masks.child_network import ChildNetwork
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.strategies.restore import apply_delta, describe_delta
@@ -22,6 +23,19 @@ KINDS = ["bert", "roberta"]
 
 # Options beside the defaults that change what is tuned: each is one more case of every promise.
 VARIATIONS: dict[str, list[dict[str, Any]]] = {
+    "adapter": [
+        {},
+        {"placement": "pfeiffer", "nonlinearity": "relu"},
+        {"placement": "parallel", "init": "identity", "scale": 4.0},
+        {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
+    ],
+    "prompt": [{}, {"place": "first", "init": "uniform", "length": 3}],
+    "prefix": [{}, {"mlp": None, "length": 5, "shift": True, "dropout": 0.1}],
+    "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
+    "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
+    "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
+    "compacter": [{}, {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2}],
+    "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
     "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}],
 }
 CASES = [(name, options) for name in strategy_names() for options in VARIATIONS.get(name, [{}])]
@@ -39,8 +53,23 @@ def strategy(request: pytest.FixtureRequest) -> Strategy:
     return create_strategy(name, options)
 
 
+def stand_in(strategy: Strategy, backbone: Backbone) -> Any:
+    """Return what a look at data might have decided."""
+    kinds = {"hifi": head_selection, "child-tuning": child_network}
+    return kinds[strategy.name](strategy, backbone) if strategy.name in kinds else None
+
+
+def child_network(strategy: Strategy, backbone: Backbone) -> ChildNetwork | None:
+    """Stand in for Fisher information: random masks of the encoder's weights."""
+    if getattr(strategy, "variant", None) == "F":
+        return None
+    generator = torch.Generator().manual_seed(3)
+    encoder = backbone.geometry.encoder_parameters()
+    return ChildNetwork({name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in encoder.items()}, 0.0, 8)
+
+
 def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
-    """Stand in for a look at data: random scores. A strategy that selects nothing ignores it."""
+    """Stand in for HiFi's scores: random ones."""
     geometry, generator = backbone.geometry, torch.Generator().manual_seed(3)
     shape = (geometry.num_layers, geometry.num_heads)
     pairs = torch.rand(*shape, geometry.num_heads, generator=generator, dtype=torch.float64)
@@ -59,12 +88,23 @@ def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
 def attached(strategy: Strategy, kind: str) -> Iterator[tuple[Strategy, Backbone]]:
     backbone = tiny(kind)
     strategy.check(backbone)
-    strategy.attach(backbone, head_selection(strategy, backbone))
+    torch.manual_seed(0)
+    strategy.attach(backbone, stand_in(strategy, backbone))
     return strategy, backbone
 
 
+def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compare logits: bit by bit, unless the strategy declares how far apart they may be."""
+    if tolerance == 0:
+        assert torch.equal(found, expected)
+    else:
+        assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
 def snapshot(backbone: Backbone) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in backbone.model.state_dict().items()}
+    # A parameter that modules share has one name here, and several in the state dict.
+    model = backbone.model
+    return {name: value.clone() for name, value in [*model.named_parameters(), *model.named_buffers()]}
 
 
 def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing: bool = False, **cast: Any) -> None:
@@ -81,6 +121,7 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
         penalty = strategy.penalty()
         (loss if penalty is None else loss + penalty).backward()
         strategy.before_step()
+        strategy.after_clipping()
         optimiser.step()
         strategy.after_step()
         optimiser.zero_grad()
@@ -88,9 +129,9 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
 
 
 def test_logits_equal_the_untouched_backbones_at_the_start(attached: tuple[Strategy, Backbone], kind: str) -> None:
-    _, backbone = attached
+    strategy, backbone = attached
     inputs = batch(backbone)
-    assert torch.equal(logits(backbone, inputs), logits(tiny(kind), inputs))
+    assert_close(logits(backbone, inputs), logits(tiny(kind), inputs), strategy.start_tolerance)
 
 
 def test_only_declared_parameters_receive_gradients(attached: tuple[Strategy, Backbone]) -> None:
@@ -158,19 +199,17 @@ def test_merged_logits_are_identical_in_a_plain_model(attached: tuple[Strategy, 
     inputs = batch(backbone)
     tuned = logits(backbone, inputs)
     strategy.merge()
-    assert torch.equal(logits(backbone, inputs), tuned)
+    assert_close(logits(backbone, inputs), tuned, strategy.merge_tolerance)
     assert backbone.model.state_dict().keys() == tiny(kind).model.state_dict().keys()
     assert {type(module) for module in backbone.model.modules()} == {type(m) for m in tiny(kind).model.modules()}
 
 
-def test_stored_bytes_are_those_of_the_declared_parameters(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
+def test_stored_bytes_are_those_declared(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
     strategy, backbone = attached
     size = save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
     tensors = strategy.delta()
     assert size == (tmp_path / "delta.safetensors").stat().st_size
-    assert sum(t.numel() * t.element_size() for t in tensors.values()) == 4 * sum(
-        p.numel() for p in [*strategy.tuned().values(), *strategy.classifier().values()]
-    )
+    assert sum(t.numel() * t.element_size() for t in tensors.values()) == strategy.stored_bytes()
     # What is not tensors is the file's header: names, shapes and places.
     assert size - sum(t.numel() * t.element_size() for t in tensors.values()) <= 200 * (len(tensors) + 1)
 
@@ -181,7 +220,7 @@ def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> Non
     frozen_before.requires_grad_(False)
     flags = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
     before, modules = snapshot(backbone), [type(module) for module in backbone.model.modules()]
-    strategy.attach(backbone, head_selection(strategy, backbone))
+    strategy.attach(backbone, stand_in(strategy, backbone))
     train(strategy, backbone, steps=3)
     classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
     strategy.detach()
@@ -193,5 +232,5 @@ def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> Non
 
 
 def test_options_come_back_as_they_were_given(strategy: Strategy) -> None:
-    again = create_strategy(strategy.name, strategy.options())
-    assert again.options() == strategy.options()
+    again = create_strategy(strategy.name, strategy.given_options())
+    assert again.given_options() == strategy.given_options()

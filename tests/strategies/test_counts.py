@@ -48,10 +48,32 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "hifi", {"k": 1}, heads(24, 1), 4_718_592, 1.41),
         (BERT_LARGE, "hifi", {"k": 16}, heads(24, 16), 75_497_472, 22.53),
         (BERT_BASE, "hifi", {}, heads(12, 3), 5_308_416, 4.85),
+        (BERT_LARGE, "lora", {}, None, 786_432, 0.2347),
+        (BERT_LARGE, "lora", {"target": "qk"}, None, 786_432, 0.2347),
+        (BERT_BASE, "lora", {}, None, 294_912, 0.2694),
+        (ROBERTA_LARGE, "lora", {}, None, 786_432, 0.2220),
+        (BERT_LARGE, "peft", {"method": "dora", "options": {"r": 4}}, None, 393_216 + 49_152, 0.1320),
+        (BERT_LARGE, "ia3", {}, None, 147_456, 0.0440),
+        (BERT_LARGE, "tiny-attention", {}, None, 172_296, 0.0514),
+        (ROBERTA_LARGE, "tiny-attention", {}, None, 172_296, 0.0486),
+        (BERT_BASE, "tiny-attention", {}, None, 64_644, 0.0590),
+        (BERT_LARGE, "tiny-attention", {"experts": 4}, None, 689_184, 0.2056),
+        (BERT_LARGE, "child-tuning", {"variant": "D"}, None, 335_141_888, 100.0),
         (BERT_LARGE, "bitfit", {}, None, 272_384, 0.0813),
         (BERT_BASE, "bitfit", {}, None, 102_912, 0.0940),
         (ROBERTA_LARGE, "bitfit", {}, None, 271_360, 0.0766),
         (ROBERTA_BASE, "bitfit", {}, None, 102_144, 0.0823),
+        (BERT_LARGE, "adapter", {}, None, 6_343_680, 1.8928),
+        (BERT_LARGE, "adapter", {"bottleneck": 8}, None, 835_968, 0.2494),
+        (BERT_LARGE, "adapter", {"bottleneck": 256}, None, 25_227_264, 7.5273),
+        (BERT_LARGE, "adapter", {"placement": "pfeiffer"}, None, 3_171_840, 0.9464),
+        (BERT_LARGE, "adapter", {"layer_norms": True}, None, 6_343_680 + 100_352, 1.9228),
+        (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
+        (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
+        (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
+        (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
+        (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
+        (BERT_LARGE, "prompt", {}, None, 20_480, 0.0061),
         (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
         (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
         (BERT_LARGE, "classifier", {}, None, 0, 0.0),
@@ -62,8 +84,10 @@ def test_tuned_weights(
 ) -> None:
     backbone = shape_of(config)
     strategy = create_strategy(name, options)
-    strategy.attach(backbone, selection)
-    found = sum(p.numel() for p in strategy.tuned().values())
+    # Moving to the meta device would give each module its own copy of a shared parameter.
+    with torch.device("meta"):
+        strategy.attach(backbone, selection)
+    found = strategy.count()
     assert found == tuned
     assert 100 * found / backbone.size == pytest.approx(percent, abs=0.005)
 
@@ -83,3 +107,11 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     strategy.attach(backbone)
     assert backbone.size == size
     assert sum(p.numel() for p in strategy.classifier().values()) == classifier
+
+
+def test_prefix_is_stored_without_the_mlp_that_makes_it() -> None:
+    strategy = create_strategy("prefix", {})
+    with torch.device("meta"):
+        strategy.attach(shape_of(BERT_LARGE))
+    classifier = sum(p.numel() for p in strategy.classifier().values())
+    assert strategy.stored_bytes() == 4 * (1_474_560 + classifier)

@@ -143,19 +143,20 @@ class TaskData(LightningDataModule):
         """Return a loader for each of `test_names`."""
         return [self._evaluation_loader(name) for name in self.test_names]
 
-    def sample(self, n: int, seed: int, pool: Literal["full", "shots"] = "full") -> TokenisedSplit:
+    def sample(self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full") -> TokenisedSplit:
         """Return n training examples, drawn by `seed` without replacement; all of the pool where it has fewer.
 
         Args:
-            n: how many, at least 1; the result's length tells how many there were.
+            n: how many, at least 1; the result's length tells how many there were. None: all.
             seed: decides the draw.
-            pool: the original training set, or the few-shot examples that are trained on.
+            pool: with few shots the original training set, which the few validation examples are drawn from too, or
+                the few that are trained on. Examples that `holdout` holds out are in neither.
         """
-        require(n >= 1, f"n={n}: allowed are whole numbers from 1")
+        require(n is None or n >= 1, f"n={n}: allowed are whole numbers from 1")
         self.setup()
         assert self._full_train is not None
-        found = self._full_train if pool == "full" else self.splits["train"]
-        if n > len(found):
+        found = self._full_train if pool == "full" and self._shots is not None else self.splits["train"]
+        if n is not None and n > len(found):
             log.warning("n=%d: the training set (%s) has %d examples; all are taken", n, pool, len(found))
         order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
         return found.select(order[:n].tolist())

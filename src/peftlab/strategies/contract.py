@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Place
 from peftlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,11 +60,40 @@ class Strategy(ABC):
     """One way of tuning a backbone; see the module's description for the promises."""
 
     name: ClassVar[str]
-    mergeable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._backbone: Backbone | None = None
         self._trainable_before: dict[str, bool] = {}
+
+    # What is declared; the contract test holds a strategy to it -------------------------------------------
+
+    @property
+    def start_tolerance(self) -> float:
+        """How far logits may be from the untouched backbone's after attaching, as a share of its largest logit."""
+        return 0.0
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether the delta can be written into the backbone's own weights."""
+        return True
+
+    @property
+    def merge_tolerance(self) -> float:
+        """How far logits may move when merging, as a share of the largest logit: a sum in another order."""
+        return 0.0
+
+    @property
+    def reserved_positions(self) -> int:
+        """How many of the backbone's positions stand before the text."""
+        return 0
+
+    def count(self) -> int:
+        """Return how many weights are tuned, the classifier's not among them."""
+        return sum(p.numel() for p in self.tuned().values())
+
+    def stored_bytes(self) -> int:
+        """Return the bytes of the delta's tensors: by default those of the tuned parameters and the classifier."""
+        return sum(p.numel() * p.element_size() for p in {**self.tuned(), **self.classifier()}.values())
 
     # (1) Before training ---------------------------------------------------------------------------------
 
@@ -135,6 +165,9 @@ class Strategy(ABC):
     def before_step(self) -> None:
         """Act on the gradients, before clipping is done and the optimiser steps."""
 
+    def after_clipping(self) -> None:
+        """Act on the gradients as the optimiser will see them, after clipping."""
+
     def after_step(self) -> None:
         """Act on the parameters after an optimiser step."""
 
@@ -153,13 +186,13 @@ class Strategy(ABC):
         own = self._stored()
         if missing := sorted(own.keys() ^ tensors.keys()):
             raise UserError(f"delta: its tensors are not those of strategy {self.name}: {', '.join(missing[:3])}")
-        for name, parameter in own.items():
+        for name, tensor in own.items():
             given = tensors[name]
-            if given.shape != parameter.shape:
-                shapes = f"{list(given.shape)}, expected {list(parameter.shape)}"
+            if given.shape != tensor.shape:
+                shapes = f"{list(given.shape)}, expected {list(tensor.shape)}"
                 raise UserError(f"delta: tensor {name} has shape {shapes}")
             with torch.no_grad():
-                parameter.copy_(given)
+                tensor.copy_(given)
 
     def delta_facts(self) -> dict[str, Any]:
         """Return the JSON facts of the selection that `selection_from` needs to attach again. Default: none."""
@@ -192,12 +225,13 @@ class Strategy(ABC):
         assert self._backbone is not None, f"strategy {self.name} is not attached"
         return self._backbone
 
-    def options(self) -> dict[str, Any]:
+    def given_options(self) -> dict[str, Any]:
         """Return the options as plain values, without paths of this machine."""
         fields = [field for field in dataclasses.fields(self) if not field.metadata.get("path")]
         return {field.name: getattr(self, field.name) for field in fields}
 
-    def _stored(self) -> dict[str, nn.Parameter]:
+    def _stored(self) -> Mapping[str, Tensor]:
+        """Return the tensors of the attached model that `delta` reads and `load_delta` writes."""
         return {**self.tuned(), **self.classifier()}
 
     def _release(self) -> None:
@@ -237,3 +271,48 @@ class InPlaceStrategy(Strategy):
     def _base_parameters(backbone: Backbone) -> Iterable[tuple[str, nn.Parameter]]:
         classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
         return ((name, p) for name, p in backbone.model.named_parameters() if name not in classifier)
+
+
+@dataclass
+class InsertedStrategy(Strategy):
+    """A strategy that puts modules into a frozen backbone; it builds them, all else follows.
+
+    Each module stands in a place of `geometry.py` and keeps what stood there as its attribute `frozen`.
+    """
+
+    @property
+    def mergeable(self) -> bool:
+        """Never: what was put in has no counterpart in the backbone."""
+        return False
+
+    @abstractmethod
+    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+        """Return the modules to put in, by layer and place; a parameter may be shared among them."""
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the inserted parameters, named ``layers.<layer>.<place>.<name>``; shared ones have one name."""
+        named = {
+            f"layers.{layer}.{place}.{name}": parameter
+            for (layer, place), module in self._modules.items()
+            for name, parameter in module.named_parameters()
+            if not name.startswith("frozen.")
+        }
+        first = {id(parameter): name for name, parameter in reversed(named.items())}
+        return {name: parameter for name, parameter in named.items() if first[id(parameter)] == name}
+
+    def _attach(self, backbone: Backbone, selection: Any) -> None:
+        # Drawn on the CPU, so that a seed means the same weights on every device.
+        self._modules = self.build(backbone)
+        for (layer, place), module in self._modules.items():
+            # A new module would begin in training mode, its dropout on.
+            module.to(backbone.model.device).train(backbone.model.training)
+            backbone.geometry.replace(layer, place, module)
+
+    def _detach(self, backbone: Backbone) -> None:
+        for (layer, place), module in self._modules.items():
+            frozen = module.frozen
+            assert isinstance(frozen, nn.Module)
+            backbone.geometry.replace(layer, place, frozen)
+
+    def _merge(self, backbone: Backbone) -> None:
+        raise NotImplementedError("what was put in has no counterpart in the backbone")

@@ -23,7 +23,7 @@ def describe_delta(
     tensors = strategy.delta()
     facts = DeltaFacts(
         strategy=strategy.name,
-        options=strategy.options(),
+        options=strategy.given_options(),
         selection=strategy.delta_facts(),
         # A path is this machine's; whoever restores names the folder again.
         backbone={name: value for name, value in backbone_spec.items() if name != "path"},

@@ -95,6 +95,11 @@ class FineTuning(LightningModule):
         """Let the strategy act on the gradients, before they are clipped."""
         self.strategy.before_step()
 
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        """Clip, and let the strategy act on the gradients that the optimiser will see."""
+        super().configure_gradient_clipping(*args, **kwargs)
+        self.strategy.after_clipping()
+
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Collect one batch's logits and labels."""
         self._collect("validation", batch, dataloader_idx)

@@ -1,0 +1,50 @@
+"""Learned input embeddings among those of a text (Lester et al., 2021, arXiv 2104.08691)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+class Prompts(nn.Module):
+    """Puts its tokens [P, D] among the input embeddings, and lets every token attend to them.
+
+    Args:
+        tokens: the embeddings to begin with.
+        place: how many of the text's tokens go before them.
+    """
+
+    def __init__(self, tokens: Tensor, place: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(tokens)
+        self._place = place
+
+    def insert_into(self, base: PreTrainedModel) -> Callable[[], None]:
+        """Let `base` see the prompts in every text, as its submodule `prompts`; return what takes them out again."""
+        hook = base.register_forward_pre_hook(self._prompted, with_kwargs=True)
+        base.add_module("prompts", self)
+
+        def take_out() -> None:
+            hook.remove()
+            del base.prompts
+
+        return take_out
+
+    def _prompted(
+        self, base: PreTrainedModel, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[()], dict[str, Any]]:
+        """Turn token numbers [B, S] into embeddings [B, S + P, D], with mask and segments of that length."""
+        options = {**dict(zip(("input_ids", "attention_mask"), positional, strict=False)), **named}
+        embeddings = base.get_input_embeddings()(options.pop("input_ids"))
+        tokens = self.tokens.to(embeddings.dtype).expand(len(embeddings), -1, -1)
+        options["inputs_embeds"] = self._among(embeddings, tokens)
+        for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
+            if options.get(name) is not None:
+                given = options[name]
+                options[name] = self._among(given, given.new_full(tokens.shape[:2], value))
+        return (), options
+
+    def _among(self, text: Tensor, prompts: Tensor) -> Tensor:
+        return torch.cat([text[:, : self._place], prompts, text[:, self._place :]], dim=1)

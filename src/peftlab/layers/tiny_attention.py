@@ -1,0 +1,90 @@
+"""Attention with extremely small heads, put in after a layer's own attention (arXiv 2211.01979)."""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Init = Literal["published", "constructor"]
+
+
+class Pads:
+    """Where the batch that is running has padding, bool [B, S], True for a pad; None: nowhere.
+
+    A layer's LayerNorm is not told; this is a forward pre-hook of the base model, which is.
+    """
+
+    def __init__(self) -> None:
+        self.where: Tensor | None = None
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Take note of the batch's attention mask [B, S], 0 for a pad."""
+        mask = named.get("attention_mask")
+        self.where = None if mask is None else mask == 0
+
+
+class TinyAttention(nn.Module):
+    """LayerNorm, D -> 3e, attention over the sequence with `heads` heads in e dimensions, e -> D.
+
+    Args:
+        width: D.
+        size: e, all heads together.
+        heads: divides e.
+        dropout: on the attention weights.
+        init: `published`, the projections N(0, 0.02) with zero bias; `constructor`, PyTorch's own with the last one
+            scaled by 0.01.
+    """
+
+    def __init__(self, width: int, size: int, heads: int, dropout: float, init: Init) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.down = nn.Linear(width, 3 * size)
+        self.attention = nn.MultiheadAttention(size, heads, dropout, batch_first=True)
+        self.up = nn.Linear(size, width)
+        with torch.no_grad():
+            if init == "constructor":
+                self.up.weight.mul_(0.01)
+                self.up.bias.mul_(0.01)
+                return
+            for linear in (self.down, self.attention.out_proj, self.up):
+                linear.weight.normal_(0.0, 0.02)
+                linear.bias.zero_()
+
+    def forward(self, hidden: Tensor, pads: Tensor | None) -> Tensor:
+        """Map [B, S, D] to what is added to it; no token attends to where `pads` [B, S] is True."""
+        query, key, value = self.down(self.norm(hidden)).chunk(3, dim=-1)
+        mixed, _ = self.attention(query, key, value, key_padding_mask=pads, need_weights=False)
+        return cast(Tensor, self.up(mixed))
+
+
+class AfterAttention(nn.Module):
+    """h = frozen(x), then h + TinyAttention(h) for one expert after the other, each with an equal share.
+
+    Args:
+        frozen: the LayerNorm that ends the layer's attention.
+        experts: one, or a mixture.
+        pads: shared by all layers.
+        average: in evaluation, one expert with the average of all weights stands for the mixture.
+    """
+
+    def __init__(self, frozen: nn.Module, experts: list[TinyAttention], pads: Pads, average: bool) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.experts = nn.ModuleList(experts)
+        self.average = average
+        self._pads = pads
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [B, S, D] to [B, S, D]."""
+        hidden = self.frozen(inputs)
+        if self.average and not self.experts.training:
+            arguments = (hidden, self._pads.where)
+            return cast(Tensor, hidden + functional_call(self.experts[0], self._averaged(), arguments))
+        for expert in self.experts:
+            hidden = hidden + expert(hidden, self._pads.where) / len(self.experts)
+        return cast(Tensor, hidden)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        columns = [dict(expert.named_parameters()) for expert in self.experts]
+        return {name: torch.stack([column[name] for column in columns]).mean(0) for name in columns[0]}

@@ -1,0 +1,57 @@
+"""LoRA (Hu et al., 2021, arXiv 2106.09685): a low-rank update beside chosen attention projections, through peft."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from peft import LoraConfig
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Projection
+from peftlab.errors import require
+from peftlab.strategies.injection import PeftInjection
+
+Target = Literal["qv", "qk", "qkv"]
+_PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
+
+
+@dataclass
+class Lora(PeftInjection):
+    """y = W x + b + (alpha / r) B A x, with A [r, D] random and B [N, r] zero at the start.
+
+    Options (defaults and their sources in `conf/strategy/lora.yaml`):
+        r: rank of the update.
+        alpha: its scale is alpha / r.
+        dropout: on the input of A.
+        target: the attention projections that are updated, by their first letters.
+        init: how A is drawn: `kaiming`, uniform as in the authors' code, or `gaussian`, as the paper says.
+    """
+
+    name = "lora"
+
+    r: int = 8
+    alpha: int = 8
+    dropout: float = 0.0
+    target: Target = "qv"
+    init: Literal["kaiming", "gaussian"] = "kaiming"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("r", "alpha"):
+            require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
+        require(0 <= self.dropout < 1, f"strategy.dropout={self.dropout}: allowed is 0 or more, less than 1")
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse a rank above the matrix's own."""
+        size = backbone.geometry.hidden_size
+        require(self.r <= size, f"strategy.r={self.r}: allowed are 1 to {size}, the hidden size of {backbone.name}")
+        super().check(backbone)
+
+    def config(self, backbone: Backbone) -> LoraConfig:
+        """Return peft's description."""
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            init_lora_weights=True if self.init == "kaiming" else "gaussian",
+            target_modules=backbone.geometry.projection_names(*(_PROJECTIONS[letter] for letter in self.target)),
+        )

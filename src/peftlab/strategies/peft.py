@@ -1,0 +1,105 @@
+"""Any method of the peft library, by its name there and with its own options."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
+from peft.tuners.tuners_utils import BaseTuner
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Geometry, Place
+from peftlab.errors import UserError, nearest, require
+from peftlab.strategies.injection import PeftInjection
+
+# Methods that peft keeps as an option of LoRA.
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dora": ("lora", {"use_dora": True}),
+    "rslora": ("lora", {"use_rslora": True}),
+    "pissa": ("lora", {"init_lora_weights": "pissa"}),
+    "olora": ("lora", {"init_lora_weights": "olora"}),
+}
+# Methods that do not start at the backbone's function, by their authors' design, unless an option says otherwise.
+_STARTS_ELSEWHERE = {"c3a", "fourierft", "unilora", "vblora"}
+_UNMERGEABLE = {"lily"}
+# Where peft has no choice for an architecture; `ln_tuning` would train copies of whatever it is pointed at.
+_PLACES: dict[str, tuple[Place, ...]] = {"ln_tuning": ("attention_norm", "feed_forward_norm")}
+
+
+@dataclass
+class Peft(PeftInjection):
+    """A method of peft that puts layers into the backbone.
+
+    Options:
+        method: its name in peft (`conf/strategy/peft.yaml` lists those that are tested), or a form of LoRA: `dora`,
+            `rslora`, `pissa`, `olora`.
+        options: fields of its configuration class. Without `target_modules` peft's own choice for the architecture
+            is taken (for most methods query and value), and query and value where it has none.
+    """
+
+    name = "peft"
+
+    method: str = "lora"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._kind, self._form = FORMS.get(self.method, (self.method.lower().replace("-", "_"), {}))
+        known = {*methods(), *FORMS}
+        require(
+            self._kind in methods(),
+            f"strategy.method={self.method}: peft has no such method that puts layers into a backbone"
+            f"{nearest(self.method, known)}; there are {', '.join(sorted(known))}",
+        )
+        fields = {entry.name for entry in dataclasses.fields(self._config_class) if entry.init}
+        for name in self.options:
+            if name not in fields:
+                raise UserError(f"strategy.options.{name}: {self.method} has no such option{nearest(name, fields)}")
+
+    @property
+    def recipe(self) -> str:
+        """LoRA and its forms share LoRA's rates; a method may have a row of its name."""
+        return self._kind
+
+    @property
+    def start_tolerance(self) -> float:
+        """Rounding alone for most: rotations and re-normalised columns do not multiply by one exactly."""
+        return math.inf if self._kind in _STARTS_ELSEWHERE else 1e-5
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether peft can merge the method."""
+        return self._kind not in _UNMERGEABLE
+
+    @property
+    def title(self) -> str:
+        """What a message calls this strategy."""
+        return f"strategy.method={self.method}"
+
+    def config(self, backbone: Backbone) -> PeftConfig:
+        """Return the method's configuration with the given options; the classifier is left alone."""
+        options = {**self._form, **self.options}
+        fields = {entry.name for entry in dataclasses.fields(self._config_class)}
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType[self._kind.upper()]]
+        # A method without such a table finds its places by other means.
+        chosen_by_peft = getattr(tuner, "target_module_mapping", None)
+        if chosen_by_peft and "target_modules" in fields and backbone.model.config.model_type not in chosen_by_peft:
+            options.setdefault("target_modules", self._targets(backbone.geometry))
+        if "exclude_modules" in fields:
+            options.setdefault("exclude_modules", backbone.geometry.classifier_names())
+        return self._config_class(**options)
+
+    def _targets(self, geometry: Geometry) -> list[str]:
+        places = _PLACES.get(self._kind)
+        return geometry.place_names(*places) if places else geometry.projection_names("query", "value")
+
+    @property
+    def _config_class(self) -> type[PeftConfig]:
+        return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[self._kind.upper()]]
+
+
+def methods() -> list[str]:
+    """Return peft's names, in lower case, of the methods that put layers into a model."""
+    tuners = PEFT_TYPE_TO_TUNER_MAPPING.items()
+    return sorted(kind.value.lower() for kind, tuner in tuners if issubclass(tuner, BaseTuner))

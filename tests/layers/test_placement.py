@@ -1,0 +1,51 @@
+"""Each placement puts an adapter where its formula says, on every architecture that has the place."""
+
+import pytest
+import torch
+from torch import nn
+
+from models import batch, logits, tiny
+from peftlab.layers.placement import has_places, place
+
+PLACES = {"houlsby": 4, "pfeiffer": 2, "parallel": 2}
+
+
+class Zero(nn.Module):
+    def forward(self, inputs):
+        return torch.zeros_like(inputs)
+
+
+class Times(nn.Module):
+    def forward(self, inputs):
+        return 0.5 * inputs
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+@pytest.mark.parametrize("placement", PLACES)
+def test_an_adapter_that_gives_nothing_changes_nothing(kind, placement):
+    backbone = tiny(kind)
+    if not has_places(backbone.geometry, placement):
+        assert (kind, placement) == ("distilbert", "parallel")
+        return
+    inputs = batch(backbone)
+    before = logits(backbone, inputs)
+    placed = place(backbone.geometry, placement, Zero)
+    assert len(placed) == PLACES[placement]
+    for (layer, where), module in placed.items():
+        backbone.geometry.replace(layer, where, module)
+    assert torch.equal(logits(backbone, inputs), before)
+
+
+def test_placements_compute_their_formulas():
+    backbone = tiny()
+    x, h = torch.randn(2, 5, 32), torch.randn(2, 5, 32)
+    inner = torch.randn(2, 5, 64)
+    output = backbone.model.bert.encoder.layer[1].output.eval()
+    norm, dense = output.LayerNorm, output.dense
+    made = {name: place(backbone.geometry, name, Times) for name in PLACES}
+    after = made["houlsby"][1, "feed_forward_end"].eval()
+    torch.testing.assert_close(after(h), 1.5 * h)
+    around = made["pfeiffer"][1, "feed_forward_norm"]
+    torch.testing.assert_close(around(x), norm(x + 0.5 * norm(x)))
+    beside = made["parallel"][1, "feed_forward_output"].eval()
+    torch.testing.assert_close(beside(inner, x), norm(dense(inner) + 1.5 * x))

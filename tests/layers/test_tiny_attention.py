@@ -1,0 +1,90 @@
+"""Tiny attention: pads are never seen, alike experts average to themselves, the start is near nothing."""
+
+import pytest
+import torch
+
+from models import batch, logits, tiny
+from peftlab.errors import UserError
+from peftlab.layers.tiny_attention import AfterAttention, Pads, TinyAttention
+from peftlab.strategies.registry import create_strategy
+from peftlab.strategies.tiny_attention import TinyAttentionAdapter
+
+
+def grown(size: int = 2, heads: int = 1) -> TinyAttention:
+    """Return a module that changes much."""
+    module = TinyAttention(8, size, heads, 0.0, "published").eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    return module
+
+
+def test_it_is_attention_of_a_projected_norm() -> None:
+    module, hidden = grown(), torch.randn(2, 5, 8)
+    query, key, value = module.down(module.norm(hidden)).chunk(3, -1)
+    weights, biases = module.attention.in_proj_weight.chunk(3), module.attention.in_proj_bias.chunk(3)
+    query, key, value = (
+        part @ weight.T + bias for part, weight, bias in zip((query, key, value), weights, biases, strict=True)
+    )
+    mixed = torch.softmax(query @ key.transpose(1, 2) / 2**0.5, -1) @ value
+    torch.testing.assert_close(module(hidden, None), module.up(module.attention.out_proj(mixed)))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+def test_pads_do_not_change_the_logits(kind: str) -> None:
+    backbone = tiny(kind)
+    strategy = create_strategy("tiny-attention", {"size": 4, "heads": 2})
+    strategy.attach(backbone)
+    for parameter in strategy.tuned().values():
+        torch.nn.init.normal_(parameter)
+    inputs = batch(backbone, size=1, length=9)
+    short = {name: value[:, : int(inputs["attention_mask"].sum())] for name, value in inputs.items() if value.ndim > 1}
+    pad = backbone.model.config.pad_token_id
+    longer = {
+        "input_ids": torch.nn.functional.pad(short["input_ids"], (0, 4), value=pad),
+        "attention_mask": torch.nn.functional.pad(short["attention_mask"], (0, 4)),
+    }
+    torch.testing.assert_close(logits(backbone, longer), logits(backbone, short), rtol=1e-4, atol=1e-5)
+
+
+def test_alike_experts_average_to_one_of_them() -> None:
+    expert, pads, hidden = grown(), Pads(), torch.randn(2, 5, 8)
+    one = AfterAttention(torch.nn.Identity(), [expert], pads, average=False).eval()
+    averaged = AfterAttention(torch.nn.Identity(), [expert] * 4, pads, average=True).eval()
+    torch.testing.assert_close(averaged(hidden), one(hidden))
+
+
+def test_a_mixture_goes_through_its_experts_one_by_one() -> None:
+    first, second, hidden = grown(), grown(), torch.randn(2, 5, 8)
+    mixture = AfterAttention(torch.nn.Identity(), [first, second], Pads(), average=False)
+    middle = hidden + first(hidden, None) / 2
+    torch.testing.assert_close(mixture(hidden), middle + second(middle, None) / 2)
+    assert not torch.allclose(mixture(hidden), hidden + (first(hidden, None) + second(hidden, None)) / 2)
+
+
+@pytest.mark.parametrize("init", ["published", "constructor"])
+def test_hidden_states_change_by_less_than_a_hundredth_at_the_start(init: str) -> None:
+    hidden = torch.nn.functional.layer_norm(torch.randn(4, 16, 1024), (1024,))
+    change = TinyAttention(1024, 1, 1, 0.1, init).eval()(hidden, None)  # type: ignore[arg-type]
+    assert change.norm() < 0.01 * hidden.norm()
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_the_backbone_is_in_evaluation_unless_asked(dropout: bool) -> None:
+    backbone = tiny()
+    strategy = create_strategy("tiny-attention", {"backbone_dropout": dropout})
+    assert isinstance(strategy, TinyAttentionAdapter)
+    strategy.attach(backbone)
+    strategy.train_mode()
+    assert backbone.model.base_model.embeddings.dropout.training == dropout
+    assert backbone.model.dropout.training
+    assert all(
+        module.training
+        for module in backbone.model.modules()
+        if isinstance(module, (TinyAttention, torch.nn.MultiheadAttention))
+    )
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"heads": 2}, {"experts": 0}, {"dropout": 1.0}])
+def test_options_out_of_range_are_told(options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"strategy.*allowed"):
+        create_strategy("tiny-attention", options)

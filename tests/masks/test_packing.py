@@ -1,0 +1,21 @@
+"""A mask takes a bit an entry and comes back."""
+
+import pytest
+import torch
+
+from peftlab.errors import UserError
+from peftlab.masks.packing import pack, packed_bytes, unpack
+
+
+@pytest.mark.parametrize("shape", [(1,), (8,), (3, 5), (7, 16)])
+def test_a_mask_comes_back(shape: tuple[int, ...]) -> None:
+    mask = torch.rand(shape) < 0.3
+    bits = pack(mask)
+    assert bits.numel() == packed_bytes(mask.numel())
+    assert torch.equal(unpack(bits, mask.shape), mask)
+
+
+@pytest.mark.parametrize("bits", [torch.zeros(1, dtype=torch.uint8), torch.zeros(2), torch.zeros(2, 1).byte()])
+def test_bits_of_another_shape_are_refused(bits: torch.Tensor) -> None:
+    with pytest.raises(UserError, match="mask"):
+        unpack(bits, torch.Size((3, 5)))

@@ -1,0 +1,91 @@
+"""What the methods that insert modules refuse, and how they start."""
+
+import pytest
+import torch
+
+from models import batch, logits, tiny
+from peftlab.errors import UserError
+from peftlab.run import run
+from peftlab.strategies.registry import create_strategy
+from runs import small
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("adapter", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
+        ("adapter", {"placement": "beside"}, "strategy.placement=beside: allowed are houlsby, pfeiffer, parallel"),
+        ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
+        ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
+        ("prefix", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
+        ("prompt", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
+        ("prefix", {"mlp": 0}, "strategy.mlp=0: allowed is 1 or more, or null"),
+        ("prefix", {"dropout": 1.0}, "strategy.dropout=1.0: allowed is from 0 to below 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, message):
+    with pytest.raises(UserError, match=message):
+        create_strategy(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind", "message"),
+    [
+        ("adapter", {"placement": "parallel"}, "distilbert", "strategy.placement=parallel: backbone tiny-distilbert"),
+        ("prefix", {}, "distilbert", "strategy=prefix: the self-attention of backbone tiny-distilbert"),
+        ("compacter", {"n": 5, "bottleneck": 5}, "bert", "strategy.n=5: allowed are divisors of the hidden size, 32"),
+    ],
+)
+def test_options_that_do_not_fit_the_backbone_are_refused(name, options, kind, message):
+    with pytest.raises(UserError, match=message):
+        create_strategy(name, options).check(tiny(kind))
+
+
+@pytest.mark.parametrize("init", ["normal", "near-identity", "identity"])
+def test_adapters_start_as_their_init_says(init):
+    torch.manual_seed(0)
+    strategy = create_strategy("adapter", {"init": init})
+    strategy.attach(tiny())
+    up = torch.cat([p.flatten() for name, p in strategy.tuned().items() if name.endswith("up.weight")])
+    deviation = {"normal": 0.02, "near-identity": 8.8e-4, "identity": 0.0}[init]
+    assert float(up.detach().std()) == pytest.approx(deviation, rel=0.05)
+    assert all(not p.any() for name, p in strategy.tuned().items() if name.endswith("bias"))
+
+
+def test_the_rule_is_one_parameter_of_the_whole_model():
+    strategy = create_strategy("compacter", {})
+    backbone = tiny()
+    strategy.attach(backbone)
+    assert [name for name in strategy.tuned() if name.endswith("rule")] == ["layers.0.attention_end.adapter.down.rule"]
+    assert len({id(p) for name, p in backbone.model.named_parameters(remove_duplicate=False) if "rule" in name}) == 1
+
+
+@pytest.mark.parametrize(("room", "refused"), [("strategy.length=208", False), ("strategy.length=209", True)])
+def test_a_shifted_prefix_and_the_text_share_the_positions(room, refused, tmp_path):
+    config = small(f"strategy.mlp=null strategy.shift=true {room} data.cache_dir=null", strategy="prefix")
+    if refused:
+        with pytest.raises(UserError, match=r"data\.max_length=48: strategy prefix takes 209 of the 256 positions"):
+            run(config, tmp_path)
+    else:
+        run(config, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+@pytest.mark.parametrize(("place", "cut"), [("second", 1), ("first", 0)])
+def test_a_prompt_of_words_is_the_text_with_these_words(kind, place, cut):
+    torch.manual_seed(0)
+    backbone = tiny(kind)
+    inputs = batch(backbone)
+    words = torch.tensor([7, 9, 8])
+    strategy = create_strategy("prompt", {"length": 3, "place": place})
+    strategy.attach(backbone)
+    strategy.load_delta({**strategy.delta(), "prompts.tokens": backbone.model.get_input_embeddings().weight[words]})
+    prompted = logits(backbone, inputs)
+    strategy.detach()
+
+    def among(text, inserted):
+        return torch.cat([text[:, :cut], inserted.expand(len(text), -1), text[:, cut:]], dim=1)
+
+    mask = among(inputs["attention_mask"], torch.ones(3, dtype=torch.long))
+    written = {"input_ids": among(inputs["input_ids"], words), "attention_mask": mask}
+    torch.testing.assert_close(prompted, logits(backbone, written), rtol=1e-5, atol=1e-6)
