@@ -107,7 +107,9 @@ def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedMo
 
 def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
     """Refuse weights that would leave parts of the base model random; only the pooler may be lacking."""
-    lacking = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    # transformers 5 gives both shapes with each name, 4 the name alone.
+    misshapen = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    lacking = {*report["missing_keys"], *misshapen}
     random = sorted(key for key in lacking if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
     require(
         not random,

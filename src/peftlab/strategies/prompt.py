@@ -1,10 +1,11 @@
 """Prompt tuning (Lester et al., 2021, arXiv 2104.08691): learned tokens in the input, the whole backbone frozen."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.errors import require
@@ -53,8 +54,8 @@ class Prompt(Strategy):
         return {"prompts.tokens": self._prompts.tokens}
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
-        base = backbone.model.base_model
-        tokens = self._first_tokens(base.get_input_embeddings().weight.detach())
+        base = cast(PreTrainedModel, backbone.model.base_model)
+        tokens = self._first_tokens(cast(nn.Embedding, base.get_input_embeddings()).weight.detach())
         self._prompts = Prompts(tokens, place=1 if self.place == "second" else 0)
         self._take_out = self._prompts.insert_into(base)
 
