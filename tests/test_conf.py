@@ -49,7 +49,8 @@ def test_a_choice_that_does_not_exist_does_not_compose():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_file_begins_with_a_command_that_uses_it(path):
-    first = path.read_text().splitlines()[0]
+    # Hydra reads where a file's content goes from its very first line.
+    first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
     command = re.match(r"# python train\.py (.*)", first)
     assert command, first
     group = path.parent.name
