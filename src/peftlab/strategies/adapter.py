@@ -11,7 +11,7 @@ from peftlab.backbones.geometry import Place
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_places, place
-from peftlab.strategies.contract import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy
 
 
 @dataclass

@@ -13,7 +13,8 @@ from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
 from peftlab.masks.packing import pack, packed_bytes, unpack
-from peftlab.strategies.contract import InPlaceStrategy, Preparation
+from peftlab.strategies.bases.in_place import InPlaceStrategy
+from peftlab.strategies.contract import Preparation
 
 _BITS, _VALUES = ".bits", ".values"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from peftlab.strategies.contract import InPlaceStrategy
+from peftlab.strategies.bases.in_place import InPlaceStrategy
 
 
 @dataclass

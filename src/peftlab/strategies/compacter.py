@@ -10,7 +10,7 @@ from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
 from peftlab.layers.placement import place
-from peftlab.strategies.contract import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy
 
 
 @dataclass

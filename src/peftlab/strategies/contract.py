@@ -8,7 +8,7 @@ it where the method allows. Nothing else in the house asks which strategy it hol
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
 from peftlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -238,81 +237,3 @@ class Strategy(ABC):
         for name, parameter in self.backbone.model.named_parameters():
             parameter.requires_grad_(self._trainable_before[name])
         self._backbone = None
-
-
-@dataclass
-class InPlaceStrategy(Strategy):
-    """A strategy that tunes parameters the backbone already has; it names them, all else follows."""
-
-    @abstractmethod
-    def chooses(self, name: str, parameter: nn.Parameter) -> bool:
-        """Return whether a parameter of the base model is tuned; the classifier is not asked about."""
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the chosen parameters by their names in the whole model."""
-        return {name: p for name, p in self._base_parameters(self.backbone) if name in self._pretrained}
-
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        chosen = {name: p for name, p in self._base_parameters(backbone) if self.chooses(name, p)}
-        # Kept on the CPU, so that detaching gives the pretrained backbone back.
-        self._pretrained = {name: p.detach().cpu().clone() for name, p in chosen.items()}
-        for parameter in chosen.values():
-            parameter.requires_grad_(True)
-
-    def _detach(self, backbone: Backbone) -> None:
-        with torch.no_grad():
-            for name, parameter in self.tuned().items():
-                parameter.copy_(self._pretrained[name])
-
-    def _merge(self, backbone: Backbone) -> None:
-        """Nothing to do: the tuned values are the backbone's own weights already."""
-
-    @staticmethod
-    def _base_parameters(backbone: Backbone) -> Iterable[tuple[str, nn.Parameter]]:
-        classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
-        return ((name, p) for name, p in backbone.model.named_parameters() if name not in classifier)
-
-
-@dataclass
-class InsertedStrategy(Strategy):
-    """A strategy that puts modules into a frozen backbone; it builds them, all else follows.
-
-    Each module stands in a place of `geometry.py` and keeps what stood there as its attribute `frozen`.
-    """
-
-    @property
-    def mergeable(self) -> bool:
-        """Never: what was put in has no counterpart in the backbone."""
-        return False
-
-    @abstractmethod
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
-        """Return the modules to put in, by layer and place; a parameter may be shared among them."""
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the inserted parameters, named ``layers.<layer>.<place>.<name>``; shared ones have one name."""
-        named = {
-            f"layers.{layer}.{place}.{name}": parameter
-            for (layer, place), module in self._modules.items()
-            for name, parameter in module.named_parameters()
-            if not name.startswith("frozen.")
-        }
-        first = {id(parameter): name for name, parameter in reversed(named.items())}
-        return {name: parameter for name, parameter in named.items() if first[id(parameter)] == name}
-
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        # Drawn on the CPU, so that a seed means the same weights on every device.
-        self._modules = self.build(backbone)
-        for (layer, place), module in self._modules.items():
-            # A new module would begin in training mode, its dropout on.
-            module.to(backbone.model.device).train(backbone.model.training)
-            backbone.geometry.replace(layer, place, module)
-
-    def _detach(self, backbone: Backbone) -> None:
-        for (layer, place), module in self._modules.items():
-            frozen = module.frozen
-            assert isinstance(frozen, nn.Module)
-            backbone.geometry.replace(layer, place, frozen)
-
-    def _merge(self, backbone: Backbone) -> None:
-        raise NotImplementedError("what was put in has no counterpart in the backbone")

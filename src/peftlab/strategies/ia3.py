@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from peft import IA3Config
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.strategies.injection import PeftInjection
+from peftlab.strategies.bases.injection import PeftInjection
 
 
 @dataclass

@@ -8,7 +8,7 @@ from peft import LoraConfig
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Projection
 from peftlab.errors import require
-from peftlab.strategies.injection import PeftInjection
+from peftlab.strategies.bases.injection import PeftInjection
 
 Target = Literal["qv", "qk", "qkv"]
 _PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}

@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Geometry, Place
 from peftlab.errors import UserError, nearest, require
-from peftlab.strategies.injection import PeftInjection
+from peftlab.strategies.bases.injection import PeftInjection
 
 # Methods that peft keeps as an option of LoRA.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -11,7 +11,7 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Place
 from peftlab.errors import require
 from peftlab.layers.prefix import FlatPrefix, MadePrefix, PrefixAttention, Trunk
-from peftlab.strategies.contract import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy
 
 
 @dataclass

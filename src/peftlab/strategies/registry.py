@@ -11,7 +11,7 @@ from peftlab.errors import UserError, nearest
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 
-_NOT_METHODS = {"contract", "injection", "registry", "restore"}
+_NOT_METHODS = {"bases", "contract", "registry", "restore"}
 
 
 def strategy_names() -> list[str]:

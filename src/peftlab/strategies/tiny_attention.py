@@ -11,7 +11,7 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Place
 from peftlab.errors import require
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
-from peftlab.strategies.contract import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy
 
 # Experts that begin alike get alike gradients; the authors break the tie with this much noise.
 _NOISE = 1e-6

@@ -1,0 +1,56 @@
+"""Strategies that put modules of their own into a frozen backbone."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Place
+from peftlab.strategies.contract import Strategy
+
+
+@dataclass
+class InsertedStrategy(Strategy):
+    """A strategy that puts modules into a frozen backbone; it builds them, all else follows.
+
+    Each module stands in a place of `geometry.py` and keeps what stood there as its attribute `frozen`.
+    """
+
+    @property
+    def mergeable(self) -> bool:
+        """Never: what was put in has no counterpart in the backbone."""
+        return False
+
+    @abstractmethod
+    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+        """Return the modules to put in, by layer and place; a parameter may be shared among them."""
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the inserted parameters, named ``layers.<layer>.<place>.<name>``; shared ones have one name."""
+        named = {
+            f"layers.{layer}.{place}.{name}": parameter
+            for (layer, place), module in self._modules.items()
+            for name, parameter in module.named_parameters()
+            if not name.startswith("frozen.")
+        }
+        first = {id(parameter): name for name, parameter in reversed(named.items())}
+        return {name: parameter for name, parameter in named.items() if first[id(parameter)] == name}
+
+    def _attach(self, backbone: Backbone, selection: Any) -> None:
+        # Drawn on the CPU, so that a seed means the same weights on every device.
+        self._modules = self.build(backbone)
+        for (layer, place), module in self._modules.items():
+            # A new module would begin in training mode, its dropout on.
+            module.to(backbone.model.device).train(backbone.model.training)
+            backbone.geometry.replace(layer, place, module)
+
+    def _detach(self, backbone: Backbone) -> None:
+        for (layer, place), module in self._modules.items():
+            frozen = module.frozen
+            assert isinstance(frozen, nn.Module)
+            backbone.geometry.replace(layer, place, frozen)
+
+    def _merge(self, backbone: Backbone) -> None:
+        raise NotImplementedError("what was put in has no counterpart in the backbone")
