@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
+from peftlab.errors import UserError
 from peftlab.heads import selection as heads
 from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
@@ -57,6 +58,9 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         result.stop("interrupted", "interrupted by a signal")
         # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end without a word.
         raise KeyboardInterrupt from None
+    except UserError as error:
+        result.stop("failed", error)
+        raise
     except Exception as error:
         result.stop("failed", f"{type(error).__name__}: {error}")
         raise
