@@ -19,8 +19,8 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
         }
         for group in groups
     ]
-    on_cuda = all(p.is_cuda for group in groups for p in group.parameters.values())
-    return AdamW(settings, lr=learning_rate, weight_decay=weight_decay, fused=on_cuda or None)
+    # Fused, on a CPU too: with all weights tuned the plain one takes a quarter of a step (torch 2.13, one core).
+    return AdamW(settings, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def build_schedule(optimiser: AdamW, steps: int, warmup_share: float) -> LambdaLR:
