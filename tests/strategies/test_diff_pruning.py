@@ -149,6 +149,7 @@ def test_a_delta_that_does_not_fit_is_refused() -> None:
         {name: value for name, value in delta.items() if name != "classifier.bias"},
         {**delta, "values": delta["values"][1:]},
         {**delta, "values": delta["values"].view(1, -1)},
+        {**delta, "values": delta["values"].long()},
         {**delta, "positions": delta["positions"][1:]},
         {**delta, "classifier.bias": torch.zeros(3)},
     ]
