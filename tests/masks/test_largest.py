@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peftlab.masks.largest import ascending, largest_share
+from peftlab.masks.largest import above_all_but, ascending, largest_share
 
 
 @given(
@@ -44,3 +44,19 @@ def test_ties_are_kept() -> None:
     masks, smallest = largest_share({"a": torch.tensor([1.0, 1.0, 0.0, 1.0])}, 0.25)
     assert smallest == 1.0
     assert masks["a"].tolist() == [True, True, False, True]
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 4.0]), min_size=2, max_size=30),
+    st.integers(0, 29),
+    st.integers(0, 30),
+)
+@settings(max_examples=200, deadline=None)
+def test_at_most_so_many_are_above_and_a_tie_is_kept_whole_or_not_at_all(
+    numbers: list[float], count: int, cut: int
+) -> None:
+    whole = torch.tensor(numbers)
+    count = min(count, len(numbers) - 1)
+    threshold = above_all_but([whole[:cut], whole[cut:]], count)
+    # The smallest value that will do, by trying all.
+    assert threshold == min(value for value in numbers if sum(other > value for other in numbers) <= count)

@@ -58,6 +58,10 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (ROBERTA_LARGE, "tiny-attention", {}, None, 172_296, 0.0486),
         (BERT_BASE, "tiny-attention", {}, None, 64_644, 0.0590),
         (BERT_LARGE, "tiny-attention", {"experts": 4}, None, 689_184, 0.2056),
+        # The classifier's weights are among those that 0.5 % is of, and compete with the others.
+        (BERT_LARGE, "diff-pruning", {}, None, 1_675_719, 0.5),
+        (BERT_LARGE, "diff-pruning", {"target": 0.001}, None, 335_143, 0.1),
+        (ROBERTA_BASE, "diff-pruning", {}, None, 623_235, 0.5),
         (BERT_LARGE, "child-tuning", {"variant": "D"}, None, 335_141_888, 100.0),
         (BERT_LARGE, "bitfit", {}, None, 272_384, 0.0813),
         (BERT_BASE, "bitfit", {}, None, 102_912, 0.0940),

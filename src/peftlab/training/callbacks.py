@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Preparation, Selection, Strategy
+from peftlab.training.module import FineTuning
 
 
 class AttachStrategy(Callback):
@@ -88,9 +89,23 @@ class LearningCurve(Callback):
         self.rows.append({"epoch": trainer.current_epoch + 1, "train/loss": metrics.get("train/loss_epoch"), **row})
 
 
+class LastStageCheckpoint(ModelCheckpoint):
+    """Keeps weights of the last stage of training only: those before it are not what a strategy stores."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best, and final in kind."""
+        if _in_last_stage(pl_module):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best, and final in kind."""
+        if _in_last_stage(pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
 def best_checkpoint(folder: Path, metric: str) -> ModelCheckpoint:
     """Return a callback that keeps the weights of the epoch with the highest validation `metric`, first on ties."""
-    return ModelCheckpoint(
+    return LastStageCheckpoint(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=f"validation/{metric}",
@@ -108,6 +123,11 @@ def load_best(checkpoint: ModelCheckpoint, module: LightningModule) -> int | Non
     content: dict[str, Any] = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(content["state_dict"], strict=False)
     return int(content["epoch"]) + 1
+
+
+def _in_last_stage(module: LightningModule) -> bool:
+    assert isinstance(module, FineTuning)
+    return module.stages.in_last
 
 
 def _wait_for_device() -> None:
