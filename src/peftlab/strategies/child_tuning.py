@@ -80,10 +80,13 @@ class ChildTuning(InPlaceStrategy):
             if parameter.grad is None:
                 continue
             if self.variant == "F":
-                kept = torch.empty_like(parameter.grad).bernoulli_(self.p, generator=self._generator)
-                parameter.grad.mul_(kept).div_(self.p)
+                parameter.grad.mul_(self.random_mask(parameter.grad)).div_(self.p)
             elif name in self._masks:
                 parameter.grad.mul_(self._masks[name])
+
+    def random_mask(self, gradient: Tensor) -> Tensor:
+        """Return F's mask of one gradient at one step, of its shape and type: 1 with probability p, otherwise 0."""
+        return torch.empty_like(gradient).bernoulli_(self.p, generator=self._generator)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -1,7 +1,7 @@
 """Tiny-attention adapters (Zhao et al., 2022, arXiv 2211.01979): each token sees the others through a tiny head."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from peftlab.backbones.geometry import Place
 from peftlab.errors import require
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.bases.inserted import InsertedStrategy
+from peftlab.strategies.contract import ParameterGroup
 
 # Experts that begin alike get alike gradients; the authors break the tie with this much noise.
 _NOISE = 1e-6
@@ -73,6 +74,15 @@ class TinyAttentionAdapter(InsertedStrategy):
             for module in self._modules.values():
                 assert isinstance(module, AfterAttention)
                 module.experts.train()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the tiny modules' parameters, all of which decay as in the authors' code, and the classifier's."""
+        tiny = set(map(id, self.tuned().values()))
+        others = [
+            replace(group, parameters={name: p for name, p in group.parameters.items() if id(p) not in tiny})
+            for group in super().parameter_groups()
+        ]
+        return [ParameterGroup(self.tuned()), *(group for group in others if group.parameters)]
 
     def _experts(self, backbone: Backbone) -> list[TinyAttention]:
         first = TinyAttention(backbone.geometry.hidden_size, self.size, self.heads, self.dropout, self.init)
