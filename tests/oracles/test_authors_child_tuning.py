@@ -83,7 +83,9 @@ def test_the_child_network_is_the_authors() -> None:
     theirs = THEIRS["fisher"]
     ours = backbone("bert", torch.float32)
     encoder = ours.geometry.encoder_parameters()
-    measured = fisher_information(ours, examples(theirs["examples"]), encoder, theirs["batch_size"], theirs["max_norm"], CPU)
+    measured = fisher_information(
+        ours, examples(theirs["examples"]), encoder, theirs["batch_size"], theirs["max_norm"], CPU
+    )
     masks, threshold = largest_share(measured, P)
     assert masks.keys() == their_masks(ours).keys()
     assert sum(mask.numel() for mask in masks.values()) == theirs["entries"]
