@@ -50,6 +50,7 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "adapter", {"layer_norms": True}, None, 6_343_680 + 100_352, 1.9228),
         (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
         (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
+        (BERT_LARGE, "compacter", {"plus": True, "plus_place": "feed-forward"}, None, 76_096, 0.0227),
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
