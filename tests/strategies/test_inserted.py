@@ -17,7 +17,7 @@ from runs import small
         (
             "adapter",
             {"placement": "beside"},
-            "strategy.placement=beside: allowed are houlsby, pfeiffer, feed-forward, parallel",
+            "placement=beside: allowed are houlsby, pfeiffer, feed-forward, parallel",
         ),
         ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
         ("compacter", {"plus_place": "houlsby"}, "strategy.plus_place=houlsby: allowed are pfeiffer, feed-forward"),
