@@ -90,9 +90,17 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     assert sum(p.numel() for p in strategy.classifier().values()) == classifier
 
 
-def test_prefix_is_stored_without_the_mlp_that_makes_it() -> None:
-    strategy = create_strategy("prefix", {})
+@pytest.mark.parametrize(
+    ("name", "options", "kept"),
+    [
+        ("prefix", {}, 1_474_560),  # without the MLP that makes it
+        ("tiny-attention", {"experts": 4}, 172_296),  # the average alone
+        ("tiny-attention", {"experts": 4, "average": False}, 689_184),
+    ],
+)
+def test_what_is_stored_is_what_evaluation_needs(name: str, options: dict[str, Any], kept: int) -> None:
+    strategy = create_strategy(name, options)
     with torch.device("meta"):
         strategy.attach(shape_of(BERT_LARGE))
-    classifier = sum(p.numel() for p in strategy.classifier().values())
-    assert strategy.stored_bytes() == 4 * (1_474_560 + classifier)
+        classifier = sum(p.numel() for p in strategy.classifier().values())
+        assert strategy.stored_bytes() == 4 * (kept + classifier)
