@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftlab.masks.largest import above_all_but, ascending, largest_share
+from shapes import BERT_LARGE, shape_of
 
 
 @given(
@@ -60,3 +61,13 @@ def test_at_most_so_many_are_above_and_a_tie_is_kept_whole_or_not_at_all(
     threshold = above_all_but([whole[:cut], whole[cut:]], count)
     # The smallest value that will do, by trying all.
     assert threshold == min(value for value in numbers if sum(other > value for other in numbers) <= count)
+
+
+def test_of_bert_larges_encoder_the_child_network_is_ninety_million() -> None:
+    shapes = [p.shape for p in shape_of(BERT_LARGE).geometry.encoder_parameters().values()]
+    # Different floats in ascending order, as their bits are; the first that is no subnormal number has the bits 2^23.
+    bits = torch.arange(2**23, 2**23 + 302_309_376, dtype=torch.int32)
+    parts = bits.view(torch.float32).split([shape.numel() for shape in shapes])
+    masks, smallest = largest_share({str(index): part for index, part in enumerate(parts)}, 0.3)
+    assert sum(int(mask.sum()) for mask in masks.values()) == 90_692_813
+    assert smallest == bits[-90_692_813].view(torch.float32).item()

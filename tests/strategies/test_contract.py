@@ -37,7 +37,11 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
     "diff-pruning": [{}, {"structured": False, "target": 0.05, "finetune_rate": None}, {"l0_form": "sum", "l0": 1e-3}],
     "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
     "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
-    "compacter": [{}, {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2}],
+    "compacter": [
+        {},
+        {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2},
+        {"plus": True, "plus_place": "feed-forward"},
+    ],
     "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
     "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}],
 }

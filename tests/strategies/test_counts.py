@@ -4,35 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Geometry
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
-
-LARGE: dict[str, Any] = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
-BERT_LARGE = BertConfig(vocab_size=30522, intermediate_size=4096, **LARGE)
-BERT_BASE = BertConfig(vocab_size=30522)
-ROBERTA_LARGE = RobertaConfig(
-    vocab_size=50265, intermediate_size=4096, max_position_embeddings=514, type_vocab_size=1, **LARGE
-)
-ROBERTA_BASE = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
-
-
-def shape_of(config: Any) -> Backbone:
-    """Return a backbone without memory for its weights: parameters on the meta device have shapes alone."""
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    geometry = Geometry(model)
-    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
-    return Backbone("shape", model, None, geometry, "none", size)  # type: ignore[arg-type]
+from shapes import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, let_meta_tensors_stay, shape_of
 
 
 @pytest.fixture(autouse=True)
 def meta_tensors_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Strategies keep pretrained values on the CPU; tensors without values cannot be copied there.
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: self)
+    let_meta_tensors_stay(monkeypatch)
 
 
 def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
@@ -74,6 +54,7 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "adapter", {"layer_norms": True}, None, 6_343_680 + 100_352, 1.9228),
         (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
         (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
+        (BERT_LARGE, "compacter", {"plus": True, "plus_place": "feed-forward"}, None, 76_096, 0.0227),
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
@@ -113,9 +94,17 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     assert sum(p.numel() for p in strategy.classifier().values()) == classifier
 
 
-def test_prefix_is_stored_without_the_mlp_that_makes_it() -> None:
-    strategy = create_strategy("prefix", {})
+@pytest.mark.parametrize(
+    ("name", "options", "kept"),
+    [
+        ("prefix", {}, 1_474_560),  # without the MLP that makes it
+        ("tiny-attention", {"experts": 4}, 172_296),  # the average alone
+        ("tiny-attention", {"experts": 4, "average": False}, 689_184),
+    ],
+)
+def test_what_is_stored_is_what_evaluation_needs(name: str, options: dict[str, Any], kept: int) -> None:
+    strategy = create_strategy(name, options)
     with torch.device("meta"):
         strategy.attach(shape_of(BERT_LARGE))
-    classifier = sum(p.numel() for p in strategy.classifier().values())
-    assert strategy.stored_bytes() == 4 * (1_474_560 + classifier)
+        classifier = sum(p.numel() for p in strategy.classifier().values())
+        assert strategy.stored_bytes() == 4 * (kept + classifier)

@@ -14,8 +14,13 @@ from runs import small
     ("name", "options", "message"),
     [
         ("adapter", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
-        ("adapter", {"placement": "beside"}, "strategy.placement=beside: allowed are houlsby, pfeiffer, parallel"),
+        (
+            "adapter",
+            {"placement": "beside"},
+            "placement=beside: allowed are houlsby, pfeiffer, feed-forward, parallel",
+        ),
         ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
+        ("compacter", {"plus_place": "houlsby"}, "strategy.plus_place=houlsby: allowed are pfeiffer, feed-forward"),
         ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
         ("prefix", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
         ("prompt", {"length": 0}, "strategy.length=0: allowed is 1 or more"),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from peftlab.backbones.geometry import Geometry, Place
 
-Placement = Literal["houlsby", "pfeiffer", "parallel"]
+Placement = Literal["houlsby", "pfeiffer", "feed-forward", "parallel"]
 
 
 class AfterModule(nn.Module):
@@ -56,6 +56,7 @@ class BesideFeedForward(nn.Module):
 _PLACEMENTS: dict[Placement, tuple[tuple[Place, ...], Callable[[nn.Module, nn.Module], nn.Module]]] = {
     "houlsby": (("attention_end", "feed_forward_end"), AfterModule),
     "pfeiffer": (("feed_forward_norm",), AroundNorm),
+    "feed-forward": (("feed_forward_end",), AfterModule),
     "parallel": (("feed_forward_output",), BesideFeedForward),
 }
 
@@ -73,8 +74,8 @@ def place(
     Args:
         geometry: the layers; they are not touched.
         placement: `houlsby`, after attention and after the feed-forward, each before its residual is added;
-            `pfeiffer`, after the feed-forward's residual and LayerNorm, which then follow once more; `parallel`,
-            beside the feed-forward.
+            `pfeiffer`, after the feed-forward's residual and LayerNorm, which then follow once more;
+            `feed-forward`, after it alone, before the residual is added; `parallel`, beside it.
         make: returns a new adapter, [..., D] to [..., D].
     """
     places, join = _PLACEMENTS[placement]

@@ -21,8 +21,8 @@ class Adapter(InsertedStrategy):
     Options (defaults and their sources in `conf/strategy/adapter.yaml`):
         bottleneck: size between the two projections.
         placement: `houlsby`, after attention and after the feed-forward, before the residual is added; `pfeiffer`,
-            after the feed-forward's residual and LayerNorm (arXiv 2005.00247); `parallel`, beside the feed-forward
-            (arXiv 2110.04366).
+            after the feed-forward's residual and LayerNorm (arXiv 2005.00247); `feed-forward`, the second of Houlsby's
+            alone; `parallel`, beside the feed-forward (arXiv 2110.04366).
         nonlinearity: between the projections.
         init: how the projections start; see `linear_bottleneck`.
         scale: factor on a bottleneck's output.

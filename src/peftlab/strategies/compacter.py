@@ -1,6 +1,7 @@
 """Compacter (Karimi Mahabadi et al., 2021, arXiv 2106.04647): adapters of Kronecker products with one shared rule."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -21,6 +22,8 @@ class Compacter(InsertedStrategy):
         bottleneck: size between the two projections, a multiple of n.
         n: number of Kronecker products; the backbone's hidden size is a multiple of it.
         plus: Compacter++, after the feed-forward alone.
+        plus_place: Compacter++ stands after the feed-forward's residual and LayerNorm, `pfeiffer`, or before them,
+            `feed-forward`.
         nonlinearity: between the projections.
         init: how the factors of the products start, `glorot-normal` (gain 1) or `glorot-uniform` (gain sqrt(2)).
         rule_std: the shared rule starts from N(0, rule_std).
@@ -31,6 +34,7 @@ class Compacter(InsertedStrategy):
     bottleneck: int = 32
     n: int = 4
     plus: bool = False
+    plus_place: Literal["pfeiffer", "feed-forward"] = "pfeiffer"
     nonlinearity: Nonlinearity = "gelu"
     init: Glorot = "glorot-normal"
     rule_std: float = 1e-4
@@ -60,6 +64,6 @@ class Compacter(InsertedStrategy):
         rule, width = shared_rule(self.n, self.rule_std), backbone.geometry.hidden_size
         return place(
             backbone.geometry,
-            "pfeiffer" if self.plus else "houlsby",
+            self.plus_place if self.plus else "houlsby",
             lambda: phm_bottleneck(rule, width, self.bottleneck, self.nonlinearity, self.init),
         )
