@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.errors import MissingPackageError, UserError, nearest
+from peftlab.errors import MissingPackageError, UserError, nearest, require
 from peftlab.strategies.bases.library import LibraryStrategy
 from peftlab.strategies.bases.structure import Structure
 
@@ -103,14 +103,17 @@ def _parts(library: Any, config: str) -> list[Any]:
     """Return the configurations that a string stands for: several where they are joined.
 
     Raises:
-        UserError: the library does not know the string.
+        UserError: the library does not know a name or an option in it, or cannot join its parts.
     """
     known = importlib.import_module("adapters.configuration").ADAPTER_CONFIG_MAP
+    for name in (part.split("[")[0].strip() for part in config.split("|")):
+        require(
+            name in known,
+            f"strategy.config={config}: the adapters library has no configuration {name!r}{nearest(name, known)}; "
+            f"there are {', '.join(sorted(known))}",
+        )
     try:
         made = library.AdapterConfig.load(config)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"strategy.config={config}: {' '.join(str(error).split())}{nearest(config, known)}; "
-            f"there are {', '.join(sorted(known))}"
-        ) from error
+        raise UserError(f"strategy.config={config}: {' '.join(str(error).split())}") from error
     return list(getattr(made, "configs", [made]))
