@@ -15,17 +15,19 @@ from peftlab.strategies.registry import create_strategy
 LAYERS = 4
 
 
-def attached(**options) -> Strategy:
+def attached(layers: int = LAYERS, **options) -> Strategy:
     torch.manual_seed(0)
     strategy = create_strategy("adapterdrop", options)
-    strategy.attach(tiny(num_hidden_layers=LAYERS))
+    strategy.attach(tiny(num_hidden_layers=layers))
     return strategy
 
 
 def dropped(strategy: Strategy) -> list[int]:
     modules = strategy.backbone.model.named_modules()
     return [
-        int(name.split("layer.")[1][0]) for name, module in modules if isinstance(module, Joined) and module.dropped
+        int(name.split("layer.")[1].split(".")[0])
+        for name, module in modules
+        if isinstance(module, Joined) and module.dropped
     ]
 
 
@@ -105,6 +107,13 @@ def test_adapters_trained_robustly_are_evaluated_with_any_number_dropped():
         every.append(logits(again.backbone, inputs))
     assert torch.equal(every[0], logits(strategy.backbone, inputs))
     assert all(not torch.equal(one, other) for one, other in pairwise(every))
+
+
+@pytest.mark.parametrize(("layers", "without"), [(12, 5), (6, 2), (2, 1)])
+def test_five_layers_in_twelve_go_without_unless_another_number_is_given(layers, without):
+    strategy = attached(layers)
+    strategy.backbone.model(**batch(strategy.backbone))
+    assert dropped(strategy) == list(range(without))
 
 
 @pytest.mark.parametrize("drop", [-1, 2])

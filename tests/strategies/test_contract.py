@@ -63,7 +63,7 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
     "adapterdrop": [
-        {"drop": 1},
+        {},
         {"drop": 0, "placement": "houlsby"},
         {"drop": 1, "robust": False, "placement": "parallel", "layer_norms": True},
     ],

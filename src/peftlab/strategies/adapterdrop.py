@@ -18,7 +18,7 @@ class AdapterDrop(Adapter):
     """Adapters of which the first layers' are dropped: nothing there to compute, nothing below to differentiate.
 
     Options beside those of `Adapter` (defaults and their sources in `conf/strategy/adapterdrop.yaml`):
-        drop: n, how many layers go without, counted from the embeddings.
+        drop: n, how many layers go without, counted from the embeddings; null is five in twelve.
         robust: train every layer's, with an n drawn anew from 0 to L - 1 for each batch, so that any n may be chosen
             to evaluate with; otherwise the first `drop` layers never have one (the paper's specialised form).
     """
@@ -27,7 +27,7 @@ class AdapterDrop(Adapter):
 
     placement: Placement = "pfeiffer"
     nonlinearity: Nonlinearity = "relu"
-    drop: int = 5
+    drop: int | None = None
     robust: bool = True
 
     def check(self, backbone: Backbone) -> None:
@@ -35,13 +35,15 @@ class AdapterDrop(Adapter):
         super().check(backbone)
         last = backbone.geometry.num_layers - 1
         require(
-            0 <= self.drop <= last,
+            self.drop is None or 0 <= self.drop <= last,
             f"strategy.drop={self.drop}: allowed are 0 to {last}, one less than the layers of backbone {backbone.name}",
         )
 
     def build(self, backbone: Backbone) -> dict[tuple[int, Any], nn.Module]:
         """Return a bottleneck for each place of each layer that ever has one."""
-        first = 0 if self.robust else self.drop
+        layers = backbone.geometry.num_layers
+        self._chosen = round(5 / 12 * layers) if self.drop is None else self.drop
+        first = 0 if self.robust else self._chosen
         return {key: module for key, module in super().build(backbone).items() if key[0] >= first}
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
@@ -56,7 +58,7 @@ class AdapterDrop(Adapter):
         """Before a batch: decide which layers go without. Recomputed layers (checkpointing) keep the decision."""
         layers = self.backbone.geometry.num_layers
         drawn = self.robust and model.training
-        dropped = int(torch.randint(layers, ())) if drawn else self.drop
+        dropped = int(torch.randint(layers, ())) if drawn else self._chosen
         for (layer, _place), module in self._modules.items():
             assert isinstance(module, Joined)
             module.dropped = layer < dropped
