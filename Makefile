@@ -49,7 +49,7 @@ $(ADAPTERS)/.installed: requirements-adapters.txt pyproject.toml
 # One thread a worker, as for `test`.
 test-adapters: export OMP_NUM_THREADS = 1
 test-adapters: $(ADAPTERS)/.installed
-	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub.py
+	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub_strategy.py
 	$(ADAPTERS)/bin/python -m pytest tests/strategies/test_contract.py -k adapterhub --numprocesses 2
 
 lint: setup-dev
