@@ -1,6 +1,7 @@
 """What a deployed model holds, is made of and takes, measured on runs and on models whose difference is known."""
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,17 @@ def test_a_deeper_model_is_slower_and_an_equal_one_is_not() -> None:
     # Loose bounds: other work may go on beside a test. Six layers take 2.5 times what two do.
     assert 0.8 < same.ratio < 1.25
     assert slower.low > 1.25
+
+
+@pytest.mark.parametrize(("threads", "clock"), [(1, "processor"), (2, "wall")])
+def test_one_thread_is_timed_by_its_own_clock(threads: int, clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    bare, waiting = tiny().model, tiny().model
+    waiting.register_forward_pre_hook(lambda *_: time.sleep(0.02))
+    found = measure_delay(bare, waiting, DeploymentOptions(measure=True, batch_size=1, length=8, pairs=12))
+    assert found.clock == clock
+    # A thread that sleeps, as one that is kept waiting by another program, has not worked.
+    assert (found.ratio < 2) == (clock == "processor")
 
 
 def test_the_texts_are_of_the_length_that_is_asked_for_and_hold_no_padding() -> None:

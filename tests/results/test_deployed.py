@@ -13,7 +13,9 @@ from peftlab.results.table import print_sweep, summarise, sweep_in_markdown
 
 
 def deployed(strategy: str, extra: int = 0, ratio: float = 1.0, changed: bool = False, **fields: Any) -> RunRecord:
-    delay = Delay(ratio, ratio - 0.02, ratio + 0.03, pairs=200, batch_size=1, length=128, bare_seconds=0.0123)
+    delay = Delay(
+        ratio, ratio - 0.02, ratio + 0.03, pairs=200, batch_size=1, length=128, bare_seconds=0.0123, clock="wall"
+    )
     return finished(strategy=strategy, deployment=Deployment(extra, changed, not changed, delay), **fields)
 
 
@@ -33,7 +35,7 @@ def test_a_row_says_what_a_task_costs():
     row = ["adapter", "595,200", "yes", "1.234", "1.214–1.264", "12.3", "1", "×", "128", "2,389,240"]
     assert cells(text, "adapter") == row
     assert "rte · minilm · deployed, against the bare backbone" in text
-    assert "interval of 200 pairs" in " ".join(text.split())
+    assert "interval of 200 pairs, by the wall clock" in " ".join(text.split())
 
 
 def test_what_costs_least_comes_first():

@@ -17,7 +17,7 @@ DEPLOYMENT = Deployment(
     extra_parameters=64,
     structure_changed=True,
     merged=False,
-    delay=Delay(ratio=1.1, low=1.05, high=1.2, pairs=200, batch_size=1, length=128, bare_seconds=0.012),
+    delay=Delay(ratio=1.1, low=1.05, high=1.2, pairs=200, batch_size=1, length=128, bare_seconds=0.012, clock="wall"),
 )
 
 

@@ -22,7 +22,7 @@ COLUMNS = [
 NOTE = (
     "Extra parameters and structure: of the deployed model against the bare backbone, after merging where the method"
     " merges. Delay: a forward pass's time over the bare backbone's, the two measured in turns: median and 95 %"
-    " interval of {pairs} pairs. Where nothing is changed the models are equal: how far from 1 they come is what the"
+    " interval of {pairs} pairs, by the {clock} clock. Where nothing is changed the models are equal: how far from 1 they come is what the"
     " measurement cannot tell apart. Bytes: the delta's file, the classifier included."
 )
 
@@ -38,9 +38,11 @@ def deployed_grid(rows: Sequence["Row"]) -> Grid:
     names = ["strategy", "options"] if with_options else ["strategy"]
     cells = [[row.strategy, row.options][: len(names)] + _cells(row) for row in measured]
     pairs = sorted({delay.pairs for row in measured for delay in _delays(row)})
+    clocks = sorted({delay.clock for row in measured for delay in _delays(row)})
+    note = NOTE.format(pairs=" or ".join(map(str, pairs)), clock=" or ".join(clocks))
     first = measured[0]
     title = f"{first.task} · {first.backbone} · deployed, against the bare backbone"
-    return Grid(title, names + COLUMNS, cells, [NOTE.format(pairs=" or ".join(map(str, pairs)))], len(names))
+    return Grid(title, names + COLUMNS, cells, [note], len(names))
 
 
 def _cells(row: "Row") -> list[str]:

@@ -46,7 +46,8 @@ class Delay:
     """Time of a forward pass over the bare backbone's: the median of `pairs` ratios and its 95 % interval.
 
     Each pass takes `batch_size` texts of `length` tokens, without padding, in float32; `bare_seconds` is the median
-    time of the bare backbone's.
+    time of the bare backbone's. `clock` is the wall's, or the one thread's own (processor), which stands still while
+    the machine does something else.
     """
 
     ratio: float
@@ -56,6 +57,7 @@ class Delay:
     batch_size: int
     length: int
     bare_seconds: float
+    clock: Literal["wall", "processor"]
 
 
 @dataclass
