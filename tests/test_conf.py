@@ -7,7 +7,10 @@ from functools import cache
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
@@ -34,13 +37,27 @@ def composed(*overrides):
         return OmegaConf.to_container(compose("config", overrides=normalise(list(overrides))), resolve=True)
 
 
+def names_its_strategy(group, choice):
+    """Return whether a choice brings a strategy along; an experiment may leave it to its sweep."""
+    content = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    return any("/strategy" in entry for entry in content.get("defaults", []))
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_with_the_rest_as_it_is(group, choice):
-    base = [] if group in ("strategy", "experiment") else ["strategy=hifi"]
+    base = [] if group == "strategy" or names_its_strategy(group, choice) else ["strategy=hifi"]
     config = composed(*base, f"{group}={choice}")
     assert config["strategy"]["name"] in strategy_names()
     if group in ("strategy", "task", "backbone", "logger"):
         assert config[group]["name"] == choice
+
+
+def test_table1_measures_every_strategy_there_is():
+    swept = yaml.safe_load((CONF / "experiment" / "table1.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert list(swept) == ["+strategy"]
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    (override,) = OverridesParser.create(config_loader=loader).parse_overrides([f"+strategy={swept['+strategy']}"])
+    assert sorted(override.sweep_string_iterator()) == strategy_names()
 
 
 def test_a_choice_that_does_not_exist_does_not_compose():

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["cli", "merge"],
     ["run", "arguments", "mistakes"],
+    ["deployment"],
     ["results"],
     ["preflight"],
     ["training"],

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
+from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
 from peftlab.heads import selection as heads
 from peftlab.preflight import Parts, check_identity, check_length, make_parts
@@ -85,15 +86,17 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     with open_loggers(config["logger"], folder, _identity(config)) as loggers:
         trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, observers.callbacks)
-        device = trainer.strategy.root_device.type
-        result.device = device_name(device)
-        with PeakMemory(device) as memory:
+        device = trainer.strategy.root_device
+        result.device = device_name(device.type)
+        with PeakMemory(device.type) as memory:
             fitted = fit_and_evaluate(trainer, module, data, observers)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
         _keep_delta(config, parts, folder, result)
         _keep_results(parts, module, data, fitted, result)
         _draw_heads(folder)
+        if parts.deployment.measure:
+            result.deployment = measure_deployment(folder, parts.spec, parts.task.labels, parts.deployment, device)
 
 
 def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:
@@ -175,7 +178,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
     shown = {name: value for name, value in config.items() if name != "recipe"}
-    seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger")}
+    seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger", "deployment")}
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True, default=str).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")

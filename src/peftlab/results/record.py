@@ -42,6 +42,39 @@ class Delta:
 
 
 @dataclass
+class Delay:
+    """Time of a forward pass over the bare backbone's: the median of `pairs` ratios and its 95 % interval.
+
+    Each pass takes `batch_size` texts of `length` tokens, without padding, in float32; `bare_seconds` is the median
+    time of the bare backbone's. `clock` is the wall's, or the one thread's own (processor), which stands still while
+    the machine does something else.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    batch_size: int
+    length: int
+    bare_seconds: float
+    clock: Literal["wall", "processor"]
+
+
+@dataclass
+class Deployment:
+    """The tuned model as it is deployed, against the bare backbone (Table 1); its bytes are `RunRecord.delta`'s.
+
+    `extra_parameters` counts scalars beyond the backbone's; `structure_changed` compares the modules' names and
+    classes and the parameters' names and shapes. Both after merging, where `merged`.
+    """
+
+    extra_parameters: int
+    structure_changed: bool
+    merged: bool
+    delay: Delay
+
+
+@dataclass
 class Seconds:
     """Wall-clock seconds of each part; None where the run had no such part."""
 
@@ -99,6 +132,7 @@ class RunRecord:
     collapsed: bool = False
     parameters: Parameters | None = None
     delta: Delta | None = None
+    deployment: Deployment | None = None
     seconds: Seconds = field(default_factory=Seconds)
     throughput: Throughput | None = None
     memory: Memory | None = None

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from peftlab.results.record import RunRecord
+from peftlab.results.deployed import deployed_grid
+from peftlab.results.grid import Grid
+from peftlab.results.record import Deployment, RunRecord
 
 WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
-# What may differ between two runs of one experiment: the seed itself, and where files lie or what is logged.
-INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra"}
+# What may differ between two runs of one experiment: the seed itself, where files lie, what is logged or measured.
+INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra", "deployment"}
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
 
 Setting = tuple[str, str, int | None]
@@ -28,7 +27,8 @@ class Row:
     """Runs that differ only in the seed. Means are over the seeds that gave a number, None if none did.
 
     `mean` and `std` are in percent points; `std` is the sample standard deviation (n - 1), None for one seed.
-    `share` is `tuned` in percent of all parameters. `peak_bytes` is the largest of the runs.
+    `share` is `tuned` in percent of all parameters. `peak_bytes` is the largest of the runs. `max_steps` is where
+    training was cut short, None if it was not. `deployments` are those of the runs that measured them.
     """
 
     task: str
@@ -49,6 +49,13 @@ class Row:
     peak_bytes: int | None
     collapsed: tuple[int, ...]
     missing: tuple[str, ...]
+    max_steps: int | None
+    deployments: tuple[Deployment, ...]
+
+    @property
+    def title(self) -> str:
+        """The strategy with the options that tell it from the other rows."""
+        return f"{self.strategy} {self.options}".strip()
 
     @property
     def setting(self) -> Setting:
@@ -133,12 +140,19 @@ def _row(group: list[RunRecord], options: str, split: str) -> Row:
         peak_bytes=max((run.memory.peak_bytes or 0 for run in done if run.memory), default=None),
         collapsed=tuple(run.seed for run in done if run.collapsed),
         missing=tuple(f"seed {run.seed} {_why(run)}" for run in runs if run.seed not in points),
+        max_steps=_max_steps(first),
+        deployments=tuple(run.deployment for run in done if run.deployment),
     )
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
+
+
+def _max_steps(run: RunRecord) -> int | None:
+    steps = run.config.get("trainer", {}).get("max_steps", -1)
+    return steps if type(steps) is int and steps >= 0 else None  # -1 is Lightning's word for no end
 
 
 def _why(run: RunRecord) -> str:
@@ -150,33 +164,41 @@ def _why(run: RunRecord) -> str:
 
 
 def print_sweep(records: Iterable[RunRecord], console: Console | None = None) -> None:
-    """Print a table for each setting (task, backbone, shots), with notes on what failed or collapsed.
+    """Print the tables of each setting (task, backbone, shots), with notes on what failed or collapsed.
 
     Sets the console's width: to `WIDTH` where the output is no terminal, and to `NARROWEST` at least, so that
     nothing is ever cut off.
     """
     console = console or Console()
     console.width = max(console.width, NARROWEST) if console.is_terminal else WIDTH
+    for rows in _settings(records):
+        for grid in _grids(rows):
+            grid.print(console)
+            console.print()
+        for line in _missing(rows):
+            console.print(line, markup=False, highlight=False)
+
+
+def sweep_in_markdown(records: Iterable[RunRecord]) -> str:
+    """Return what `print_sweep` prints as Markdown."""
+    parts = [[grid.to_markdown() for grid in _grids(rows)] + _missing(rows) for rows in _settings(records)]
+    return "\n\n".join(part for setting in parts for part in setting) + "\n"
+
+
+def _settings(records: Iterable[RunRecord]) -> list[list[Row]]:
     rows = summarise(records)
-    for setting in dict.fromkeys(row.setting for row in rows):
-        _print_setting([row for row in rows if row.setting == setting], console)
+    return [[row for row in rows if row.setting == setting] for setting in dict.fromkeys(row.setting for row in rows)]
 
 
-def _print_setting(rows: list[Row], console: Console) -> None:
-    with_options = any(row.options for row in rows)
-    table = Table(title=Text(_title(rows), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.padding = 0
-    for name in ("strategy", "options") if with_options else ("strategy",):
-        table.add_column(name, overflow="fold")
-    for name in ("score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"):
-        table.add_column(name, justify="right", no_wrap=True, overflow="fold")
-    for row in rows:
-        names = [row.strategy, row.options] if with_options else [row.strategy]
-        table.add_row(*(Text(cell) for cell in names + _numbers(row)))
-    console.print(table)
-    for note in _notes(rows):
-        console.print(note, markup=False, highlight=False)
-    console.print()
+def _grids(rows: list[Row]) -> list[Grid]:
+    """Return the table of scores and, where the deployed models were measured, that of their costs."""
+    names = ["strategy", "options"] if any(row.options for row in rows) else ["strategy"]
+    numbers = ["score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"]
+    cells = [[row.strategy, row.options][: len(names)] + _numbers(row) for row in rows]
+    grids = [Grid(_title(rows), names + numbers, cells, _notes(rows), len(names))]
+    if any(row.deployments for row in rows):
+        grids.append(deployed_grid(rows))
+    return grids
 
 
 def _title(rows: list[Row]) -> str:
@@ -204,15 +226,17 @@ def _number(value: float | None, digits: int = 0, unit: float = 1) -> str:
 
 
 def _notes(rows: list[Row]) -> list[str]:
-    """Return the lines below a table: what its numbers mean, then what collapsed and what is missing."""
+    """Return the lines below a table of scores: what its numbers mean, what was cut short, what collapsed."""
     notes = [
         "Score: mean ± sample standard deviation over seeds (n/a: one seed). Tuned: without the classifier."
         " Delta: the saved file. Memory: the peak. MB: a million bytes."
     ]
-    for row in rows:
-        name = f"{row.strategy} {row.options}".strip()
-        if row.collapsed:
-            seeds = ", ".join(map(str, row.collapsed))
-            notes.append(f"* {name}: collapsed (one answer to everything, or a Matthews of 0) with seed {seeds}")
-        notes += [f"! {name}: {reason}" for reason in row.missing]
+    if limits := sorted({row.max_steps for row in rows if row.max_steps is not None}):
+        notes.append(f"Training ended after at most {' or '.join(map(str, limits))} steps (trainer.max_steps).")
+    if collapsed := [f"{row.title} with seed {', '.join(map(str, row.collapsed))}" for row in rows if row.collapsed]:
+        notes.append(f"* collapsed (one answer to everything, or a Matthews of 0): {'; '.join(collapsed)}")
     return notes
+
+
+def _missing(rows: list[Row]) -> list[str]:
+    return [f"! {row.title}: {reason}" for row in rows for reason in row.missing]

@@ -1,5 +1,6 @@
 """Adapters (Houlsby et al., 2019, arXiv 1902.00751): small bottlenecks between the parts of a frozen transformer."""
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -39,6 +40,8 @@ class Adapter(InsertedStrategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
+        fits = math.isfinite(self.scale) and self.scale != 0
+        require(fits, f"strategy.scale={self.scale}: allowed are numbers other than 0")
 
     @property
     def start_tolerance(self) -> float:

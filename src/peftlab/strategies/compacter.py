@@ -1,5 +1,6 @@
 """Compacter (Karimi Mahabadi et al., 2021, arXiv 2106.04647): adapters of Kronecker products with one shared rule."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +45,8 @@ class Compacter(InsertedStrategy):
         require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
         fits = self.bottleneck >= 1 and self.bottleneck % self.n == 0
         require(fits, f"strategy.bottleneck={self.bottleneck}: allowed are multiples of strategy.n={self.n}")
-        require(self.rule_std > 0, f"strategy.rule_std={self.rule_std}: allowed is above 0")
+        positive = 0 < self.rule_std < math.inf
+        require(positive, f"strategy.rule_std={self.rule_std}: allowed are numbers above 0")
 
     @property
     def start_tolerance(self) -> float:
