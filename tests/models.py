@@ -1,5 +1,6 @@
 """Tiny random backbones and examples for tests that need a model but no files."""
 
+from importlib.metadata import distributions
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ SIZES = {
     "max_position_embeddings": 128,
 }
 TEXTS = (["every bird sang", "no dog slept in the old garden"], ["a sparrow sang", "no puppy slept"])
+
+# Asked of the installation: the library, once imported, hides where it came from.
+HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
 
 
 def tiny_spec(kind: str = "bert", attention: str = "sdpa", **sizes: Any) -> BackboneSpec:

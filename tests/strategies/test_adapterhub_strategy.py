@@ -1,20 +1,19 @@
 """The adapters library by its configuration strings; without it, one line that says what to install."""
 
 import sys
-from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import nn
 
-from models import batch, logits, tiny
+from models import HAS_ADAPTERS_LIBRARY, batch, logits, tiny
 from peftlab.errors import MissingPackageError, UserError
 from peftlab.results.record import RunRecord
 from peftlab.run import run
 from peftlab.strategies.registry import create_strategy, strategy_names
 from runs import small, train
 
-there = pytest.mark.skipif(not find_spec("adapters"), reason="the adapters library is not installed")
+there = pytest.mark.skipif(not HAS_ADAPTERS_LIBRARY, reason="the adapters library is not installed")
 WHAT_TO_INSTALL = "install requirements-adapters.txt into an environment of its own (make test-adapters does"
 
 
@@ -28,7 +27,7 @@ def test_without_the_library_a_run_is_one_line_that_says_what_to_install(monkeyp
     assert RunRecord.read(tmp_path).status == "failed"
 
 
-@pytest.mark.skipif(bool(find_spec("adapters")), reason="the adapters library is installed")
+@pytest.mark.skipif(HAS_ADAPTERS_LIBRARY, reason="the adapters library is installed")
 def test_on_the_command_line_that_is_exit_code_2(tmp_path):
     done = train("+strategy=adapterhub task=demo backbone=tiny", tmp_path)
     assert done.returncode == 2

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import batch, logits, strategy_or_skip, tiny
+from models import HAS_ADAPTERS_LIBRARY, batch, logits, strategy_or_skip, tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
@@ -57,7 +56,7 @@ LIBRARY_CONFIGS = [
 # Options beside the defaults that change what is tuned: each is one more case of every promise.
 VARIATIONS: dict[str, list[dict[str, Any]]] = {
     # Without the library every case is skipped: one says so.
-    "adapterhub": [{"config": config} for config in LIBRARY_CONFIGS[: None if find_spec("adapters") else 1]],
+    "adapterhub": [{"config": config} for config in LIBRARY_CONFIGS[: None if HAS_ADAPTERS_LIBRARY else 1]],
     "adapter": [
         {},
         {"placement": "pfeiffer", "nonlinearity": "relu"},
