@@ -11,7 +11,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 # From the top down; what stands on one line may import each other.
 FLOORS = [
     ["cli", "merge"],
-    ["run", "arguments", "mistakes"],
+    ["earlier", "search"],
+    ["run", "arguments", "mistakes", "resume"],
+    ["identity"],
     ["results"],
     ["preflight"],
     ["training"],
@@ -21,7 +23,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "files", "network"],
+    ["options", "files", "network", "kept"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -84,7 +84,9 @@ class Training:
 class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
-    `folder` is where the record lies, known once it is written or read, and not part of the file.
+    `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
+    came to its data has none. `folder` is where the record lies, known once it is written or read, and not part of
+    the file.
     """
 
     schema: int = SCHEMA
@@ -95,6 +97,8 @@ class RunRecord:
     backbone: str
     seed: int
     shots: int | None = None
+    id: str | None = None
+    identity: dict[str, str] = field(default_factory=dict)
     metric: Metric | None = None
     collapsed: bool = False
     parameters: Parameters | None = None

@@ -17,7 +17,7 @@ from peftlab.results.record import RunRecord
 WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
 # What may differ between two runs of one experiment: the seed itself, and where files lie or what is logged.
-INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra"}
+INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra", "force", "any_code", "search"}
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
 
 Setting = tuple[str, str, int | None]
