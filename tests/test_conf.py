@@ -160,10 +160,8 @@ def test_an_experiment_sweeps_in_a_folder_of_its_own_over_choices_that_exist(nam
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_an_experiment_composes_with_any_task_backbone_and_data(name):
-    swept = (
-        "+strategy" in yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    )
-    base = ["strategy=bitfit"] if swept else []
+    hydra = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]
+    base = ["strategy=bitfit"] if "+strategy" in hydra["sweeper"]["params"] else []
     config = composed(*base, f"experiment={name}", "task=qnli", "backbone=tiny", "data.root=here")
     assert (config["task"]["name"], config["backbone"]["name"], config["data"]["root"]) == ("qnli", "tiny", "here")
     assert config["shots"]["per_class"] == (16 if name == "table2-few" else None)

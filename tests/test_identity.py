@@ -82,7 +82,7 @@ def test_other_examples_are_other_data(tmp_path, plain):
 
 def test_a_backbone_is_its_sizes_or_its_files(glue, plain):
     found = identity_of(f"task=rte data.root={glue} backbone.random.hidden_size=64")
-    assert "backbone" in found.differs_from(asdict(plain))
+    assert found.differs_from(asdict(plain)) == ["backbone"]
 
 
 def test_a_folder_with_other_weights_is_another_backbone(tmp_path, glue):

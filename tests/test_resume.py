@@ -7,7 +7,7 @@ import pytest
 from peftlab.errors import UserError
 from peftlab.resume import replayed
 
-OVERRIDES = "hydra:\n  overrides:\n    hydra: [hydra.sweep.dir=old, hydra.mode=MULTIRUN, hydra.verbose=true]\n"
+OVERRIDES = "hydra:\n  overrides:\n    hydra: [hydra.sweep.dir=old, hydra.mode=MULTIRUN]\n"
 TASK = "    task: [+strategy=hifi, 'seed=1,2', \"shots='16'\"]\n"
 
 
@@ -17,15 +17,24 @@ def test_without_it_the_arguments_stay_as_they_are():
 
 def test_a_sweep_is_typed_again_for_its_folder(tmp_path):
     (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK)
-    expected = ["-m", "+strategy=hifi", "seed=1,2", "shots='16'", "hydra.verbose=true", f"hydra.sweep.dir='{tmp_path}'"]
+    expected = ["-m", "+strategy=hifi", "seed=1,2", "shots='16'", f"hydra.sweep.dir='{tmp_path}'"]
     assert replayed([f"resume={tmp_path}"]) == expected
 
 
 def test_a_run_is_typed_again_for_its_folder(tmp_path):
     (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "hydra.yaml").write_text(OVERRIDES.replace("hydra.sweep.dir=old, ", "") + TASK)
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(OVERRIDES + TASK)
     assert replayed([f"resume={tmp_path}"])[-1] == f"hydra.run.dir='{tmp_path}'"
     assert "-m" not in replayed([f"resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["hydra.launcher._target_=os.system", "+hydra.x=1", "hydra/launcher=evil", "--config-dir=/evil", "-cd=/x"],
+)
+def test_a_folder_cannot_tell_hydra_what_to_load(override, tmp_path):
+    (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK.replace("[", f"[{override}, "))
+    assert replayed([f"resume={tmp_path}"])[:3] == ["-m", "+strategy=hifi", "seed=1,2"]
 
 
 def test_what_is_typed_beside_it_goes_last(tmp_path):

@@ -114,7 +114,7 @@ def test_another_code_repeats_unless_any_will_do(work, typed, tuned, monkeypatch
     assert tuned == [1]
     command(one, work, monkeypatch)
     assert tuned == [1, 1]
-    assert "had finished (another code); its record is kept" in capfd.readouterr().out
+    assert "had finished (another code) and is run again; its record is kept" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ["delta", "record"])

@@ -68,10 +68,10 @@ class Runs:
             self.is_sweep, self._kept, self._place = True, Kept(KEPT), Path(hydra.sweep.dir)
 
     def _run(self, config: dict[str, Any], folder: Path) -> None:
-        from peftlab.earlier import finished_before
+        from peftlab.earlier import take_up
         from peftlab.run import run
 
-        if finished_before(config, folder, self._kept) is None:
+        if take_up(config, folder, self._kept) is None:
             run(config, folder, self._kept)
         else:
             self._skipped += 1

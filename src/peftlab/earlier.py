@@ -1,5 +1,6 @@
 """What an earlier attempt left in a run's folder: a result that still holds, or one to be set aside."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from peftlab.kept import Kept
 from peftlab.preflight import make_parts
 from peftlab.results.record import FILE_NAME, RunRecord
 
+log = logging.getLogger(__name__)
 
-def finished_before(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | None:
+
+def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | None:
     """Return the record in `folder` if it is that of the very run which `config` asks for, finished and whole.
 
-    `any_code` in the configuration takes a result of other code or libraries too. What is finished and does not
-    hold is set aside as ``result-<its id>.json``, so that no number is lost when the run is done again.
+    `any_code` in the configuration takes a result of other code or libraries too. A finished record that
+    does not hold is set aside as ``result-<its id>.json``, so that no number is lost when the run is done again.
 
     Raises:
         UserError: a mistake in the configuration, before anything is touched.
@@ -27,9 +30,10 @@ def finished_before(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunR
     differing = set() if config["force"] else _differing(config, record, kept)
     if not config["force"] and not differing and _is_whole(record):
         return record
-    (folder / FILE_NAME).rename(folder / f"result-{record.id or 'unknown'}.json")
+    aside = folder / f"result-{record.id or 'unknown'}.json"
+    (folder / FILE_NAME).rename(aside)
     why = f"another {', another '.join(sorted(differing))}" if differing else "force=true, or its delta is gone"
-    print(f"again: {folder} had finished ({why}); its record is kept as result-{record.id or 'unknown'}.json")
+    log.warning("%s had finished (%s) and is run again; its record is kept as %s", folder, why, aside.name)
     return None
 
 

@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parent
 INCIDENTAL = {
     "": ("recipe", "logger", "force", "any_code", "search"),
     "task": ("hub", "files", "generator"),
-    "backbone": ("hub", "path", "package", "sha256"),
+    "backbone": ("hub", "path", "package", "sha256", "random"),
     "data": ("root", "cache_dir", "num_workers"),
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
 }
@@ -91,7 +91,7 @@ def _module(name: str) -> tuple[str, list[str]]:
     tree = ast.parse(_file(name).read_bytes())
     imported = [module for module in _imports(tree) if _file(module).is_file()]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
             del node.body[0]
     return _digest(ast.dump(tree)), imported
 

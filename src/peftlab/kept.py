@@ -9,6 +9,8 @@ T = TypeVar("T")
 class Kept:
     """Keeps the latest few things of each kind in memory; whoever takes one out must not change it.
 
+    A backbone that is kept is an untouched copy beside the one that is tuned, and counts in a run's resident memory.
+
     Args:
         most: how many of each kind; 0 keeps nothing, so that a single run holds nothing twice.
     """

@@ -1,5 +1,6 @@
 """``resume=FOLDER``: the command that a run or a sweep was started with, typed again for the same folder."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,6 @@ from peftlab.errors import UserError, require
 
 # What Hydra leaves: the first in a sweep's folder, the second in a run's.
 _SWEEP, _RUN = "multirun.yaml", ".hydra/hydra.yaml"
-# Set anew, to the folder that is given.
-_PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")
 
 
 def replayed(arguments: list[str]) -> list[str]:
@@ -33,11 +32,12 @@ def _command(folder: Path) -> list[str]:
     file = folder / (_SWEEP if is_sweep else _RUN)
     require(file.is_file(), f"resume={folder}: neither a sweep's folder ({_SWEEP}) nor a run's ({_RUN})")
     try:
-        given: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"]["overrides"]
-        overrides = [str(override) for override in [*given["task"], *given["hydra"]]]
+        given: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        overrides = [str(override) for override in given["hydra"]["overrides"]["task"]]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"resume={folder}: {file} does not say what was run ({type(error).__name__})") from error
-    kept = [override for override in overrides if override.partition("=")[0].lstrip("+~") not in _PLACES]
+    # A folder may come from anywhere: of what Hydra itself would be told, as to load classes, nothing is believed.
+    kept = [override for override in overrides if not re.match(r"-|[+~]*hydra\b", override)]
     place = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
     return [*(["-m"] if is_sweep else []), *kept, f"{place}={_quoted(folder)}"]
 

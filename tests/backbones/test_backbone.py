@@ -19,6 +19,7 @@ from peftlab.backbones.fingerprint import file_sha256, fingerprint
 from peftlab.backbones.geometry import ARCHITECTURES
 from peftlab.cli import CONF
 from peftlab.errors import UserError
+from peftlab.kept import Kept
 
 KINDS = sorted(ARCHITECTURES)
 

@@ -1,6 +1,7 @@
 """The record of one run, `result.json`: the one thing that tables, figures and dashboards read."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -169,6 +170,8 @@ def _from_data(data: Any) -> RunRecord:
     if record.status == "finished":
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")
+    if record.id is not None:
+        require(bool(re.fullmatch("[0-9a-f]+", record.id)), f"id is {record.id!r}, must be hex digits")
     if record.delta is not None:
         name = record.delta.file
         require(
