@@ -55,7 +55,7 @@ def test_a_run_that_fails_does_not_stop_the_sweep(tmp_path, cache):
     assert done.returncode == 2
     assert done.stderr.splitlines().count(f"error: {reason}") == 1
     assert "Traceback" not in done.stderr
-    failed, finished = find_records(tmp_path / "multirun")
+    failed, finished = sorted(find_records(tmp_path / "multirun"), key=lambda record: record.status)
     assert (failed.status, failed.reason) == ("failed", reason)
     assert (finished.status, finished.config["strategy"]["k"]) == ("finished", 3)
     assert re.search(r"^ hifi +k=3 +\d+\.\d ± n/a", done.stdout, re.MULTILINE)

@@ -11,8 +11,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 # From the top down; what stands on one line may import each other.
 FLOORS = [
     ["cli", "merge"],
-    ["run", "arguments", "mistakes"],
-    ["deployment"],
+    ["earlier", "search"],
+    ["run", "arguments", "mistakes", "resume"],
+    ["deployment", "identity"],
     ["results"],
     ["preflight"],
     ["training"],
@@ -22,7 +23,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "files", "network"],
+    ["options", "files", "network", "kept"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

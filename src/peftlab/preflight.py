@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec
@@ -42,6 +43,16 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")
+
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder of the task's files, None for the Hub."""
+        return Path(self.root).expanduser() if self.root else None
+
+    @property
+    def cache(self) -> Path | None:
+        """Return where tokens are kept on disk, if at all."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
-from peftlab.delta.delta import TENSORS_FILE, save_delta
+from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
 from peftlab.heads import selection as heads
+from peftlab.identity import identify
+from peftlab.kept import Kept
 from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
@@ -34,12 +37,13 @@ from peftlab.training.trainer import build_trainer
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(config: dict[str, Any], folder: Path) -> RunRecord:
+def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRecord:
     """Tune a backbone on a task as `config` says and leave `result.json`, the delta and the selection in `folder`.
 
     Args:
         config: the resolved configuration (`conf/config.yaml` and its groups).
-        folder: the run's output folder; it is made if it is not there.
+        folder: the run's output folder; it is made if it is not there. What an earlier attempt left is replaced.
+        kept: what this run shares with the next ones of its process; nothing if it is not given.
 
     Returns:
         The record of the finished run.
@@ -51,9 +55,10 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
     check_identity(config)
     result = _new_record(config)
     _write(result, folder)
+    _discard_delta(folder)
     started = time.perf_counter()
     try:
-        _tune(config, folder, result)
+        _tune(config, folder, result, kept or Kept())
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
@@ -71,20 +76,22 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
     return result
 
 
-def _tune(config: dict[str, Any], folder: Path, result: RunRecord) -> None:
+def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept) -> None:
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.labels, seed)
+    backbone = load_backbone(parts.spec, parts.task.labels, seed, kept)
     parts.strategy.check(backbone)
     check_length(parts, backbone)
-    data = _task_data(config, parts, backbone)
+    data = _task_data(config, parts, backbone, kept)
     data.setup()
+    identity = identify(config, parts, data.describe()["content_sha256"])
+    result.id, result.identity = identity.id, asdict(identity)
 
     observers = Observers(AttachStrategy(parts.strategy, backbone, data, seed, folder), parts.task.metrics[0], folder)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
-    with open_loggers(config["logger"], folder, _identity(config)) as loggers:
+    with open_loggers(config["logger"], folder, _label(config)) as loggers:
         trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, observers.callbacks)
         device = trainer.strategy.root_device
         result.device = device_name(device.type)
@@ -140,12 +147,19 @@ def _write(result: RunRecord, folder: Path) -> None:
     result.write(folder)
 
 
-def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone) -> TaskData:
+@rank_zero_only
+def _discard_delta(folder: Path) -> None:
+    # Of an earlier attempt: if this one fails, the folder must not look as if it had succeeded.
+    for name in (TENSORS_FILE, FACTS_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, kept: Kept) -> TaskData:
     options = parts.data
     return TaskData(
         parts.task,
         backbone.tokenizer,
-        root=Path(options.root).expanduser() if options.root else None,
+        root=options.folder,
         shots=config["shots"]["per_class"],
         seed=config["seed"],
         batch_size=parts.settings.batch_size,
@@ -154,7 +168,8 @@ def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone) -> Task
         num_workers=options.num_workers,
         length_grouped=options.length_grouped,
         holdout=options.holdout,
-        cache_dir=Path(options.cache_dir).expanduser() if options.cache_dir else None,
+        cache_dir=options.cache,
+        kept=kept,
     )
 
 
@@ -175,7 +190,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
     )
 
 
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
+def _label(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
     shown = {name: value for name, value in config.items() if name != "recipe"}
     seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger", "deployment")}

@@ -46,7 +46,7 @@ def test_the_file_has_the_documented_layout():
     assert data["delta"] == {"bytes": 2_658_000, "file": "delta.safetensors"}
     assert {"status", "reason", "task", "strategy", "backbone", "seed", "shots", "collapsed"} <= data.keys()
     assert {"throughput", "memory", "training", "data", "selection", "curve", "config"} <= data.keys()
-    assert {"versions", "commit", "dirty", "device", "started", "command"} <= data.keys()
+    assert {"id", "identity", "versions", "commit", "dirty", "device", "started", "command"} <= data.keys()
     assert "folder" not in data
 
 
@@ -133,6 +133,7 @@ NOT_RECORDS = {
     ),
     "finished without metric": (edited("metric", None), "finished run must have a metric"),
     "finished without parameters": (edited("parameters", None), "finished run must have parameters"),
+    "id that is a path": (edited("id", "../../x"), "must be hex digits"),
     "delta elsewhere": (edited("delta.file", "../../etc/passwd"), "delta.file is .* beside the record"),
     "delta above": (edited("delta.file", ".."), "beside the record"),
     "delta nowhere": (edited("delta.file", ""), "beside the record"),

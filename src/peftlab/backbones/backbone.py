@@ -1,7 +1,9 @@
 """A pretrained model with its tokenizer, geometry and identity, ready for a strategy to attach itself to."""
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +19,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from peftlab.backbones.files import find_files
+from peftlab.backbones.files import file_hashes, file_stamps, find_files
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.geometry import Geometry, architecture
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.errors import UserError, require
+from peftlab.kept import Kept
 
 Attention = Literal["sdpa", "eager"]
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,17 @@ class Backbone:
     size: int
 
 
-def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backbone:
+def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Kept | None = None) -> Backbone:
     """Load a backbone with an output layer for `labels` (none: regression) that is drawn from `seed`.
 
     Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
     fixed seed, so that the fingerprint depends on the files alone.
+
+    Args:
+        spec: which model.
+        labels: the task's, in order.
+        seed: draws the output layer.
+        kept: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
 
     Raises:
         UserError: files missing, altered or broken, or an architecture whose heads are not known.
@@ -70,11 +80,8 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+        model, tokenizer, identity = _untouched(spec, labels, kept)
         geometry = Geometry(model)
-        tokenizer.model_max_length = _position_limit(model)
-        identity = fingerprint(model)
         torch.manual_seed(seed)
         for part in geometry.classifier_modules():
             _draw_again(model, part)
@@ -82,8 +89,37 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
     return Backbone(spec.name, model.eval(), tokenizer, geometry, identity, size)
 
 
+def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
+    """Return what a backbone is made of, without loading it: its files' SHA-256, or the sizes of random weights.
+
+    Raises:
+        UserError: files missing or altered.
+    """
+    return dict(spec.random) if spec.random else file_hashes(_folder(spec))
+
+
+def _folder(spec: BackboneSpec) -> Path:
+    return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+
+
+def _untouched(spec: BackboneSpec, labels: Sequence[str], kept: Kept | None) -> Loaded:
+    """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
+    if kept is None or not kept.most:
+        return _load(spec, labels)
+    stamps = [] if spec.random else file_stamps(_folder(spec))
+    key = json.dumps([asdict(spec), list(labels), stamps], default=str)
+    return copy.deepcopy(kept.get("backbone", key, lambda: _load(spec, labels)))
+
+
+def _load(spec: BackboneSpec, labels: Sequence[str]) -> Loaded:
+    torch.manual_seed(0)
+    model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+    tokenizer.model_max_length = _position_limit(model)
+    return model, tokenizer, fingerprint(model)
+
+
 def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+    folder = _folder(spec)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
         architecture(config.model_type)

@@ -1,6 +1,7 @@
 """The record of one run, `result.json`: the one thing that tables, figures and dashboards read."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +118,9 @@ class Training:
 class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
-    `folder` is where the record lies, known once it is written or read, and not part of the file.
+    `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
+    came to its data has none. `folder` is where the record lies, known once it is written or read, and not part of
+    the file.
     """
 
     schema: int = SCHEMA
@@ -128,6 +131,8 @@ class RunRecord:
     backbone: str
     seed: int
     shots: int | None = None
+    id: str | None = None
+    identity: dict[str, str] = field(default_factory=dict)
     metric: Metric | None = None
     collapsed: bool = False
     parameters: Parameters | None = None
@@ -199,6 +204,8 @@ def _from_data(data: Any) -> RunRecord:
     if record.status == "finished":
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")
+    if record.id is not None:
+        require(bool(re.fullmatch("[0-9a-f]+", record.id)), f"id is {record.id!r}, must be hex digits")
     if record.delta is not None:
         name = record.delta.file
         require(
