@@ -52,6 +52,16 @@ class Family:
         return [comparison for comparison in self.comparisons if comparison.result.p is not None]
 
     @property
+    def most_pairs(self) -> int:
+        """The largest number of pairs that a comparison has."""
+        return max((comparison.result.n for comparison in self.comparisons), default=0)
+
+    @property
+    def pairs_needed(self) -> int:
+        """How many pairs a comparison needs before the smallest p of this family can hold."""
+        return inference.pairs_needed(len(self.tested))
+
+    @property
     def out_of_reach(self) -> bool:
         """Whether no comparison could hold at 5 %, whatever its runs gave: too few pairs for so many tests."""
         floors = [comparison.result.floor or 1.0 for comparison in self.tested]
@@ -113,37 +123,6 @@ def verdict(comparison: Comparison) -> str:
     if comparison.stands:
         return "higher" if result.mean > 0 else "lower"
     return "not told apart"
-
-
-def common_tasks(study: Study, block: Block) -> list[str]:
-    """Return the tasks on which every method of the block that has a score anywhere has one."""
-    scored = {cell.method for cell in study.of(block) if cell.scores}
-    have = {(cell.method, cell.setting.task) for cell in study.of(block) if cell.scores}
-    return [task for task in study.tasks(block) if all((method, task) in have for method in scored)]
-
-
-def unequal_conditions(study: Study, setting: Setting) -> list[str]:
-    """Return what differs between the methods of a setting besides the method: device, precision, commit, epochs."""
-    told: dict[str, dict[str, list[str]]] = {}
-    for cell in study.of(setting):
-        for run in cell.finished:
-            training = run.training
-            conditions = {
-                "device": run.device,
-                "code": None if run.commit is None else run.commit[:8] + ("+" if run.dirty else ""),
-                "precision": training.precision if training else None,
-                "epochs": f"{training.epochs:g}" if training else None,
-                "max_length": run.data.get("max_length"),
-            }
-            for name, value in conditions.items():
-                names = told.setdefault(name, {}).setdefault(str(value), [])
-                if cell.method.label not in names:
-                    names.append(cell.method.label)
-    return [
-        f"{name}: " + "; ".join(f"{value} ({', '.join(methods)})" for value, methods in values.items())
-        for name, values in told.items()
-        if len(values) > 1
-    ]
 
 
 def _same_data(first: dict[str, object], second: dict[str, object]) -> bool:

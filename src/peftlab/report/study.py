@@ -70,7 +70,7 @@ class Method:
         return short(key, {name for name, _ in self.options})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a cell is itself: records cannot be hashed
 class Cell:
     """One method in one setting: its runs, one a seed, and their scores in percent on `split`."""
 

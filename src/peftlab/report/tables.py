@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlab.report.comparisons import common_tasks
 from peftlab.report.study import Block, Cell, Method, Study, task_name
 
 METRIC_NAMES = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matt.", "spearman": "Spea.", "pearson": "Pear."}
@@ -81,21 +80,17 @@ def ablation(study: Study) -> list[Table]:
 def _scores(study: Study, block: Block, methods: list[Method], name: str, title: str) -> Table:
     cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
     columns = [column for task in study.tasks(block) for column in _columns(task, study.of(block))]
-    averaged = common_tasks(study, block)
     rows = []
     for method in methods:
         entries = [_entry(cells.get((method, task)), key) for task, key, _ in columns]
-        means = [entry.mean for entry, (task, _, _) in zip(entries, columns, strict=True) if task in averaged]
-        known = [mean for mean in means if mean is not None]
-        average = statistics.fmean(known) if known and len(known) == len(means) and len(columns) > 1 else None
-        rows.append((method.label, [*entries, Entry(mean=average)]))
+        rows.append((method.label, [*entries, Entry(mean=_average([entry.mean for entry in entries]))]))
     for column in range(len(columns) + 1):
         _mark([entries[column] for _, entries in rows])
     splits = sorted({cell.split for cell in cells.values()})
-    notes = [f"Mean ± sample standard deviation over seeds, × 100, on {' and '.join(splits)}. † a run collapsed."]
-    if averaged != study.tasks(block):
-        listed = ", ".join(map(task_name, averaged)) or "no task"
-        notes.append(f"Avg. over the tasks that every method has: {listed}.")
+    notes = [
+        f"Mean ± sample standard deviation over seeds, × 100, on {' and '.join(splits)}. † a run collapsed."
+        " Avg.: over all columns, for methods that have them all."
+    ]
     header = [(header, METRIC_NAMES.get(metric, metric)) for _, header, metric in _headers(columns, cells)]
     return Table(name, title, [*header, ("Avg.", "")], rows, notes)
 
@@ -128,10 +123,15 @@ def _entry(cell: Cell | None, key: str | None) -> Entry:
         return Entry(text="not run")
     scores = cell.scores if key is None else cell.further(key)
     if not scores:
-        return Entry(text="failed")
+        return Entry(text=" and ".join(sorted({run.status for run in cell.runs if run.status != "finished"})) or "–")
     values = list(scores.values())
     std = statistics.stdev(values) if len(values) > 1 else None
     return Entry(statistics.fmean(values), std, len(values), len(cell.collapsed))
+
+
+def _average(means: list[float | None]) -> float | None:
+    known = [mean for mean in means if mean is not None]
+    return statistics.fmean(known) if 1 < len(means) == len(known) else None
 
 
 def _mark(column: list[Entry]) -> None:
@@ -164,15 +164,12 @@ def _deployed(study: Study, block: Block, method: Method) -> list[Entry]:
 
 
 def _methods(study: Study, block: Block) -> list[Method]:
-    """Return the methods of a block that have a score, the best average first."""
-    averaged = common_tasks(study, block)
-    cells = [cell for cell in study.of(block) if cell.scores]
+    """Return the methods of a block that have a score: those with all tasks first, the best average first."""
     means: dict[Method, list[float]] = {}
-    for cell in cells:
-        means.setdefault(cell.method, [])
-        if cell.setting.task in averaged and cell.mean is not None:
-            means[cell.method].append(cell.mean)
-    return sorted(means, key=lambda method: (-statistics.fmean(means[method] or [0.0]), method.label))
+    for cell in study.of(block):
+        if cell.mean is not None:
+            means.setdefault(cell.method, []).append(cell.mean)
+    return sorted(means, key=lambda method: (-len(means[method]), -statistics.fmean(means[method]), method.label))
 
 
 def _word(value: str) -> bool:
