@@ -24,13 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: the report needs {error.name}, which is not installed: {INSTALL}\n")
         return 2
-    print("\n".join(summary))
+    print("\n".join(f"{about}: {said}" for about, said in summary))
     print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
     return 0
 
 
-def write(folders: list[Path], output: Path, reference: str | None = None) -> list[str]:
-    """Write page and tables of every run below `folders` into `output`; return the summary's sentences."""
+def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
+    """Write page and tables of every run below `folders` into `output`; return the summary."""
     from peftlab.report import files
     from peftlab.report.comparisons import compare_all
     from peftlab.report.study import read
@@ -48,7 +48,9 @@ def write(folders: list[Path], output: Path, reference: str | None = None) -> li
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="report.py", description="Turn the runs below folders into tables and one HTML page.")
+    parser = argparse.ArgumentParser(
+        prog="report.py", description="Turn the runs below folders into tables and one HTML page."
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, or a whole sweep")
     parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="default: report/")
     parser.add_argument(

@@ -7,16 +7,16 @@ from itertools import combinations
 from peftlab.errors import nearest, require
 from peftlab.report import inference
 from peftlab.report.inference import ALPHA, Paired
-from peftlab.report.study import Block, Cell, Method, Setting, Study
+from peftlab.report.study import Block, Cell, Method, Study
 
 
 @dataclass(frozen=True)
 class Comparison:
     """`first` minus `second` where both have runs of the same data and seed.
 
-    The better of the two is first; where a reference is given it is second. `p_holm` and `p_t_holm` are adjusted within `Family`. `p_tasks` (over tasks only) takes the tasks themselves
-    as the sample: the sign-flip test over one mean difference a task. `collapsed` counts the pairs in which a
-    run gives one answer to everything.
+    The better of the two is first; where a reference is given it is second. `p_holm` and `p_t_holm` are adjusted
+    within the `Family`. `p_tasks` (over tasks only) takes the tasks themselves as the sample: the sign-flip test
+    over one mean difference a task. `collapsed` counts the pairs in which a run gives one answer to everything.
     """
 
     first: Method
@@ -77,7 +77,9 @@ def compare_all(study: Study, reference: str | None = None) -> list[Family]:
     if reference is not None:
         names = {method.label for method in study.methods} | {method.strategy for method in study.methods}
         known = ", ".join(sorted(names))
-        require(reference in names, f"--reference {reference}: no such method{nearest(reference, names)}; there is {known}")
+        require(
+            reference in names, f"--reference {reference}: no such method{nearest(reference, names)}; there is {known}"
+        )
     families = []
     for block in study.blocks:
         cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
@@ -61,7 +61,7 @@ def compare(strata: Strata) -> Paired:
         losses=int((flat <= -TIE).sum()),
         p=sign_flip(strata) if testable else None,
         floor=smallest_p(len(flat)) if testable else None,
-        p_t=float(2 * stats.t.sf(abs(mean) / error, df)) if error else None,
+        p_t=float(2 * special.stdtr(df, -abs(mean) / error)) if error else None,
         detectable=detectable(error, df) if error else None,
     )
 

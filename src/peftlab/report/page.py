@@ -17,7 +17,7 @@ from peftlab.report.study import Study, task_name
 from peftlab.report.summary import number_of_p, sentences
 from peftlab.report.tables import Table
 
-STRIP = 130  # pixels: the width of a row's strip of seeds
+STRIP = 96  # pixels: the width of a row's strip of seeds
 # What the paper shows and no record holds.
 NEVER_RECORDED = (
     "Cumulative singular values (Fig. 5): selections hold richness, not the singular values it was counted from.",
@@ -140,4 +140,3 @@ def amount(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
 
 def _own(name: str) -> str:
     return resources.files("peftlab.report").joinpath("templates", name).read_text(encoding="utf-8")
-

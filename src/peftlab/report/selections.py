@@ -41,7 +41,9 @@ def heads_of(cell: Cell) -> tuple[Heads | None, list[str]]:
 
     Seeds whose model has another shape than the first one's are told as unreadable too.
     """
-    seeds, found, broken = [], [], []
+    seeds: list[int] = []
+    found: list[tuple[np.ndarray, ...]] = []
+    broken: list[str] = []
     for run in cell.runs:
         try:
             arrays = _read(run)

@@ -36,7 +36,7 @@ class Block:
     def title(self) -> str:
         """For example ``minilm · 16 shots``."""
         data = "full data" if self.shots is None else f"{self.shots} shots"
-        held = f", {100 * self.holdout:g} % of it held out to validate on" if self.holdout else ""
+        held = f" · {100 * self.holdout:g} % held out" if self.holdout else ""
         return f"{self.backbone} · {data}{held}"
 
 

@@ -6,14 +6,21 @@ from statistics import median
 
 from peftlab.report.comparisons import Comparison, Family
 from peftlab.report.inference import smallest_p
-from peftlab.report.study import Study, task_name
+from peftlab.report.study import Block, Study, task_name
 
 NAMED = 3  # differences that are told one by one
 
 
-def sentences(study: Study, families: Iterable[Family]) -> list[str]:
-    """Return the summary: the runs in one sentence, then what each family of tests shows."""
-    return [_scope(study), *(_conclusion(family) for family in families if family.tested), *_lone(study, families)]
+def sentences(study: Study, families: Iterable[Family]) -> list[tuple[str, str]]:
+    """Return the summary as (what it is about, what is to be said): all runs first, then block by block."""
+    by_block: dict[Block, list[Family]] = {block: [] for block in study.blocks}
+    for family in families:
+        if family.tested:
+            by_block[family.block].append(family)
+    return [
+        ("What was read", _scope(study)),
+        *((block.title, _concluded(of)) for block, of in by_block.items()),
+    ]
 
 
 def number_of_p(p: float | None) -> str:
@@ -28,10 +35,10 @@ def _scope(study: Study) -> str:
     collapsed = sum(run.collapsed for run in runs)
     ended = ", ".join(f"{count} {status}" for status, count in states.most_common())
     repeated = sum(cell.repeated for cell in study.cells)
-    parts = [
-        f"{_count(len(runs), 'run')} of {_count(len(study.methods), 'method')} on {_join(tasks)}"
-        f" ({_join([block.title for block in study.blocks])}): {ended}."
-    ]
+    strategies = len({method.strategy for method in study.methods})
+    variants = f" ({len(study.methods)} variants)" if len(study.methods) > strategies else ""
+    methods = _count(strategies, "strategy", "strategies") + variants
+    parts = [f"{_count(len(runs), 'run')} of {methods} on {_join(tasks)}: {ended}."]
     if collapsed:
         parts.append(f"{collapsed} collapsed to one answer; they count in every number and are marked.")
     if repeated:
@@ -41,21 +48,28 @@ def _scope(study: Study) -> str:
     return " ".join(parts)
 
 
+def _concluded(families: list[Family]) -> str:
+    if not families:
+        return "No two methods share two runs of the same data and seed, so nothing is tested."
+    ordered = sorted(families, key=lambda family: not family.over_tasks)
+    return " ".join(_conclusion(family) for family in ordered)
+
+
 def _conclusion(family: Family) -> str:
     tests, standing = len(family.tested), [c for c in family.tested if c.stands]
-    place = "over tasks" if family.over_tasks else "on single tasks"
-    start = f"{family.block.title}, {place}:"
+    place = "Over tasks" if family.over_tasks else "On single tasks"
     if family.out_of_reach:
+        needed = f"{tests} tests together need" if tests > 1 else "one test needs"
         return (
-            f"{start} nothing can be concluded from the sign-flip test, whatever the runs gave: "
-            f"{_count(family.most_pairs, 'pair')} cannot give p below {smallest_p(family.most_pairs):.2g}, and "
-            f"{_count(tests, 'test')} together need {family.pairs_needed} pairs."
+            f"{place} nothing can be told apart, whatever the runs gave: with {_count(family.most_pairs, 'pair')} the "
+            f"sign-flip test cannot fall below p = {smallest_p(family.most_pairs):.2g}; {needed} {family.pairs_needed}."
         )
     if not standing:
-        return f"{start} none of {_count(tests, 'comparison')} stands at 5 % after Holm{_blind(family.tested)}."
+        return f"{place} no difference stands at 5 % ({_count(tests, 'comparison')}, Holm){_blind(family.tested)}."
     told = _join([_difference(c) for c in sorted(standing, key=lambda c: -abs(c.result.mean))[:NAMED]])
     more = f", and {len(standing) - NAMED} more" if len(standing) > NAMED else ""
-    return f"{start} {len(standing)} of {_count(tests, 'comparison')} stand at 5 % after Holm: {told}{more}."
+    share = "the one comparison stands" if tests == 1 else f"{len(standing)} of {tests} comparisons stand"
+    return f"{place} {share} at 5 % after Holm: {told}{more}."
 
 
 def _difference(comparison: Comparison) -> str:
@@ -63,7 +77,7 @@ def _difference(comparison: Comparison) -> str:
     interval = f" [{result.interval[0]:.1f}, {result.interval[1]:.1f}]" if result.interval else ""
     where = "" if len(comparison.tasks) > 1 else f" on {task_name(comparison.tasks[0])}"
     numbers = f"{result.mean:+.1f} points{interval}, {result.n} pairs, p {_equals(comparison.p_holm)}"
-    flag = f", {comparison.collapsed} with a collapsed run" if comparison.collapsed else ""
+    flag = f", {comparison.collapsed} of them with a collapsed run" if comparison.collapsed else ""
     return f"{comparison.first.label} against {comparison.second.label}{where} ({numbers}{flag})"
 
 
@@ -79,17 +93,8 @@ def _blind(tested: list[Comparison]) -> str:
     return f"; a single t test would have found a difference of {median(known):.1f} points (median) with 80 % power"
 
 
-def _lone(study: Study, families: Iterable[Family]) -> list[str]:
-    blocks = {family.block for family in families if family.tested}
-    return [
-        f"{block.title}: no two methods share two runs of the same data and seed, so nothing is tested."
-        for block in study.blocks
-        if block not in blocks
-    ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _join(words: list[str]) -> str:

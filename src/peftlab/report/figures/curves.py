@@ -10,6 +10,7 @@ from peftlab.report.figures.base import INK, Figure, Variant, faded, grid, look,
 from peftlab.report.study import Cell, Method, Setting, Study
 
 Series = dict[float, list[float]]
+Line = list[tuple[float, float]]
 
 
 def learning(study: Study) -> Figure:
@@ -31,8 +32,8 @@ def options(study: Study) -> Figure:
             label = " · ".join([f"{Method(strategy).label} {key.rpartition('.')[2]}", *others, setting.title])
             variants.append(Variant(label, _sweep(key, swept)))
     caption = (
-        "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation. On the right, "
-        "where heads were ranked, how many iterations the ranking took (mean over layers)."
+        "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation. On the "
+        "right, where heads were ranked, how many iterations the ranking took (mean over layers)."
     )
     return Figure("options", "Swept options (Fig. 6)", caption, variants, "no option was swept through numbers")
 
@@ -55,23 +56,29 @@ def _epochs(study: Study, cells: list[Cell]) -> go.Figure:
     for cell in cells:
         style = look(study, cell.method)
         for column, (key, scale) in enumerate((("train/loss", 1.0), (metric, 100.0)), start=1):
-            lines = [[(p["epoch"], p[key]) for p in run.curve if p.get(key) is not None] for run in cell.runs]
-            lines = [[(x, scale * y) for x, y in line] for line in lines if line]
+            lines = [line for run in cell.runs if (line := _line(run.curve, key, scale))]
             for line in lines if len(lines) > 1 else ():
                 _add_line(figure, cell, line, column, {"color": style["colour"], "width": 0.8}, opacity=0.45)
             thick = {"color": style["colour"], "width": 2.4, "dash": style["dash"]}
             _add_line(figure, cell, _mean_line(lines), column, thick, showlegend=column == 1)
-    figure.update_xaxes(title_text="epoch")
+    longest = max(len(run.curve) for cell in cells for run in cell.runs)
+    figure.update_xaxes(title_text="epoch", dtick=1 if longest <= 12 else None)
     figure.update_yaxes(title_text="training loss", col=1)
     figure.update_yaxes(title_text=score_axis(cells[0]).rpartition(" on ")[0] + " on validation", col=2)
     figure.update_layout(margin_b=90 + 20 * (len(cells) // 4))
     return figure
 
 
+def _line(curve: list[dict[str, float | None]], key: str, scale: float) -> Line:
+    """Return (epoch, value × scale) of one run, without the epochs that lack either."""
+    found = [(point.get("epoch"), point.get(key)) for point in curve]
+    return [(epoch, scale * value) for epoch, value in found if epoch is not None and value is not None]
+
+
 def _add_line(
     figure: go.Figure,
     cell: Cell,
-    line: list[tuple[float, float]],
+    line: Line,
     column: int,
     style: dict[str, object],
     opacity: float = 1.0,
@@ -94,7 +101,7 @@ def _add_line(
     )
 
 
-def _mean_line(lines: Iterable[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+def _mean_line(lines: Iterable[Line]) -> Line:
     values: Series = defaultdict(list)
     for line in lines:
         for x, y in line:

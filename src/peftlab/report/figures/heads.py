@@ -27,7 +27,9 @@ def maps(selections: Selections) -> Figure:
 def covariance(selections: Selections) -> Figure:
     """Return the head-to-head covariance of each layer."""
     variants = [Variant(_label(cell), _heatmaps(heads), _seeds(heads)) for cell, heads in selections.items()]
-    caption = "Absolute covariance between the outputs of two heads (Eq. 7), mean over seeds, divided by its layer's largest."
+    caption = (
+        "Absolute covariance between the outputs of two heads (Eq. 7), mean over seeds, divided by its layer's largest."
+    )
     return Figure("covariance", "Correlation between heads (Fig. 4)", caption, variants, NONE)
 
 
@@ -55,12 +57,12 @@ def _map(heads: Heads) -> go.Figure:
         "chosen (share of seeds)": (heads.chosen.mean(axis=0), "Blues"),
     }
     layers = heads.richness.shape[1]
-    figure = grid(2, 2, 260 + 36 * layers, list(panels), vertical_spacing=0.16, horizontal_spacing=0.16)
+    figure = grid(2, 2, 280 + 36 * layers, list(panels), vertical_spacing=0.24, horizontal_spacing=0.16)
     for place, (values, colours) in enumerate(panels.values()):
         row, column = place // 2, place % 2
-        bar = {"len": 0.42, "y": 0.79 - 0.58 * row, "x": 0.425 + 0.58 * column, "thickness": 10, "outlinewidth": 0}
+        bar = {"len": 0.4, "y": 0.81 - 0.62 * row, "x": 0.425 + 0.58 * column, "thickness": 10, "outlinewidth": 0}
         _add_heatmap(figure, values, row + 1, column + 1, colorscale=colours, colorbar=bar)
-    figure.update_xaxes(title_text="head")
+    figure.update_xaxes(title_text="head", row=2)
     figure.update_yaxes(title_text="layer", col=1)
     return figure
 
@@ -75,7 +77,9 @@ def _heatmaps(heads: Heads) -> go.Figure:
     figure = grid(rows, columns, 80 + 250 * rows, titles, vertical_spacing=0.22 / rows, horizontal_spacing=0.05)
     for layer, layer_values in enumerate(values):
         row, column = divmod(layer, columns)
-        _add_heatmap(figure, layer_values, row + 1, column + 1, colorscale="Viridis", zmin=0, zmax=1, showscale=layer == 0)
+        _add_heatmap(
+            figure, layer_values, row + 1, column + 1, colorscale="Viridis", zmin=0, zmax=1, showscale=layer == 0
+        )
     return figure
 
 

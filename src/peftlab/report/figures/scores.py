@@ -95,7 +95,7 @@ def _matrix(family: Family) -> go.Figure:
     shares = [[_share(met.get((row, column))) for column in labels] for row in labels]
     words = [["/".join(map(str, met.get((row, column), ""))) for column in labels] for row in labels]
     names = [text(label) for label in labels]
-    figure = canvas(height=200 + 30 * len(labels))
+    figure = canvas(height=90 + 34 * len(labels))
     figure.add_heatmap(
         x=names,
         y=names,
@@ -104,7 +104,7 @@ def _matrix(family: Family) -> go.Figure:
         texttemplate="%{text}",
         zmin=0,
         zmax=1,
-        colorscale=[[0, "#E69F00"], [0.5, "#EDEDED"], [1, "#56B4E9"]],
+        colorscale=[[0, "#F3CF8B"], [0.5, "#F0F0EE"], [1, "#A6D5F3"]],
         showscale=False,
         textfont={"color": "#1a1a1a"},
         xgap=2,
@@ -113,6 +113,7 @@ def _matrix(family: Family) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, type="category")
     figure.update_xaxes(automargin=True, showgrid=False, type="category", side="top")
+    figure.update_layout(margin={"t": 50, "b": 10})
     return figure
 
 
