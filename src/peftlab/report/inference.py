@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 ALPHA = 0.05
 POWER = 0.80
@@ -70,8 +69,8 @@ def bootstrap_interval(strata: Strata, level: float = 1 - ALPHA) -> tuple[float,
     """Return the percentile bootstrap interval of the mean over strata of their means; None with a lone value.
 
     Seeds are drawn anew within each stratum. Percentile and not BCa: BCa's acceleration is a third moment, which
-    three to five values do not hold, and it is undefined once two of them are equal. Neither repairs a small
-    sample: for three normal values the interval is [min, max] and covers the mean in 75 % of samples, not 95 %.
+    three to five values do not hold. Neither repairs a small sample: for three normal values the interval is
+    [min, max] and covers their mean in 75 % of samples, not 95 %; for five in about 83 %.
     """
     if any(len(stratum) < 2 for stratum in strata):
         return None
@@ -158,13 +157,18 @@ def detectable(error: float, df: float) -> float:
 
 @cache
 def _noncentrality(df: float) -> float:
-    def missing(ncp: float) -> float:
-        return float(TTestPower().power(ncp, nobs=1, alpha=ALPHA, df=df)) - POWER
+    return float(optimize.brentq(lambda ncp: power(ncp, df) - POWER, 1.0, 1_000.0))
 
-    high = 3.0
-    while missing(high) < 0:  # far beyond the root scipy's noncentral t gives NaN
-        high *= 1.5
-    return float(optimize.brentq(missing, 1.0, high))
+
+def power(ncp: float, df: float) -> float:
+    """Return the power of a two-sided t test at 5 % for a true difference of `ncp` standard errors.
+
+    The normal tails beyond the critical value, averaged over the chi distribution of the estimated error:
+    with one or two degrees of freedom the libraries' noncentral t is NaN where it is needed.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    error = np.sqrt(special.chdtri(df, (nodes + 1) / 2) / df) * special.stdtrit(df, 1 - ALPHA / 2)
+    return float(np.sum(weights / 2 * (special.ndtr(ncp - error) + special.ndtr(-ncp - error))))
 
 
 def _is_nothing(spread: float, strata: Strata) -> bool:
