@@ -9,7 +9,7 @@ from peftlab.report.tables import Entry, Table
 LATEX_SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$", "±": r"$\pm$", "–": "--", "†": r"$\dagger$",
-    "×": r"$\times$",
+    "×": r"$\times$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 })  # fmt: skip
 MARKDOWN_SPECIAL = str.maketrans({symbol: f"\\{symbol}" for symbol in "\\`*_[]<>|"})
 
