@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from studies import runs, write
 
 from conftest import ROOT
 from peftlab.report.command import main
+from studies import runs, write
 
 SCORES = {"lora": [0.80, 0.82], "full": [0.85, 0.86]}
 
@@ -30,7 +30,10 @@ def test_the_command_writes_tables_and_one_page(tmp_path: Path) -> None:
     [
         (["nowhere"], "error: no folder nowhere: give folders that hold runs (their result.json)"),
         (["sweep", "--reference", "lora!"], "error: --reference lora!: no such method (did you mean lora?)"),
-        (["sweep", "--output", "sweep/0-rte-seed1/result.json"], "error: --output sweep/0-rte-seed1/result.json: cannot"),
+        (
+            ["sweep", "--output", "sweep/0-rte-seed1/result.json"],
+            "error: --output sweep/0-rte-seed1/result.json: cannot",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, told, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -1,11 +1,11 @@
 """What is paired with what, which tests are one family, and when nothing could have been shown."""
 
 import pytest
-from studies import run, runs, study
 
 from peftlab.errors import UserError
 from peftlab.report.comparisons import compare_all, verdict
 from peftlab.report.study import gather
+from studies import run, runs, study
 
 THREE_TASKS = [
     record
@@ -72,12 +72,14 @@ def test_a_reference_makes_a_smaller_family_and_stands_second() -> None:
 
 
 def test_an_unknown_reference_names_what_there_is() -> None:
-    with pytest.raises(UserError, match=r"--reference loar: no such method \(did you mean lora\?\); there is full, lora"):
+    with pytest.raises(
+        UserError, match=r"--reference loar: no such method \(did you mean lora\?\); there is full, lora"
+    ):
         compare_all(study({"lora": [0.5], "full": [0.6]}), reference="loar")
 
 
 def test_collapsed_pairs_are_counted_in_and_counted() -> None:
-    records = runs({"a": [0.5, 0.6]}) + [run(0.4, "b", seed=1, collapsed=True), run(0.5, "b", seed=2)]
+    records = [*runs({"a": [0.5, 0.6]}), run(0.4, "b", seed=1, collapsed=True), run(0.5, "b", seed=2)]
     (family,) = compare_all(gather(records))
     assert (family.comparisons[0].result.n, family.comparisons[0].collapsed) == (2, 1)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from studies import broken, run, runs, study, write, write_selection
 
 from peftlab.report.comparisons import compare_all
 from peftlab.report.figures import base, costs, curves, heads, scores
 from peftlab.report.selections import Heads, agreement, between_seeds, heads_of, overlap
 from peftlab.report.study import gather, read
+from studies import broken, run, runs, study, write, write_selection
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
@@ -82,7 +82,7 @@ def test_learning_curves_average_over_seeds_epoch_by_epoch() -> None:
     assert lines["x2", 2.4] == pytest.approx([60, 70, 80])
 
 
-@pytest.fixture()
+@pytest.fixture
 def with_heads(tmp_path: Path):
     records = [run(0.8, "heads", seed=s, options={"n": n}) for n in (100, 300) for s in (1, 2)]
     write(tmp_path, records)

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from studies import broken, run, runs, study
 
 from peftlab.report import page, provenance
 from peftlab.report.comparisons import compare_all
@@ -12,6 +11,7 @@ from peftlab.report.files import contents
 from peftlab.report.overview import rows
 from peftlab.report.study import Study, gather
 from peftlab.report.summary import number_of_p, sentences
+from studies import broken, run, runs, study
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -31,8 +31,8 @@ def test_the_summary_counts_what_was_read() -> None:
 def test_the_summary_says_when_nothing_could_have_been_concluded() -> None:
     said = summary_of(study({"a": [0.5, 0.6, 0.7], "b": [0.8, 0.9, 0.91]}))["minilm · full data"]
     assert said == (
-        "On single tasks nothing can be told apart, whatever the runs gave: with 3 pairs the sign-flip test cannot fall "
-        "below p = 0.25; one test needs 6."
+        "On single tasks nothing can be told apart, whatever the runs gave: with 3 pairs the sign-flip test cannot "
+        "fall below p = 0.25; one test needs 6."
     )
 
 
@@ -94,7 +94,10 @@ def test_tables_without_rows_say_so_instead_of_leaving_an_older_one() -> None:
 
 
 def test_every_run_has_its_command_and_environment() -> None:
-    records = [run(seed=1, command=["train.py", "+strategy=lora", "name=a b"]), run(seed=2, commit="f" * 40, dirty=True)]
+    records = [
+        run(seed=1, command=["train.py", "+strategy=lora", "name=a b"]),
+        run(seed=2, commit="f" * 40, dirty=True),
+    ]
     environments, sources = provenance.trace(gather(records))
     assert sources[0].command == "python train.py +strategy=lora 'name=a b'"
     assert {source.environment for source in sources} == {1, 2}

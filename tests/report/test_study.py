@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from studies import broken, run, runs, study, write
 
 from peftlab.errors import UserError
 from peftlab.report.study import Block, gather, read
+from studies import broken, run, runs, study, write
 
 
 def labels(records) -> dict[str, list[int]]:

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from studies import broken, run, runs
 
 from peftlab.report import tables, writers
 from peftlab.report.study import gather
 from peftlab.report.tables import Entry, Table
+from studies import broken, run, runs
 
 TWO_TASKS = runs({"lora": [0.80, 0.84], "full": [0.90, 0.92]}, task="mrpc") + runs({"lora": [0.50, 0.60]}, task="rte")
 

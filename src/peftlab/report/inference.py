@@ -166,9 +166,15 @@ def power(ncp: float, df: float) -> float:
     The normal tails beyond the critical value, averaged over the chi distribution of the estimated error:
     with one or two degrees of freedom the libraries' noncentral t is NaN where it is needed.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(400)
+    nodes, weights = _nodes()
     error = np.sqrt(special.chdtri(df, (nodes + 1) / 2) / df) * special.stdtrit(df, 1 - ALPHA / 2)
     return float(np.sum(weights / 2 * (special.ndtr(ncp - error) + special.ndtr(-ncp - error))))
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return nodes, weights
 
 
 def _is_nothing(spread: float, strata: Strata) -> bool:
