@@ -59,5 +59,6 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setattr(builtins, "__import__", missing)
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        "error: the report needs statsmodels, which is not installed: python -m pip install --editable '.[report]'\n"
+        "error: the report needs statsmodels, which is not installed:"
+        " python -m pip install --editable '.[report]' -c constraints.txt\n"
     )

@@ -30,10 +30,11 @@ def test_runs_of_other_data_are_not_paired_and_the_page_is_told() -> None:
     assert family.unpaired == ("RTE · minilm · full data: full and lora saw different data with seed 2: not paired",)
 
 
-def test_records_without_hashes_are_paired_by_seed_alone() -> None:
-    records = [run(0.5, "lora", data={}), run(0.6, "full")]
+def test_records_are_paired_by_the_hashes_that_both_hold() -> None:
+    fewer = {"content_sha256": {"train": "same"}}
+    records = [run(0.5, "lora", data={}), run(0.6, "full"), run(0.6, "bitfit", data=fewer)]
     (family,) = compare_all(gather(records))
-    assert family.comparisons[0].result.n == 1
+    assert [comparison.result.n for comparison in family.comparisons] == [1, 1, 1]
 
 
 def test_settings_are_never_paired_with_one_another() -> None:

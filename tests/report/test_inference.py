@@ -59,7 +59,7 @@ def test_many_pairs_are_sampled_and_agree_with_the_normal_limit() -> None:
     differences = np.random.default_rng(3).normal(0.5, 1.0, size=40)
     p, reference = sign_flip([differences.tolist()]), stats.ttest_1samp(differences, 0).pvalue
     assert p == pytest.approx(reference, rel=0.25)
-    assert sign_flip([[1.0] * 40]) == smallest_p(40) == 0.5**14
+    assert sign_flip([[1.0] * 40]) == smallest_p(40) == 0.5**16
 
 
 @pytest.mark.parametrize(("tests", "pairs"), [(1, 6), (4, 8), (5, 8), (66, 12)])

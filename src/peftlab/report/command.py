@@ -8,7 +8,7 @@ from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 
 EXTRA = {"plotly", "statsmodels", "jinja2"}
-INSTALL = "python -m pip install --editable '.[report]'"
+INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,9 @@
 """Which runs are paired with which, and every pair of methods compared: on one task, and over a block's tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 from peftlab.errors import nearest, require
 from peftlab.report import inference
@@ -127,9 +128,10 @@ def verdict(comparison: Comparison) -> str:
     return "not told apart"
 
 
-def _same_data(first: dict[str, object], second: dict[str, object]) -> bool:
-    hashes = first.get("content_sha256"), second.get("content_sha256")
-    return None in hashes or hashes[0] == hashes[1]
+def _same_data(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether the files that both records hashed are the same: older records hashed fewer."""
+    ours, theirs = (data.get("content_sha256") or {} for data in (first, second))
+    return all(ours[split] == theirs[split] for split in ours.keys() & theirs.keys())
 
 
 def _methods(study: Study, block: Block) -> list[Method]:

@@ -17,7 +17,7 @@ ALPHA = 0.05
 POWER = 0.80
 TIE = 0.05  # percent points: scores that print alike to one decimal
 RESAMPLES = 9_999
-EXACT_UP_TO = 14  # pairs: 2^14 sign patterns are enumerated, beyond that as many are drawn
+EXACT_UP_TO = 16  # pairs: 2^16 sign patterns are enumerated, beyond that as many are drawn
 
 Strata = Sequence[Sequence[float]]
 
@@ -85,7 +85,7 @@ def sign_flip(strata: Strata) -> float:
     """Return the two-sided p of the sign-flip (paired permutation) test of no difference on any pair.
 
     Under the null each difference is as likely with the other sign. The statistic is the mean over strata of
-    their means. All 2^n patterns are counted up to n = 14; beyond, 2^14 random ones, with the observed
+    their means. All 2^n patterns are counted up to n = 16; beyond, 2^16 random ones, with the observed
     pattern among them, so that p is never 0 (Phipson & Smyth 2010).
     """
     weighted = np.concatenate([np.asarray(s, dtype=float) / (len(s) * len(strata)) for s in strata])

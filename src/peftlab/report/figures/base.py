@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 COLLAPSED = "#D55E00"
-INK = "#0072B2"
+INK = "#2D87C3"  # between light and dark: it must be read on both pages
 
 
 @dataclass

@@ -56,11 +56,14 @@ def _map(heads: Heads) -> go.Figure:
         "rank": (heads.ranks.mean(axis=0), "Viridis_r"),
         "chosen (share of seeds)": (heads.chosen.mean(axis=0), "Blues"),
     }
-    layers = heads.richness.shape[1]
-    figure = grid(2, 2, 280 + 36 * layers, list(panels), vertical_spacing=0.24, horizontal_spacing=0.16)
+    height = 280 + 36 * heads.richness.shape[1]
+    gap = 80 / height  # for the ticks and the title between the rows
+    tall = (1 - gap) / 2
+    figure = grid(2, 2, height, list(panels), vertical_spacing=gap, horizontal_spacing=0.16)
     for place, (values, colours) in enumerate(panels.values()):
         row, column = place // 2, place % 2
-        bar = {"len": 0.4, "y": 0.81 - 0.62 * row, "x": 0.425 + 0.58 * column, "thickness": 10, "outlinewidth": 0}
+        middle = tall / 2 if row else 1 - tall / 2
+        bar = {"len": tall, "y": middle, "x": 0.425 + 0.58 * column, "thickness": 10, "outlinewidth": 0}
         _add_heatmap(figure, values, row + 1, column + 1, colorscale=colours, colorbar=bar)
     figure.update_xaxes(title_text="head", row=2)
     figure.update_yaxes(title_text="layer", col=1)
