@@ -83,39 +83,44 @@ def summarise(records: Iterable[RunRecord]) -> list[Row]:
 
 def _rows_of(family: list[RunRecord], split: str) -> list[Row]:
     """Rows of the runs of one strategy in one setting: one for each configuration."""
-    configs = [_defining(record.config) for record in family]
+    configs = [defining(record.config) for record in family]
     varying = {key for config in configs for key in config if len({c.get(key) for c in configs}) > 1}
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record, config in zip(family, configs, strict=True):
-        shown = {_short(key, varying): config[key] for key in sorted(varying & config.keys())}
+        shown = {short(key, varying): config[key] for key in sorted(varying & config.keys())}
         groups[" ".join(f"{key}={value}" for key, value in shown.items())].append(record)
     return [_row(group, options, split) for options, group in groups.items()]
 
 
-def _defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return the settings that define the experiment, as ``{"strategy.k": "3"}``."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if key.endswith(INCIDENTAL_ENDINGS) or (not prefix and key in INCIDENTAL_GROUPS):
             continue
         if isinstance(value, Mapping):
-            flat |= _defining(value, f"{prefix}{key}.")
+            flat |= defining(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
 
 
-def _short(key: str, among: set[str]) -> str:
+def short(key: str, among: set[str]) -> str:
     """Return the last part of a dotted key, or all of it where the last part alone is ambiguous."""
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in among) == 1 else key
 
 
+def one_a_seed(group: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return one run of each seed, by seed: of repeated runs the latest that finished, else the latest."""
+    latest: dict[int, RunRecord] = {}
+    for record in sorted(group, key=lambda r: (r.status == "finished", r.started or "")):
+        latest[record.seed] = record
+    return [latest[seed] for seed in sorted(latest)]
+
+
 def _row(group: list[RunRecord], options: str, split: str) -> Row:
-    runs = [
-        max((r for r in group if r.seed == seed), key=lambda r: (r.status == "finished", r.started or ""))
-        for seed in sorted({record.seed for record in group})
-    ]
+    runs = one_a_seed(group)
     done = [run for run in runs if run.status == "finished"]
     metrics = [run.metric for run in done if run.metric]
     scores = {run.seed: getattr(run.metric, split) for run in done}
@@ -139,7 +144,7 @@ def _row(group: list[RunRecord], options: str, split: str) -> Row:
         training_seconds=_mean(run.seconds.training for run in done),
         peak_bytes=max((run.memory.peak_bytes or 0 for run in done if run.memory), default=None),
         collapsed=tuple(run.seed for run in done if run.collapsed),
-        missing=tuple(f"seed {run.seed} {_why(run)}" for run in runs if run.seed not in points),
+        missing=tuple(f"seed {run.seed} {why(run)}" for run in runs if run.seed not in points),
         max_steps=_max_steps(first),
         deployments=tuple(run.deployment for run in done if run.deployment),
     )
@@ -155,7 +160,8 @@ def _max_steps(run: RunRecord) -> int | None:
     return steps if type(steps) is int and steps >= 0 else None  # -1 is Lightning's word for no end
 
 
-def _why(run: RunRecord) -> str:
+def why(run: RunRecord) -> str:
+    """Return in a few words why a run has no score."""
     if run.status == "finished":
         return f"finished, but its {run.metric.name if run.metric else 'metric'} is not a number"
     if run.status == "running":
