@@ -112,6 +112,20 @@ def test_a_deeper_model_is_slower_and_an_equal_one_is_not() -> None:
     assert slower.low > 1.25
 
 
+def test_what_was_loaded_and_what_was_changed_lie_in_memory_alike(glue, tmp_path, monkeypatch):
+    seen = []
+
+    def look(bare, deployed, options):
+        seen.extend(tensor for model in (bare, deployed) for tensor in model.state_dict().values())
+        return measure_delay(bare, deployed, options)
+
+    monkeypatch.setattr("peftlab.deployment.measure.measure_delay", look)
+    measured("bitfit", "", glue, tmp_path)
+    assert seen
+    # A view into a file or into a larger tensor has more memory than its own numbers.
+    assert all(tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size() for tensor in seen)
+
+
 @pytest.mark.parametrize(("threads", "clock"), [(1, "processor"), (2, "wall")])
 def test_one_thread_is_timed_by_its_own_clock(threads: int, clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
