@@ -37,7 +37,7 @@ def measure_deployment(
         strategy.merge()
     bare = load_backbone(spec, labels, seed=0).model
     for model in (bare, deployed):
-        nn.Module.to(model, device)
+        settle(model, device)
     return Deployment(
         extra_parameters=_numbers(deployed) - _numbers(bare),
         structure_changed=structure(deployed) != structure(bare),
@@ -50,6 +50,16 @@ def structure(model: nn.Module) -> tuple[dict[str, type], dict[str, torch.Size]]
     """Return what a model is made of: its modules' names and classes, its parameters' names and shapes."""
     modules = {name: type(module) for name, module in model.named_modules()}
     return modules, {name: parameter.shape for name, parameter in model.named_parameters()}
+
+
+def settle(model: nn.Module, device: torch.device) -> None:
+    """Bring a model to a device, all of it into memory of its own.
+
+    Loaded weights lie in the mapped file and changed ones elsewhere: equal models would differ by percents.
+    """
+    model.to(device)
+    for tensor in chain(model.parameters(), model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def measure_delay(bare: PreTrainedModel, deployed: PreTrainedModel, options: DeploymentOptions) -> Delay:
