@@ -119,7 +119,7 @@ STRATEGIES = [
     ("adapter", "strategy.bottleneck=0", "strategy.bottleneck=0: allowed is 1 or more"),
     ("adapter", "strategy.scale=0", "strategy.scale=0.0: allowed are numbers other than 0"),
     ("adapter", "strategy.scale=nan", "strategy.scale=nan: allowed are numbers other than 0"),
-    ("adapter", "strategy.placement=inside", "strategy.placement=inside: allowed are houlsby, pfeiffer, parallel"),
+    ("adapter", "strategy.placement=inside", "strategy.placement=inside: allowed are houlsby, pfeiffer, feed-forward, parallel"),
     (
         "adapter",
         "strategy.placement=parallel backbone.random.model_type=distilbert",
