@@ -142,3 +142,66 @@ def test_a_figure_without_records_says_what_is_missing() -> None:
     empty = gather([broken()])
     drawn = [scores.scores(empty), scores.duels([]), costs.pareto(empty), curves.options(empty), heads.maps({})]
     assert all(not figure.variants and figure.missing for figure in drawn)
+
+
+def test_covariance_is_divided_by_its_layers_largest(with_heads) -> None:
+    found, _ = heads_of(with_heads.cells[0])
+    panels = heads.covariance({with_heads.cells[0]: found}).variants[0].figure.data
+    for layer, panel in enumerate(panels):
+        expected = found.correlation.mean(axis=0)[layer]
+        assert np.asarray(panel.z) == pytest.approx(expected / expected.max(), abs=1e-5)
+        assert (panel.zmin, panel.zmax) == (0, 1)
+
+
+def test_the_head_map_shows_means_over_seeds_and_the_share_that_chose(with_heads) -> None:
+    found, _ = heads_of(with_heads.cells[0])
+    richness, degree, rank, chosen = heads.maps({with_heads.cells[0]: found}).variants[0].figure.data
+    assert np.asarray(richness.z) == pytest.approx(found.richness.mean(axis=0), abs=1e-5)
+    assert np.asarray(degree.z).sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
+    assert np.asarray(rank.z).tolist() == [[4, 3, 2, 1]] * 2
+    assert np.asarray(chosen.z).tolist() == [[0, 0, 1, 1]] * 2
+    assert (list(richness.x), list(richness.y)) == (["1", "2", "3", "4"], ["1", "2"])
+
+
+def test_the_robustness_band_is_one_standard_deviation_over_seeds(with_heads) -> None:
+    selections = {cell: heads_of(cell)[0] for cell in with_heads.cells}
+    band, line = heads.robustness(with_heads, selections).variants[0].figure.data[:2]
+    of = selections[with_heads.cells[0]].richness[:, 0]
+    assert np.asarray(line.y) == pytest.approx(of.mean(axis=0))
+    assert np.asarray(band.y)[:4] - np.asarray(line.y) == pytest.approx(of.std(axis=0, ddof=1))
+
+
+def test_seeds_of_another_model_do_not_stand_among_the_others(tmp_path: Path) -> None:
+    records = [run(seed=1), run(seed=2)]
+    write(tmp_path, records)
+    for record, layers in zip(records, (2, 3), strict=True):
+        write_selection(record, layers=layers)
+    found, unread = heads_of(read([tmp_path]).cells[0])
+    assert found.seeds == [1]
+    assert unread[0].endswith("another number of layers or heads than seed 1's")
+
+
+@pytest.mark.parametrize(
+    ("rates", "kind"), [((1e-4, 1e-3, 1e-2), "log"), ((1.0, 2.0, 3.0), "linear"), ((-1, 500), "linear")]
+)
+def test_options_that_span_magnitudes_stand_on_a_logarithmic_axis(rates, kind) -> None:
+    found = gather([run(options={"rate": rate}) for rate in rates])
+    (variant,) = curves.options(found).variants
+    assert variant.figure.layout.xaxis.type == kind
+
+
+def test_pareto_panels_name_their_axes_with_units_and_tell_of_other_machines() -> None:
+    records = [run(0.5, "a"), run(0.6, "b", device="cuda: another")]
+    (variant,) = costs.pareto(gather(records)).variants
+    layout = variant.figure.layout
+    titles = [axis.title.text for axis in (layout.xaxis, layout.xaxis2, layout.xaxis3, layout.xaxis4)]
+    assert titles == [
+        "trained parameters, classifier included",
+        "delta on disk (MB)",
+        "training (s)",
+        "peak memory (MB)",
+    ]
+    assert layout.yaxis.title.text == "Acc. × 100 on validation"
+    assert variant.notes == [
+        "Seconds and memory are from different machines: cpu: a processor (2 cores), cuda: another."
+    ]

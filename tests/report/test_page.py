@@ -117,3 +117,38 @@ def test_what_failed_or_collapsed_is_listed_with_its_reason() -> None:
     assert [(source.seed, source.collapsed, source.reason) for source in found] == [
         (2, True, ""), (3, False, "loss is NaN"),
     ]  # fmt: skip
+
+
+def test_over_tasks_comes_first_and_blocks_without_pairs_say_so() -> None:
+    records = [r for task in ("rte", "cola") for r in runs({"a": [0.5, 0.6, 0.7], "b": [0.8, 0.9, 0.9]}, task=task)]
+    said = summary_of(gather([*records, run(0.5, "a", shots=16, test=0.4)]))
+    assert said["minilm · full data"].startswith(
+        "Over tasks the one comparison stands at 5 % after Holm: b against a ("
+    )
+    assert "On single tasks nothing can be told apart" in said["minilm · full data"]
+    assert said["minilm · 16 shots"] == "No two methods share two runs of the same data and seed, so nothing is tested."
+
+
+def test_the_summary_tells_of_repeated_and_unreadable_runs() -> None:
+    said = dict(sentences(gather([run(0.5), run(0.6)], ["bad/result.json: key 'task' is missing"]), []))
+    assert said["What was read"] == (
+        "1 run of 1 strategy on RTE: 1 finished. 1 repeated run left out: the latest that finished counts."
+        " 1 record could not be read."
+    )
+
+
+def test_only_the_largest_differences_are_told_one_by_one() -> None:
+    scores = {name: [0.3 + step / 10 + seed / 100 for seed in range(10)] for step, name in enumerate("abcd")}
+    said = summary_of(study(scores))["minilm · full data"]
+    assert said.startswith(
+        "On single tasks 6 of 6 comparisons stand at 5 % after Holm: d against a on RTE (+30.0 points"
+    )
+    assert said.endswith("and 3 more.")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "unit", "text"),
+    [(None, 0, 1.0, "–"), (1_234_567, 0, 1.0, "1,234,567"), (2_658_000, 2, 1e6, "2.66"), (0, 2, 1.0, "0.00")],
+)
+def test_amounts_are_told_with_their_thousands(value: float | None, digits: int, unit: float, text: str) -> None:
+    assert page.amount(value, digits, unit) == text
