@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
@@ -22,8 +22,11 @@ from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.geometry import Geometry, architecture
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.errors import UserError, require
+from peftlab.kernels.attention import use_fast_attention
+from peftlab.kernels.dropout import use_fast_dropout
+from peftlab.kernels.linear import use_fast_products
 
-Attention = Literal["sdpa", "eager"]
+Attention = Literal["auto", "sdpa", "eager"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,12 @@ class BackboneSpec:
     path: str | None = None
     package: str | None = None
     sha256: str | None = None
-    attention: Attention = "sdpa"
+    attention: Attention = "auto"
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.attention not in ("sdpa", "eager"):
-            raise UserError(f"backbone.attention={self.attention}: allowed are sdpa, eager")
+        if self.attention not in get_args(Attention):
+            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
         torch.manual_seed(0)
         model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
         geometry = Geometry(model)
+        use_fast_products(model)
+        use_fast_dropout(model)
+        if spec.attention == "auto":
+            use_fast_attention(model)
         tokenizer.model_max_length = _position_limit(model)
         identity = fingerprint(model)
         torch.manual_seed(seed)
@@ -93,7 +100,7 @@ def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedMo
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation=spec.attention,
+            attn_implementation=_torch_name(spec.attention),
             ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
             output_loading_info=True,
         )
@@ -121,7 +128,12 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, spec.attention, _label_options(labels)), tokenizer
+    return random_model(spec.random, tokenizer, _torch_name(spec.attention), _label_options(labels)), tokenizer
+
+
+def _torch_name(attention: Attention) -> str:
+    """Return what transformers loads a model with."""
+    return "sdpa" if attention == "auto" else attention
 
 
 def _label_options(labels: Sequence[str]) -> dict[str, Any]:
