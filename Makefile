@@ -2,6 +2,7 @@
 # make demo    three seeds of HiFi on the demo task, from nothing to a table of results
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
+# make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo test test-adapters lint clean
+.PHONY: setup setup-dev demo bench test test-adapters lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -32,6 +33,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 
 demo: setup
 	$(BIN)/python train.py +strategy=hifi task=demo backbone=minilm -m seed=1,2,3
+
+bench: setup-dev
+	$(BIN)/python -m bench
 
 # One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint

@@ -67,7 +67,7 @@ OPTIONS = [
     ("shots.per_class=0", "shots=0: allowed are whole numbers from 1, or full"),
     ("shots.per_class=1601", "shots=1601: fewer than 1601 examples of class 0; the training set has 1600"),
     ("shots.epochs=0", "training.epochs=0: allowed is 1 or more"),
-    ("backbone.attention=flash", "backbone.attention=flash: allowed are sdpa, eager"),
+    ("backbone.attention=flash", "backbone.attention=flash: allowed are auto, sdpa, eager"),
     ("backbone.random.model_type=gpt2", "where 'gpt2' keeps its attention heads is not known (known: bert"),
     ("backbone.random.model_type=nonsense", "where 'nonsense' keeps its attention heads is not known (known: bert"),
     ("backbone.random.num_attention_heads=5", "backbone.random: The hidden size (32) is not a multiple"),
@@ -119,7 +119,11 @@ STRATEGIES = [
     ("adapter", "strategy.bottleneck=0", "strategy.bottleneck=0: allowed is 1 or more"),
     ("adapter", "strategy.scale=0", "strategy.scale=0.0: allowed are numbers other than 0"),
     ("adapter", "strategy.scale=nan", "strategy.scale=nan: allowed are numbers other than 0"),
-    ("adapter", "strategy.placement=inside", "strategy.placement=inside: allowed are houlsby, pfeiffer, feed-forward, parallel"),
+    (
+        "adapter",
+        "strategy.placement=inside",
+        "strategy.placement=inside: allowed are houlsby, pfeiffer, feed-forward, parallel",
+    ),
     (
         "adapter",
         "strategy.placement=parallel backbone.random.model_type=distilbert",

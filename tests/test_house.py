@@ -23,7 +23,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "files", "network", "kept"],
+    ["options", "files", "network", "kept", "kernels"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

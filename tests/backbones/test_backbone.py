@@ -117,7 +117,7 @@ def test_a_backbone_is_in_evaluation_mode_and_its_size_is_that_of_the_base_model
 
 def test_the_attention_kernel_is_the_one_asked_for():
     assert tiny(attention="eager").model.config._attn_implementation == "eager"
-    with pytest.raises(UserError, match=r"backbone\.attention=fast: allowed are sdpa, eager"):
+    with pytest.raises(UserError, match=r"backbone\.attention=fast: allowed are auto, sdpa, eager"):
         BackboneSpec("tiny", attention="fast")
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
@@ -25,8 +25,11 @@ from peftlab.backbones.geometry import Geometry, architecture
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.errors import UserError, require
 from peftlab.kept import Kept
+from peftlab.kernels.attention import use_fast_attention
+from peftlab.kernels.dropout import use_fast_dropout
+from peftlab.kernels.linear import use_fast_products
 
-Attention = Literal["sdpa", "eager"]
+Attention = Literal["auto", "sdpa", "eager"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
 
 
@@ -39,12 +42,12 @@ class BackboneSpec:
     path: str | None = None
     package: str | None = None
     sha256: str | None = None
-    attention: Attention = "sdpa"
+    attention: Attention = "auto"
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.attention not in ("sdpa", "eager"):
-            raise UserError(f"backbone.attention={self.attention}: allowed are sdpa, eager")
+        if self.attention not in get_args(Attention):
+            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Ke
     with torch.random.fork_rng(devices=[]):
         model, tokenizer, identity = _untouched(spec, labels, kept)
         geometry = Geometry(model)
+        use_fast_products(model)
+        use_fast_dropout(model)
+        if spec.attention == "auto":
+            use_fast_attention(model)
         torch.manual_seed(seed)
         for part in geometry.classifier_modules():
             _draw_again(model, part)
@@ -129,7 +136,7 @@ def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedMo
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation=spec.attention,
+            attn_implementation=_torch_name(spec.attention),
             ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
             output_loading_info=True,
         )
@@ -157,7 +164,12 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, spec.attention, _label_options(labels)), tokenizer
+    return random_model(spec.random, tokenizer, _torch_name(spec.attention), _label_options(labels)), tokenizer
+
+
+def _torch_name(attention: Attention) -> str:
+    """Return what transformers loads a model with."""
+    return "sdpa" if attention == "auto" else attention
 
 
 def _label_options(labels: Sequence[str]) -> dict[str, Any]:
