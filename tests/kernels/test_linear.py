@@ -1,11 +1,13 @@
 """Products by oneDNN: those of `nn.Linear`, forwards and back, to rounding."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from peftlab.kernels import linear as kernels
-from peftlab.kernels.linear import Linear, product, use_fast_products
+from peftlab.kernels.linear import product, use_fast_products
 
 needs_onednn = pytest.mark.skipif(not kernels._has_onednn(), reason="this CPU has no AVX-512: torch's own is taken")
 
@@ -17,8 +19,9 @@ def _seed():
 
 def pair(bias=True, tuned=True):
     """Return our layer and torch's, with equal weights."""
-    plain, fast = nn.Linear(24, 40, bias), Linear(24, 40, bias)
+    plain, fast = nn.Linear(24, 40, bias), nn.Linear(24, 40, bias)
     fast.load_state_dict(plain.state_dict())
+    use_fast_products(fast)
     for layer in (plain, fast):
         layer.requires_grad_(tuned)
     return fast, plain
@@ -87,12 +90,34 @@ def test_float32_on_the_cpu_goes_to_onednn(monkeypatch):
     assert torch.equal(fast(inputs), plain(inputs))
 
 
-def test_every_linear_layer_of_a_model_is_replaced_and_keeps_its_parameters():
-    model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Sequential(nn.Linear(3, 2, bias=False))).eval()
+@needs_onednn
+def test_every_linear_layer_of_a_model_is_fast_and_remains_what_it_was():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 2, bias=False))).eval()
     before = dict(model.named_parameters())
     use_fast_products(model)
-    assert [type(model[0]), type(model[2][0])] == [Linear, Linear]
-    assert not any(module.training for module in model.modules())
-    after = dict(model.named_parameters())
-    assert before.keys() == after.keys()
-    assert all(before[name] is after[name] for name in before)
+    with torch.profiler.profile() as profile:
+        model(torch.randn(5, 2))
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["mkldnn::_linear_pointwise"] == 2
+    assert [type(model[0]), type(model[1][0])] == [nn.Linear, nn.Linear]
+    assert dict(model.named_parameters()) == before
+
+
+def test_a_copy_of_a_fast_model_computes_with_its_own_weights():
+    fast, _ = pair()
+    copied = copy.deepcopy(fast)
+    with torch.no_grad():
+        copied.weight.zero_()
+        copied.bias.zero_()
+    assert not copied(torch.randn(3, 24)).any()
+    assert fast(torch.randn(3, 24)).any()
+
+
+def test_a_caller_may_add_to_an_output_in_place():
+    fast, plain = pair()
+    inputs = torch.randn(2, 3, 24)
+    outputs, expected = fast(inputs), plain(inputs)
+    outputs += 1
+    (outputs**2).sum().backward()
+    ((expected + 1) ** 2).sum().backward()
+    torch.testing.assert_close(fast.weight.grad, plain.weight.grad)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from peftlab.kernels.linear import Linear, product
+from peftlab.kernels.linear import product, use_fast_products
 from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
 
 D, HEAD_DIM, HEADS = 24, 4, (1, 4)
@@ -25,7 +25,8 @@ def _seed():
 
 def layer(bias=False, dtype=torch.float32):
     """Return a row-tuned layer and the plain one it stands for, both with a full bias."""
-    plain = Linear(D, D).to(dtype)
+    plain = nn.Linear(D, D).to(dtype)
+    use_fast_products(plain)
     frozen = copy.deepcopy(plain).requires_grad_(False)
     return HeadRowsLinear(frozen, ROWS, bias), plain
 

@@ -6,6 +6,7 @@ rounding. bfloat16 goes to oneDNN in any case, and other devices have libraries 
 """
 
 from functools import cache
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -21,28 +22,20 @@ def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
         return F.linear(inputs, weight, bias)
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` by way of `product`."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [..., D] to [..., N]."""
-        if _goes_to_onednn(inputs, self.weight) and not torch.is_autocast_enabled("cpu"):
-            return cast(Tensor, _Linear.apply(inputs, self.weight, self.bias))
-        return super().forward(inputs)
-
-
 def use_fast_products(model: nn.Module) -> None:
-    """Let `Linear` stand for every `nn.Linear` of a model, with the same parameters."""
-    for name, module in list(model.named_modules()):
+    """Let every `nn.Linear` of a model go by way of `product`; its type stays, since some methods take no other."""
+    for module in model.modules():
         if type(module) is nn.Linear:
-            model.set_submodule(name, _standing_for(module))
+            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 
-def _standing_for(linear: nn.Linear) -> Linear:
-    has_bias = linear.bias is not None
-    fast = Linear(linear.in_features, linear.out_features, has_bias, device="meta").train(linear.training)
-    fast.weight, fast.bias = linear.weight, linear.bias
-    return fast
+def _forward(linear: nn.Linear, inputs: Tensor) -> Tensor:
+    """Map [..., D] to [..., N]."""
+    if not _goes_to_onednn(inputs, linear.weight) or torch.is_autocast_enabled("cpu"):
+        return nn.Linear.forward(linear, inputs)
+    # Rows in, rows out: a result of more axes would be a view, which callers could not add to in place.
+    rows = cast(Tensor, _Linear.apply(inputs.reshape(-1, linear.in_features), linear.weight, linear.bias))
+    return rows.view(*inputs.shape[:-1], linear.out_features)
 
 
 def _goes_to_onednn(inputs: Tensor, weight: Tensor) -> bool:
@@ -56,7 +49,7 @@ def _has_onednn() -> bool:
 
 
 class _Linear(torch.autograd.Function):
-    """y = x W^T + b; x is kept only where W is tuned."""
+    """y = x W^T + b of [R, D], [N, D] and [N]; x is kept only where W is tuned."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -70,9 +63,8 @@ class _Linear(torch.autograd.Function):
         gradient = grad_outputs[0].contiguous()
         weight, inputs = ctx.saved_tensors
         needs_inputs, needs_weight, needs_bias = ctx.needs_input_grad
-        flat = gradient.reshape(-1, gradient.shape[-1])
         return (
             product(gradient, weight.T) if needs_inputs else None,
-            product(flat.T, inputs.reshape(-1, inputs.shape[-1]).T) if needs_weight else None,
-            flat.sum(0) if needs_bias else None,
+            product(gradient.T, inputs.T) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
         )
