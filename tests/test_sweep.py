@@ -9,7 +9,9 @@ import pytest
 
 import peftlab.run
 from commands import command
+from peftlab.errors import UserError
 from peftlab.results.record import RunRecord, find_records
+from peftlab.strategies.registry import strategy_names
 from runs import SILENT, SMALL, write_rte
 
 TUNE = peftlab.run._tune
@@ -160,6 +162,24 @@ def test_a_repeated_run_that_fails_leaves_no_delta_of_the_earlier_one(work, type
     (record,) = find_records(work / "out")
     assert record.status == "failed"
     assert not list(record.folder.glob("delta.*"))
+
+
+@pytest.mark.parametrize("name", ["search", "table2-full"])
+def test_an_experiment_over_strategies_takes_every_one_there_is(name, work, monkeypatch):
+    seen: list[tuple[str, float | None]] = []
+
+    def tune(config: dict[str, Any], *rest: Any) -> None:
+        seen.append((config["strategy"]["name"], config["training"]["learning_rate"]))
+        raise UserError("that is enough")
+
+    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    narrow = "search.trial=1,3" if name == "search" else "seed=1"
+    typed = f"experiment={name} task=rte data.root=glue {SMALL} {SILENT} {narrow}"
+    assert command(typed, work, monkeypatch) == 2
+    assert {strategy for strategy, _ in seen} == set(strategy_names()) - {"peft", "adapterhub"}
+    rates = [rate for strategy, rate in seen if strategy == "full"]
+    assert rates == ([3e-5, 3e-4] if name == "search" else [None])
+    assert len(find_records(work / "multirun" / name)) == len(seen)
 
 
 def test_a_record_says_what_the_run_is(work, typed, monkeypatch):
