@@ -6,7 +6,7 @@ of 32 (torch 2.13, one core) forward and backward take 50 ms in either type; wri
 bfloat16.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def attention(
     trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     if query.device.type != "cpu" or not (trains or dropout) or options.get("is_causal"):
         given = {"dropout": dropout, "scaling": scaling, **options}
-        return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, attention_mask, **given))
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = (query * scale) @ key.mT
     if attention_mask is not None:
