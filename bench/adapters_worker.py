@@ -33,7 +33,7 @@ def main() -> None:
 def make(shape: dict[str, int], size: int, length: int, config: str) -> Callable[[], None]:
     """Return a training step of a BERT with one adapter of the library."""
     torch.manual_seed(1)
-    model: Any = BertForSequenceClassification(BertConfig(**shape, num_labels=2))
+    model: Any = BertForSequenceClassification(BertConfig.from_dict({**shape, "num_labels": 2}))
     adapters.init(model)
     model.add_adapter("bench", config=config)
     model.train_adapter("bench")

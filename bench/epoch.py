@@ -53,8 +53,10 @@ def ours(seed: int, more: str = "") -> Epoch:
         )
     seconds = record.seconds
     assert record.metric is not None
+    accuracy = record.metric.validation
+    assert accuracy is not None
     training, rest = seconds.training or 0.0, (seconds.selection or 0.0) + (seconds.evaluation or 0.0)
-    return Epoch(training, training + rest, record.metric.validation, record.data["examples"]["train"])
+    return Epoch(training, training + rest, accuracy, record.data["examples"]["train"])
 
 
 class Theirs:
@@ -78,7 +80,8 @@ class Theirs:
             cache_dir=None,
         )
         data.setup()
-        self._splits = {
+        # Any: transformers names datasets of torch, and takes whatever has a length and items.
+        self._splits: dict[str, Any] = {
             name: [{key: value for key, value in example.items() if key != "index"} for example in split]  # type: ignore[attr-defined]
             for name, split in data.splits.items()
         }

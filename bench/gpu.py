@@ -20,7 +20,7 @@ NO_GPU = "bench.gpu: there is no CUDA GPU here; the other benchmarks measure the
 def scoring(shape: Shape, number: int, device: torch.device) -> Row:
     """Return the row of scoring n examples against the bare forward passes over them."""
     made, split = backbone(shape), examples(shape, number, LENGTH)
-    made.model.to(device, torch.bfloat16)
+    torch.nn.Module.to(made.model, device, torch.bfloat16)
     ids = split.ids.view(number, -1).long().to(device)
 
     @torch.no_grad()

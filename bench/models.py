@@ -52,7 +52,7 @@ def backbone(shape: Shape, attention: str = "auto") -> Backbone:
 def plain(shape: Shape) -> BertForSequenceClassification:
     """Return the model as transformers makes it."""
     torch.manual_seed(1)
-    return BertForSequenceClassification(BertConfig(**shape.sizes(), num_labels=len(LABELS)))
+    return BertForSequenceClassification(BertConfig.from_dict({**shape.sizes(), "num_labels": len(LABELS)}))
 
 
 def batch(shape: Shape, size: int, length: int, device: str = "cpu") -> Batch:
@@ -81,7 +81,7 @@ def our_step(
 ) -> Callable[[], Tensor]:
     """Return a training step of one of our strategies: forward, backward, clipping, optimiser."""
     made, way = backbone(shape), create_strategy(strategy, options or {})
-    made.model.to(inputs["labels"].device)
+    nn.Module.to(made.model, inputs["labels"].device)
     way.attach(made, selection)
     way.train_mode()
     optimiser = build_optimiser(way.parameter_groups(), 1e-4, 0.01)
