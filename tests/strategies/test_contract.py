@@ -215,7 +215,7 @@ def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
 ) -> None:
     strategy, backbone = attached
     declared = {id(p) for p in [*strategy.tuned().values(), *strategy.classifier().values()]}
-    names = {name for name, p in backbone.model.named_parameters() if id(p) in declared}
+    names = {pretrained(name) for name, p in backbone.model.named_parameters() if id(p) in declared}
     before = snapshot(backbone)
     train(strategy, backbone, **how)
     after = snapshot(backbone)
