@@ -1,17 +1,22 @@
 """The child network that Child-Tuning D tunes, as a file and as facts for the record."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from peftlab.errors import UserError
 from peftlab.files import write_bytes_atomic
-from peftlab.masks.packing import pack
+from peftlab.masks.packing import pack, unpack
 
 FILE_NAME = "child_network.safetensors"
+_FACTS = "peftlab"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +40,29 @@ class ChildNetwork:
     def save(self, path: Path) -> Path:
         """Write the masks, one bit a weight, into the folder `path`; return the file."""
         file = path / FILE_NAME
-        shapes = {name: "x".join(map(str, mask.shape)) for name, mask in self.masks.items()}
         packed = {name: pack(mask) for name, mask in self.masks.items()}
-        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={"format": "pt", **shapes}))
+        shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
+        facts = {"examples": self.examples, "threshold": self.threshold, "shapes": shapes}
+        # One entry: safetensors writes several in an order that changes from file to file.
+        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={_FACTS: json.dumps(facts)}))
         return file
+
+    @classmethod
+    def load(cls, path: Path) -> "ChildNetwork":
+        """Read what `save` wrote into the folder `path`.
+
+        Raises:
+            UserError: the file is missing, or not whole.
+        """
+        file = path / FILE_NAME
+        try:
+            with safe_open(file, framework="pt") as content:
+                facts = json.loads((content.metadata() or {})[_FACTS])
+                shapes = {name: torch.Size(shape) for name, shape in facts["shapes"].items()}
+                masks = {name: unpack(content.get_tensor(name), shape) for name, shape in shapes.items()}
+            return cls(masks, facts["threshold"], facts["examples"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{file}: not a whole child network ({error})") from error
 
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples, threshold, and how many weights were kept of how many."""

@@ -70,6 +70,23 @@ class PeftInjection(Strategy):
         if hasattr(self._tuner, "update_and_allocate"):
             self._tuner.update_and_allocate(self._steps)
 
+    def state(self) -> dict[str, Any]:
+        """Return the steps taken and, of a method with a budget of ranks, what it shares them out by."""
+        return {"steps": self._steps, **{name: dict(getattr(place, name)) for place, name in self._budget()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the steps and the budget back."""
+        self._steps = state["steps"]
+        for place, name in self._budget():
+            setattr(place, name, state[name])
+
+    def _budget(self) -> list[tuple[Any, str]]:
+        """Return where AdaLoRA keeps the importance of its ranks, and the ranks that are left."""
+        allocator = getattr(self._tuner, "rankallocator", None)
+        if allocator is None:
+            return []
+        return [*((allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")), (self._config, "rank_pattern")]
+
     def stored_bytes(self) -> int:
         """Return the bytes of the parameters and of the frozen tensors that peft keeps beside them."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
