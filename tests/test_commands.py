@@ -55,7 +55,7 @@ def test_a_run_that_fails_does_not_stop_the_sweep(tmp_path, cache):
     assert done.returncode == 2
     assert done.stderr.splitlines().count(f"error: {reason}") == 1
     assert "Traceback" not in done.stderr
-    failed, finished = find_records(tmp_path / "multirun")
+    failed, finished = sorted(find_records(tmp_path / "multirun"), key=lambda record: record.status)
     assert (failed.status, failed.reason) == ("failed", reason)
     assert (finished.status, finished.config["strategy"]["k"]) == ("finished", 3)
     assert re.search(r"^ hifi +k=3 +\d+\.\d ± n/a", done.stdout, re.MULTILINE)
@@ -91,6 +91,19 @@ def test_without_a_network_one_line_says_within_seconds_what_works(typed, ways, 
     assert all(way in done.stderr for way in ways)
     assert seconds < 15
     assert only(tmp_path / "outputs").status == "failed"
+
+
+def test_table1_ends_with_what_each_strategy_costs_when_it_is_deployed(tmp_path, cache):
+    small = f"task=demo {SMALL} {SILENT} deployment.pairs=6"
+    done = train(f"experiment=table1 {small} +strategy=bitfit,prompt", tmp_path, **cache)
+    assert done.returncode == 0, done.stderr
+    scores, _, costs = done.stdout.partition("demo · tiny · deployed, against the bare backbone")
+    assert "Training ended after at most 2 steps" in scores
+    assert re.search(
+        r"^ bitfit +0 +no +\d\.\d{3} +\d\.\d{3}–\d+\.\d{3} +\d+\.\d +1 × 48 +[\d,]+ *$", costs, re.MULTILINE
+    )
+    assert re.search(r"^ prompt +640 +yes ", costs, re.MULTILINE)
+    assert [record.strategy for record in find_records(tmp_path / "multirun")] == ["bitfit", "prompt"]
 
 
 @pytest.fixture

@@ -7,10 +7,14 @@ from functools import cache
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from models import strategy_or_skip
 from peftlab.arguments import choices, normalise
 from peftlab.backbones.backbone import BackboneSpec
 from peftlab.cli import CONF
@@ -33,13 +37,27 @@ def composed(*overrides):
         return OmegaConf.to_container(compose("config", overrides=normalise(list(overrides))), resolve=True)
 
 
+def names_its_strategy(group, choice):
+    """Return whether a choice brings a strategy along; an experiment may leave it to its sweep."""
+    content = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    return any("/strategy" in entry for entry in content.get("defaults", []))
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_with_the_rest_as_it_is(group, choice):
-    base = [] if group in ("strategy", "experiment") else ["strategy=hifi"]
+    base = [] if group == "strategy" or names_its_strategy(group, choice) else ["strategy=hifi"]
     config = composed(*base, f"{group}={choice}")
     assert config["strategy"]["name"] in strategy_names()
     if group in ("strategy", "task", "backbone", "logger"):
         assert config[group]["name"] == choice
+
+
+def test_table1_measures_every_strategy_there_is():
+    swept = yaml.safe_load((CONF / "experiment" / "table1.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert list(swept) == ["+strategy"]
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    (override,) = OverridesParser.create(config_loader=loader).parse_overrides([f"+strategy={swept['+strategy']}"])
+    assert sorted(override.sweep_string_iterator()) == strategy_names()
 
 
 def test_a_choice_that_does_not_exist_does_not_compose():
@@ -55,7 +73,7 @@ def test_every_file_begins_with_a_command_that_uses_it(path):
     assert command, first
     group = path.parent.name
     if group == "recipe":
-        assert f"backbone={path.stem}" in command[1]
+        assert re.search(rf"(backbone|recipe)={path.stem}(\s|$)", command[1])
     elif group in GROUPS:
         assert re.search(rf"(^|\s)\+?{group}={path.stem}(\s|;|$)", command[1])
 
@@ -71,7 +89,7 @@ def test_a_strategy_file_has_the_options_and_defaults_of_its_class(name):
     fields = [field for field in dataclasses.fields(strategy_class(name)) if field.init]
     assert set(written) == {field.name for field in fields}
     options = {key: value for key, value in composed(f"+strategy={name}")["strategy"].items() if key != "name"}
-    made, plain = create_strategy(name, options), create_strategy(name, {})
+    made, plain = strategy_or_skip(name, options), create_strategy(name, {})
     for field in fields:
         assert getattr(made, field.name) == getattr(plain, field.name), field.name
 
@@ -88,7 +106,9 @@ def test_a_backbone_file_says_where_one_model_comes_from(name):
 
 
 def test_every_backbone_has_a_recipe_and_every_recipe_a_backbone():
-    assert choices(CONF, "recipe") == choices(CONF, "backbone")
+    # A search writes its winners beside the backbone's own recipe.
+    own = [name for name in choices(CONF, "recipe") if not name.endswith("-searched")]
+    assert own == choices(CONF, "backbone")
 
 
 @pytest.mark.parametrize("backbone", choices(CONF, "backbone"))
@@ -130,3 +150,34 @@ def test_what_a_user_gives_goes_before_the_recipe():
     config = composed("+strategy=hifi", "training.learning_rate=1e-6", "training.batch_size=7")
     settings = resolve_settings(config["training"], config["recipe"], config["shots"], "hifi", "rte")
     assert (settings.learning_rate, settings.batch_size, settings.epochs) == (1e-6, 7, 10)
+
+
+# What an experiment of the paper sweeps over, and how many runs that is on one task.
+SWEEPS = {
+    "table2-full": {"seed": 3, "task": 8},
+    "table2-few": {"seed": 5, "task": 7},
+    "table3": {"strategy.score": 6, "seed": 3},
+    "fig3": {"strategy.batch_size": 2, "data.max_length": 2, "strategy.n": 2, "seed": 3},
+    "fig4": {"seed": 3},
+    "fig6-k": {"strategy.k": 8, "seed": 3, "task": 4},
+    "fig6-d": {"strategy.d": 10, "seed": 1, "task": 4},
+    "search": {"search.trial": 5, "task": 2, "seed": 1},
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_an_experiment_sweeps_in_a_folder_of_its_own_over_choices_that_exist(name):
+    hydra = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]
+    assert (hydra["mode"], hydra["sweep"]["dir"]) == ("MULTIRUN", f"multirun/{name}")
+    params = {key: str(value).split(",") for key, value in hydra["sweeper"]["params"].items()}
+    assert {key: len(values) for key, values in params.items() if key != "+strategy"} == SWEEPS[name]
+    assert set(params.get("task", [])) <= set(choices(CONF, "task"))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_an_experiment_composes_with_any_task_backbone_and_data(name):
+    hydra = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]
+    base = ["strategy=bitfit"] if "+strategy" in hydra["sweeper"]["params"] else []
+    config = composed(*base, f"experiment={name}", "task=qnli", "backbone=tiny", "data.root=here")
+    assert (config["task"]["name"], config["backbone"]["name"], config["data"]["root"]) == ("qnli", "tiny", "here")
+    assert config["shots"]["per_class"] == (16 if name == "table2-few" else None)

@@ -14,6 +14,7 @@ from peftlab import merge
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.errors import UserError
+from peftlab.kernels.linear import use_fast_products
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy, strategy_class
 from peftlab.strategies.restore import describe_delta, export_merged
@@ -46,6 +47,14 @@ def answers(model: PreTrainedModel, tokenizer: Any) -> torch.Tensor:
         return model(**tokenizer(*TEXTS, padding=True, return_tensors="pt")).logits
 
 
+def assert_same_answers(model: PreTrainedModel, backbone: Backbone) -> None:
+    """Stock transformers answers alike: to rounding by torch's products, and bit for bit by those of the laboratory."""
+    expected = answers(backbone.model, backbone.tokenizer)
+    torch.testing.assert_close(answers(model, backbone.tokenizer), expected, rtol=1e-5, atol=1e-6)
+    use_fast_products(model)
+    assert torch.equal(answers(model, backbone.tokenizer), expected)
+
+
 def stock(folder: Path) -> PreTrainedModel:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     for parameter in model.parameters():
@@ -67,7 +76,8 @@ def test_stock_transformers_gives_the_same_logits(name: str, options: dict[str, 
     model = stock(tmp_path / "plain")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "plain")
     expected = answers(backbone.model, backbone.tokenizer)
-    assert torch.equal(answers(model, tokenizer), expected)
+    torch.testing.assert_close(answers(model, tokenizer), expected, rtol=1e-5, atol=1e-6)
+    assert_same_answers(model, backbone)
     untouched = load_backbone(tiny_spec(kind), LABELS, seed=3)
     assert not torch.allclose(answers(untouched.model, untouched.tokenizer), expected)
     assert model.config.id2label == dict(enumerate(LABELS))
@@ -79,7 +89,7 @@ def test_a_regression_keeps_its_single_score(tmp_path: Path):
     export_merged(tmp_path / "run", tmp_path / "plain")
     model = stock(tmp_path / "plain")
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
-    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+    assert_same_answers(model, backbone)
 
 
 def test_the_folder_holds_safetensors_and_nothing_pickled(tmp_path: Path):
@@ -101,7 +111,7 @@ def test_a_merged_model_is_a_backbone_folder_itself(tmp_path: Path):
     save_delta(describe_delta(strategy, spec, "mnli", LABELS, {}), tmp_path / "second")
     export_merged(tmp_path / "second", tmp_path / "again", str(tmp_path / "plain"))
     model = stock(tmp_path / "again")
-    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+    assert_same_answers(model, backbone)
 
 
 def test_the_command_merges_and_says_how_to_load(
@@ -114,7 +124,7 @@ def test_the_command_merges_and_says_how_to_load(
         f"{tmp_path / 'empty'}: load it with AutoModelForSequenceClassification.from_pretrained"
     )
     model = stock(tmp_path / "empty")
-    assert torch.equal(answers(model, backbone.tokenizer), answers(backbone.model, backbone.tokenizer))
+    assert_same_answers(model, backbone)
 
 
 def filled(folder: Path) -> None:

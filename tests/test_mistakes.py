@@ -157,7 +157,7 @@ def _runs(monkeypatch, run):
     ],
 )
 def test_a_failing_run_is_told_and_gives_the_exit_code(error, code, told, monkeypatch, capsys):
-    def run(config, folder):
+    def run(config, folder, kept):
         if error is not None:
             raise error
 

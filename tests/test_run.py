@@ -110,6 +110,20 @@ def test_the_record_holds_what_it_cost(finished):
     assert finished.training.best_epoch in (1, 2)
 
 
+@pytest.mark.parametrize(("learns", "collapsed"), [(False, True), (True, False)])
+def test_a_run_that_gives_one_answer_to_everything_carries_it_in_its_record(learns, collapsed, do, monkeypatch):
+    forward = FineTuning.forward
+
+    def answers(module, batch):
+        answer = batch["labels"] if learns else torch.zeros_like(batch["labels"])
+        return 0 * forward(module, batch) + torch.nn.functional.one_hot(answer, 2)
+
+    monkeypatch.setattr(FineTuning, "forward", answers)
+    record = do("", "bitfit")
+    assert record.metric.validation == (1.0 if learns else 0.5)
+    assert RunRecord.read(record.folder).collapsed is collapsed
+
+
 def test_the_record_on_disk_is_the_one_returned(finished):
     assert RunRecord.read(finished.folder) == finished
 

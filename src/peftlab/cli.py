@@ -3,6 +3,7 @@
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
+import hashlib
 import logging
 import os
 import signal
@@ -19,13 +20,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, mistakes
+from peftlab import arguments, mistakes, resume
 from peftlab.errors import UserError
+from peftlab.kept import Kept
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+# Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
+KEPT = 2
 
 
 class Runs:
@@ -36,6 +40,9 @@ class Runs:
         self.exit_code = 0
         self.is_sweep = False
         self.signal = signal.SIGINT
+        self._kept = Kept()
+        self._place: Path | None = None
+        self._skipped = 0
 
     def end(self, number: int, frame: FrameType | None) -> None:
         """End as Ctrl-C does; a run that trains writes its checkpoint first."""
@@ -43,17 +50,16 @@ class Runs:
         raise KeyboardInterrupt
 
     def start(self, config: DictConfig) -> None:
-        """Do one run; a failure is told at once and does not stop the runs after it."""
+        """Do one run unless it had finished before; a failure is told at once and does not stop the runs after it."""
         from peftlab.results.record import RunRecord
-        from peftlab.run import run
 
-        self.is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        self._look_around()
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             if self.is_sweep and config.trainer.devices != 1:
                 # Lightning starts the other ranks with the same command: each would sweep by itself.
                 raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
-            run(_plain(config), folder)
+            self._run(_plain(config), folder)
         except UserError as error:
             tell(error)
             self.exit_code = self.exit_code or 2
@@ -64,8 +70,22 @@ class Runs:
             if (folder / "result.json").exists():
                 self.records.append(RunRecord.read(folder))
 
+    def _look_around(self) -> None:
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN and not self.is_sweep:
+            self.is_sweep, self._kept, self._place = True, Kept(KEPT), Path(hydra.sweep.dir)
+
+    def _run(self, config: dict[str, Any], folder: Path) -> None:
+        from peftlab.earlier import take_up
+        from peftlab.run import run
+
+        if take_up(config, folder, self._kept) is None:
+            run(config, folder, self._kept)
+        else:
+            self._skipped += 1
+
     def report(self) -> None:
-        """Print the table of what the runs gave."""
+        """Print the table of what the runs gave, earlier ones that were not repeated among them."""
         from peftlab.results.table import print_sweep
 
         finished = [record for record in self.records if record.status == "finished"]
@@ -73,6 +93,10 @@ class Runs:
             print_sweep(self.records)
         for record in finished if not self.is_sweep else ():
             print(f"record: {record.folder}/result.json")
+        if self._skipped:
+            print(f"{self._skipped} of {len(self.records)} had finished before and were not repeated (force=true does)")
+        if self._place is not None and self.exit_code:
+            print(f"what is missing: python train.py resume={self._place}")
 
 
 def main() -> None:
@@ -85,7 +109,8 @@ def main() -> None:
     runs = Runs()
     signal.signal(signal.SIGTERM, runs.end)
     try:
-        sys.argv[1:] = arguments.normalise(sys.argv[1:])
+        OmegaConf.register_new_resolver("digest", digest, replace=True)
+        sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         arguments.check(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
@@ -104,6 +129,11 @@ def main() -> None:
 def tell(message: object) -> None:
     """Print one line on stderr."""
     print(f"error: {message}", file=sys.stderr)
+
+
+def digest(text: str) -> str:
+    """Return 8 hex digits that stand for a text, in the names of a sweep's folders."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def quiet_libraries() -> None:

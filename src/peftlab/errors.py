@@ -9,6 +9,10 @@ class UserError(Exception):
     """A mistake in options, data or files; its message is one line: what, where, which values are allowed."""
 
 
+class MissingPackageError(UserError):
+    """What was asked for needs a package that this environment does not have; says what to install."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean a, b?)"`` for the known words nearest to `word`, or an empty string."""
     found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)

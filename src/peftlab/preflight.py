@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec
@@ -44,10 +45,36 @@ class DataOptions:
     def __post_init__(self) -> None:
         require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")
 
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder of the task's files, None for the Hub."""
+        return Path(self.root).expanduser() if self.root else None
+
+    @property
+    def cache(self) -> Path | None:
+        """Return where tokens are kept on disk, if at all."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else None
+
+
+@dataclass(frozen=True)
+class DeploymentOptions:
+    """The group `deployment` of `conf/config.yaml`: whether to measure the deployed model, and with which texts."""
+
+    measure: bool
+    batch_size: int
+    length: int
+    pairs: int
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"deployment.batch_size={self.batch_size}: allowed is 1 or more")
+        require(self.length >= 1, f"deployment.length={self.length}: allowed is 1 or more")
+        # Of five values not even the extremes hold the median with 95 % confidence.
+        require(self.pairs >= 6, f"deployment.pairs={self.pairs}: allowed is 6 or more")
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What a configuration asks for: the task, its data, the backbone, the strategy and how it trains."""
+    """What a configuration asks for: task, data, backbone, strategy, how it trains, and what is measured after."""
 
     task: Task
     data: DataOptions
@@ -55,6 +82,7 @@ class Parts:
     strategy: Strategy
     settings: TrainingSettings
     checkpoint: CheckpointOptions
+    deployment: DeploymentOptions
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:
@@ -74,6 +102,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
         strategy=strategy,
         settings=resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name),
         checkpoint=build(CheckpointOptions, config["checkpoint"], "checkpoint"),
+        deployment=build(DeploymentOptions, config["deployment"], "deployment"),
     )
 
 
@@ -115,11 +144,16 @@ def check_length(parts: Parts, backbone: Backbone) -> None:
     """Refuse texts for which a strategy that takes positions leaves no room.
 
     Raises:
-        UserError: `data.max_length` and the strategy's positions are more than the backbone has.
+        UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
+            than the backbone has.
     """
     reserved, positions = parts.strategy.reserved_positions, backbone.tokenizer.model_max_length
-    require(
-        reserved == 0 or parts.data.max_length <= positions - reserved,
-        f"data.max_length={parts.data.max_length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
-        f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
-    )
+    lengths = {"data.max_length": parts.data.max_length} if reserved else {}
+    if parts.deployment.measure:
+        lengths["deployment.length"] = parts.deployment.length
+    for name, length in lengths.items():
+        require(
+            length <= positions - reserved,
+            f"{name}={length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
+            f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
+        )

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
-from peftlab.delta.delta import TENSORS_FILE, save_delta
+from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
+from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError, require
 from peftlab.files import alone_in, remove_leftovers, told_of_disk
 from peftlab.heads import selection as heads
+from peftlab.identity import identify
+from peftlab.kept import Kept
 from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
@@ -39,12 +43,14 @@ PATIENCE = 10.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(config: dict[str, Any], folder: Path) -> RunRecord:
+def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRecord:
     """Tune a backbone on a task as `config` says and leave `result.json`, the delta and the selection in `folder`.
 
     Args:
         config: the resolved configuration (`conf/config.yaml` and its groups).
-        folder: the run's output folder; it is made if it is not there. A run that was interrupted there goes on.
+        folder: the run's output folder; it is made if it is not there. A run that was interrupted there goes on;
+            whatever else an earlier attempt left is replaced.
+        kept: what this run shares with the next ones of its process; nothing if it is not given.
 
     Returns:
         The record of the finished run.
@@ -58,17 +64,18 @@ def run(config: dict[str, Any], folder: Path) -> RunRecord:
         if getattr(rank_zero_only, "rank", 0) == 0:  # the other ranks of a distributed run are no other run
             alone = stack.enter_context(alone_in(folder, PATIENCE))
             require(alone, f"{folder}: another run is at work in this folder; give hydra.run.dir another")
-        return _recorded(config, folder)
+        return _recorded(config, folder, kept or Kept())
 
 
-def _recorded(config: dict[str, Any], folder: Path) -> RunRecord:
+def _recorded(config: dict[str, Any], folder: Path, kept: Kept) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
     result = _new_record(config)
     result.resumed, seconds = _interrupted(config, folder)
     begun = time.perf_counter() - seconds
     _write(result, folder)
+    _discard_delta(folder)
     try:
-        _tune(config, folder, result, begun)
+        _tune(config, folder, result, kept, begun)
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
@@ -98,32 +105,37 @@ def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
     return (before.resumed if before else 0) + 1, seconds
 
 
-def _tune(config: dict[str, Any], folder: Path, result: RunRecord, begun: float) -> None:
+def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, begun: float) -> None:
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.labels, seed)
+    backbone = load_backbone(parts.spec, parts.task.labels, seed, kept)
     parts.strategy.check(backbone)
     check_length(parts, backbone)
-    data = _task_data(config, parts, backbone)
+    data = _task_data(config, parts, backbone, kept)
     data.setup()
+    identity = identify(config, parts, data.describe()["content_sha256"])
+    result.id, result.identity = identity.id, asdict(identity)
+    _write(result, folder)  # a run that is killed says what it was
 
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
     resumption = Resumption(parts.checkpoint, folder, config, data, begun)
     observers = Observers(attach, parts.task.metrics[0], folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
-    with open_loggers(config["logger"], folder, _identity(config)) as loggers:
+    with open_loggers(config["logger"], folder, _label(config)) as loggers:
         trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, observers.callbacks)
-        device = trainer.strategy.root_device.type
-        result.device = device_name(device)
-        with PeakMemory(device) as memory:
+        device = trainer.strategy.root_device
+        result.device = device_name(device.type)
+        with PeakMemory(device.type) as memory:
             fitted = fit_and_evaluate(trainer, module, data, observers)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
         _keep_delta(config, parts, folder, result)
         _keep_results(parts, module, data, fitted, result)
         _draw_heads(folder)
+        if parts.deployment.measure:
+            result.deployment = measure_deployment(folder, parts.spec, parts.task.labels, parts.deployment, device)
 
 
 def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:
@@ -173,12 +185,19 @@ def _write(result: RunRecord, folder: Path) -> None:
     result.write(folder)
 
 
-def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone) -> TaskData:
+@rank_zero_only
+def _discard_delta(folder: Path) -> None:
+    # Of an earlier attempt: if this one fails, the folder must not look as if it had succeeded.
+    for name in (TENSORS_FILE, FACTS_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, kept: Kept) -> TaskData:
     options = parts.data
     return TaskData(
         parts.task,
         backbone.tokenizer,
-        root=Path(options.root).expanduser() if options.root else None,
+        root=options.folder,
         shots=config["shots"]["per_class"],
         seed=config["seed"],
         batch_size=parts.settings.batch_size,
@@ -187,7 +206,8 @@ def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone) -> Task
         num_workers=options.num_workers,
         length_grouped=options.length_grouped,
         holdout=options.holdout,
-        cache_dir=Path(options.cache_dir).expanduser() if options.cache_dir else None,
+        cache_dir=options.cache,
+        kept=kept,
     )
 
 
@@ -208,10 +228,11 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
     )
 
 
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
+def _label(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
     shown = hidden({name: value for name, value in config.items() if name != "recipe"})
-    seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger")}
+    aside = ("seed", "logger", "deployment", "checkpoint")
+    seedless = {name: value for name, value in shown.items() if name not in aside}
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True, default=str).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")

@@ -14,6 +14,6 @@ OWN = {"distilbert": {"hidden_dim": 64}, "electra": {"embedding_size": 16}}
 LABELS = ["entailment", "not_entailment"]
 
 
-def tiny(kind="bert", labels=LABELS, seed=1, attention="sdpa") -> Backbone:
+def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
     options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
     return load_backbone(BackboneSpec("tiny", attention=attention, random=options), labels, seed)

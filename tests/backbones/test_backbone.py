@@ -19,6 +19,7 @@ from peftlab.backbones.fingerprint import file_sha256, fingerprint
 from peftlab.backbones.geometry import ARCHITECTURES
 from peftlab.cli import CONF
 from peftlab.errors import UserError
+from peftlab.kept import Kept
 
 KINDS = sorted(ARCHITECTURES)
 
@@ -116,7 +117,7 @@ def test_a_backbone_is_in_evaluation_mode_and_its_size_is_that_of_the_base_model
 
 def test_the_attention_kernel_is_the_one_asked_for():
     assert tiny(attention="eager").model.config._attn_implementation == "eager"
-    with pytest.raises(UserError, match=r"backbone\.attention=fast: allowed are sdpa, eager"):
+    with pytest.raises(UserError, match=r"backbone\.attention=fast: allowed are auto, sdpa, eager"):
         BackboneSpec("tiny", attention="fast")
 
 
@@ -244,3 +245,47 @@ def test_minilm_with_one_flipped_bit_is_refused(minilm, tmp_path):
         file.write(bytes([last[0] ^ 1]))
     with pytest.raises(UserError, match=rf"sha256 [0-9a-f]{{64}}, expected {minilm.sha256}"):
         find_files("minilm", str(copy), None, None, minilm.sha256)
+
+
+def state(backbone):
+    return {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+
+
+def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
+    kept = Kept(1)
+    spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
+    first, second = (load_backbone(spec, LABELS, seed=1, kept=kept) for _ in range(2))
+    places = [{tensor.data_ptr() for tensor in backbone.model.state_dict().values()} for backbone in (first, second)]
+    assert not places[0] & places[1]
+    assert first.tokenizer is not second.tokenizer
+    fresh = load_backbone(spec, LABELS, seed=1)
+    for parameter in first.model.parameters():
+        parameter.data.zero_()
+    first.tokenizer.model_max_length = 3
+    for backbone in (second, load_backbone(spec, LABELS, seed=1, kept=kept)):
+        torch.testing.assert_close(state(backbone), state(fresh), rtol=0, atol=0)
+        assert (backbone.fingerprint, backbone.size) == (fresh.fingerprint, fresh.size)
+        assert backbone.tokenizer.model_max_length == fresh.tokenizer.model_max_length
+        assert not backbone.model.training
+
+
+def test_a_kept_backbone_draws_each_runs_own_classifier():
+    kept = Kept(1)
+    spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
+    for seed, labels in ((1, LABELS), (2, LABELS), (1, ["a", "b", "c"])):
+        torch.testing.assert_close(
+            state(load_backbone(spec, labels, seed, kept)), state(load_backbone(spec, labels, seed)), rtol=0, atol=0
+        )
+
+
+def test_a_kept_backbone_is_loaded_again_when_its_files_change(tmp_path):
+    kept, spec = Kept(1), BackboneSpec("here", path=str(tmp_path))
+    fingerprints = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        saved = tiny()
+        torch.nn.init.normal_(saved.model.base_model.encoder.layer[0].intermediate.dense.weight)
+        saved.model.save_pretrained(tmp_path)
+        saved.tokenizer.save_pretrained(tmp_path)
+        fingerprints += [load_backbone(spec, LABELS, 1, kept).fingerprint for _ in range(2)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]

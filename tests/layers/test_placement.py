@@ -7,7 +7,7 @@ from torch import nn
 from models import batch, logits, tiny
 from peftlab.layers.placement import has_places, place
 
-PLACES = {"houlsby": 4, "pfeiffer": 2, "parallel": 2}
+PLACES = {"houlsby": 4, "pfeiffer": 2, "feed-forward": 2, "parallel": 2}
 
 
 class Zero(nn.Module):
@@ -45,6 +45,8 @@ def test_placements_compute_their_formulas():
     made = {name: place(backbone.geometry, name, Times) for name in PLACES}
     after = made["houlsby"][1, "feed_forward_end"].eval()
     torch.testing.assert_close(after(h), 1.5 * h)
+    assert list(made["feed-forward"]) == [(0, "feed_forward_end"), (1, "feed_forward_end")]
+    torch.testing.assert_close(made["feed-forward"][1, "feed_forward_end"].eval()(h), 1.5 * h)
     around = made["pfeiffer"][1, "feed_forward_norm"]
     torch.testing.assert_close(around(x), norm(x + 0.5 * norm(x)))
     beside = made["parallel"][1, "feed_forward_output"].eval()

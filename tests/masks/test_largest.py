@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peftlab.masks.largest import ascending, largest_share
+from peftlab.masks.largest import above_all_but, ascending, largest_share
+from shapes import BERT_LARGE, shape_of
 
 
 @given(
@@ -44,3 +45,29 @@ def test_ties_are_kept() -> None:
     masks, smallest = largest_share({"a": torch.tensor([1.0, 1.0, 0.0, 1.0])}, 0.25)
     assert smallest == 1.0
     assert masks["a"].tolist() == [True, True, False, True]
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 4.0]), min_size=2, max_size=30),
+    st.integers(0, 29),
+    st.integers(0, 30),
+)
+@settings(max_examples=200, deadline=None)
+def test_at_most_so_many_are_above_and_a_tie_is_kept_whole_or_not_at_all(
+    numbers: list[float], count: int, cut: int
+) -> None:
+    whole = torch.tensor(numbers)
+    count = min(count, len(numbers) - 1)
+    threshold = above_all_but([whole[:cut], whole[cut:]], count)
+    # The smallest value that will do, by trying all.
+    assert threshold == min(value for value in numbers if sum(other > value for other in numbers) <= count)
+
+
+def test_of_bert_larges_encoder_the_child_network_is_ninety_million() -> None:
+    shapes = [p.shape for p in shape_of(BERT_LARGE).geometry.encoder_parameters().values()]
+    # Different floats in ascending order, as their bits are; the first that is no subnormal number has the bits 2^23.
+    bits = torch.arange(2**23, 2**23 + 302_309_376, dtype=torch.int32)
+    parts = bits.view(torch.float32).split([shape.numel() for shape in shapes])
+    masks, smallest = largest_share({str(index): part for index, part in enumerate(parts)}, 0.3)
+    assert sum(int(mask.sum()) for mask in masks.values()) == 90_692_813
+    assert smallest == bits[-90_692_813].view(torch.float32).item()

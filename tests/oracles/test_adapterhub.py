@@ -88,6 +88,13 @@ CASES = {
         {"bottleneck": 32, "placement": "parallel", "nonlinearity": "relu", "init": "identity", "scale": 4.0},
         "feed_forward_output",
     ),
+    "adapterdrop": Case(
+        "adapterdrop",
+        "seq_bn[reduction_factor=8, leave_out=[0]]",
+        {"bottleneck": 8, "drop": 1, "robust": False},
+        "feed_forward_norm",
+    ),
+    "mam": Case("mam", "mam", {"bottleneck": 32}, "feed_forward_output"),
     "compacter": Case("compacter", "compacter[reduction_factor=4]", {"bottleneck": 16}),
     "compacter++": Case(
         "compacter",

@@ -19,6 +19,12 @@ def test_it_prints_the_table_of_every_run_below_the_folder(tmp_path: Path):
     assert done.stderr == ""
 
 
+def test_it_writes_markdown_for_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    finished(0.80).write(tmp_path)
+    assert main([str(tmp_path), "--markdown"]) == 0
+    assert "| hifi | 80.0 ± n/a | 1 |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

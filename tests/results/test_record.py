@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,19 @@ import pytest
 from records import failed, finished
 
 from peftlab.errors import UserError
-from peftlab.results.record import FILE_NAME, RunRecord, find_records
+from peftlab.results.record import FILE_NAME, Delay, Deployment, RunRecord, find_records
+
+DEPLOYMENT = Deployment(
+    extra_parameters=64,
+    structure_changed=True,
+    merged=False,
+    delay=Delay(ratio=1.1, low=1.05, high=1.2, pairs=200, batch_size=1, length=128, bare_seconds=0.012, clock="wall"),
+)
 
 
-@pytest.mark.parametrize("record", [finished(), finished(0.8, test=0.7, shots=16), failed()])
+@pytest.mark.parametrize(
+    "record", [finished(), finished(0.8, test=0.7, shots=16), finished(deployment=DEPLOYMENT), failed()]
+)
 def test_a_record_comes_back_as_it_was_written(record: RunRecord, tmp_path: Path):
     path = record.write(tmp_path / "run")
     assert RunRecord.read(path) == record
@@ -36,7 +46,7 @@ def test_the_file_has_the_documented_layout():
     assert data["delta"] == {"bytes": 2_658_000, "file": "delta.safetensors"}
     assert {"status", "reason", "task", "strategy", "backbone", "seed", "shots", "collapsed"} <= data.keys()
     assert {"throughput", "memory", "training", "data", "selection", "curve", "config"} <= data.keys()
-    assert {"versions", "commit", "dirty", "device", "started", "command"} <= data.keys()
+    assert {"id", "identity", "versions", "commit", "dirty", "device", "started", "command"} <= data.keys()
     assert "folder" not in data
 
 
@@ -113,8 +123,17 @@ NOT_RECORDS = {
     "memory kind": (edited("memory.kind", "swap"), "'memory.kind' .* one of rss, cuda"),
     "a line break in a key": (edited("metric.further", {"a\nb": "c"}), "must be a number"),
     "long value": (edited("seed", "x" * 5000), "x\\.\\.\\., must be"),
+    "deployment without delay": (
+        edited("deployment", {"extra_parameters": 0, "structure_changed": False, "merged": True}),
+        "'deployment.delay' is missing",
+    ),
+    "a delay that is no number": (
+        edited("deployment", asdict(DEPLOYMENT) | {"delay": asdict(DEPLOYMENT.delay) | {"ratio": None}}),
+        "'deployment.delay.ratio' is null, must be a number",
+    ),
     "finished without metric": (edited("metric", None), "finished run must have a metric"),
     "finished without parameters": (edited("parameters", None), "finished run must have parameters"),
+    "id that is a path": (edited("id", "../../x"), "must be hex digits"),
     "delta elsewhere": (edited("delta.file", "../../etc/passwd"), "delta.file is .* beside the record"),
     "delta above": (edited("delta.file", ".."), "beside the record"),
     "delta nowhere": (edited("delta.file", ""), "beside the record"),
@@ -143,6 +162,13 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there_are_refused(tmp_pat
 def test_optional_keys_may_be_absent_so_that_old_files_stay_readable(tmp_path: Path):
     (tmp_path / FILE_NAME).write_text('{"schema": 1, "task": "rte", "strategy": "lora", "backbone": "tiny", "seed": 0}')
     assert RunRecord.read(tmp_path) == RunRecord(task="rte", strategy="lora", backbone="tiny", seed=0)
+
+
+def test_a_record_from_before_deployments_were_measured_has_none(tmp_path: Path):
+    data = json.loads(finished().to_json())
+    del data["deployment"]
+    (tmp_path / FILE_NAME).write_text(json.dumps(data))
+    assert RunRecord.read(tmp_path) == finished()
 
 
 def test_records_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Path):

@@ -146,9 +146,13 @@ def test_a_sweep_in_which_everything_failed_is_still_a_table():
 
 
 def test_collapsed_runs_are_starred_and_explained():
-    text = printed([finished(seed=1), finished(seed=2, collapsed=True)])
+    both = [finished(seed=1, collapsed=True), finished(seed=2, collapsed=True)]
+    text = printed([*both, finished(0.8, strategy="lora", seed=3, collapsed=True), finished(0.7, strategy="full")])
     assert "85.0 ± 0.0*" in text
-    assert "* hifi: collapsed (one answer to everything, or a Matthews of 0) with seed 2" in text
+    assert "80.0 ± n/a*" in text
+    assert "70.0 ± n/a*" not in text
+    line = "* collapsed (one answer to everything, or a Matthews of 0): hifi with seed 1, 2; lora with seed 3"
+    assert line in " ".join(text.split())
 
 
 def test_the_print_says_what_was_measured_where():

@@ -1,5 +1,7 @@
 """Child-Tuning: what its masks are made of, what they let through, and what a strict child network leaves alone."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +176,15 @@ def test_a_strict_delta_is_a_third_of_the_encoder_and_refuses_what_does_not_fit(
 
 
 @pytest.mark.parametrize(
-    "options", [{"p": 0.0}, {"p": 1.5}, {"n": 0}, {"max_norm": 0.0}, {"strict": True, "variant": "F"}]
+    "options",
+    [
+        {"p": 0.0},
+        {"p": 1.5},
+        {"n": 0},
+        {"max_norm": 0.0},
+        {"strict": True, "variant": "F"},
+        {"selection": "run", "variant": "F"},
+    ],
 )
 def test_options_out_of_range_are_told(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"strategy.*allowed"):
@@ -188,3 +198,78 @@ def test_a_whole_run(options: str, tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).exists() == ("variant=F" not in options)
     assert record.parameters is not None
     assert (record.selection is None) == ("variant=F" in options)
+
+
+def test_a_reused_mask_is_that_of_the_run_and_no_gradient_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(small("shots=16 strategy.p=0.2", strategy="child-tuning"), tmp_path / "first")
+    monkeypatch.setattr("peftlab.strategies.child_tuning.fisher_information", lambda *_: pytest.fail("measured anew"))
+    options = f"shots=16 strategy.p=0.2 strategy.selection={tmp_path / 'first'}"
+    again = run(small(options, strategy="child-tuning"), tmp_path / "again")
+    assert again.selection == first.selection
+    masks, reused = (ChildNetwork.load(tmp_path / name).masks for name in ("first", "again"))
+    assert all(torch.equal(reused[name], mask) for name, mask in masks.items())
+
+
+@pytest.fixture
+def network() -> ChildNetwork:
+    return stand_in(create_strategy("child-tuning", {}), tiny())
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_a_child_network_comes_back_as_it_was_saved(network: ChildNetwork, given: str, tmp_path: Path) -> None:
+    file = network.save(tmp_path)
+    again = ChildNetwork.load(file if given == "file" else tmp_path)
+    assert again.describe() == network.describe()
+    assert all(torch.equal(again.masks[name], mask) for name, mask in network.masks.items())
+
+
+def with_shapes(shapes: Any) -> Callable[[Path], None]:
+    """Return what writes a file of one float tensor named `mask` that claims to hold masks of these shapes."""
+    facts = json.dumps({"threshold": 0.0, "examples": 1, "shapes": shapes})
+    return lambda file: safetensors.torch.save_file({"mask": torch.ones(2)}, file, {"peftlab": facts})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda file: file.unlink(), "cannot be read"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-9]), "cannot be read"),
+        (lambda file: safetensors.torch.save_file({"mask": torch.ones(2)}, file), "holds no masks with shapes"),
+        (with_shapes({"mask": [2]}), "does not hold a mask of shape"),
+        (with_shapes({"mask": [2, "b"]}), "holds no masks with shapes"),
+        (with_shapes({"another": [2]}), "cannot be read .*another"),
+        (with_shapes([2]), "holds no masks with shapes"),
+        (with_shapes({}), "holds no masks"),
+    ],
+)
+def test_a_file_that_is_no_child_network_is_named(
+    network: ChildNetwork, spoil: Any, message: str, tmp_path: Path
+) -> None:
+    file = network.save(tmp_path)
+    spoil(file)
+    with pytest.raises(UserError, match=f"^child network {file}: .*{message}"):
+        create_strategy("child-tuning", {"selection": str(file)}).check(tiny())
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes"),
+    [({"num_hidden_layers": 3}, "none there and .* here"), ({"hidden_size": 64}, r".*\[32, 32\] there and \[64, 64\]")],
+)
+def test_a_child_network_of_another_encoder_is_refused(
+    network: ChildNetwork, options: dict[str, int], shapes: str, tmp_path: Path
+) -> None:
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path))})
+    with pytest.raises(UserError, match=f"strategy.selection=.*another encoder.* has shape {shapes}"):
+        strategy.check(tiny(**options))
+
+
+def test_a_child_network_of_another_share_is_taken_with_a_word(
+    network: ChildNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)), "p": 0.1})
+    found = strategy.select(Preparation(tiny(), None, 0, CPU))  # type: ignore[arg-type]
+    assert isinstance(found, ChildNetwork)
+    assert found.kept == network.kept
+    assert "not p=0.1" in caplog.text

@@ -1,5 +1,6 @@
 """Every strategy keeps every promise of the contract, on BERT and RoBERTa; strategies are found by themselves."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import batch, logits, tiny
+from models import HAS_ADAPTERS_LIBRARY, batch, logits, strategy_or_skip, tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
@@ -18,23 +19,68 @@ from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.strategies.restore import apply_delta, describe_delta
 from peftlab.training.optimiser import build_optimiser
+from peftlab.training.stages import Stages
 
 KINDS = ["bert", "roberta"]
 
+# Declared and never reached: rows of embeddings that no token uses, and the half of a ReFT that is for the last tokens:
+# in the adapters library 1.3.0 it does nothing.
+UNREACHED = ("position", "refts.task.units.1.")
+
+# Strings that `conf/strategy/adapterhub.yaml` names, of sizes that fit a hidden size of 32.
+LIBRARY_CONFIGS = [
+    "double_seq_bn",
+    "seq_bn[reduction_factor=8, leave_out=[0]]",
+    "par_bn",
+    "scaled_par_bn[reduction_factor=4]",
+    "seq_bn_inv",
+    "double_seq_bn_inv",
+    "compacter[reduction_factor=4]",
+    "compacter++[reduction_factor=4]",
+    "prefix_tuning[bottleneck_size=16]",
+    "prefix_tuning_flat[prefix_length=5]",
+    "prompt_tuning[prompt_length=3]",
+    "lora[r=2, intermediate_lora=True]",
+    "ia3",
+    "vera",
+    "dora",
+    "dvora",
+    "loreft",
+    "noreft",
+    "direft",
+    "mam",
+    "unipelt",
+    "prefix_tuning|parallel",
+]
+
 # Options beside the defaults that change what is tuned: each is one more case of every promise.
 VARIATIONS: dict[str, list[dict[str, Any]]] = {
+    # Without the library every case is skipped: one says so.
+    "adapterhub": [{"config": config} for config in LIBRARY_CONFIGS[: None if HAS_ADAPTERS_LIBRARY else 1]],
     "adapter": [
         {},
         {"placement": "pfeiffer", "nonlinearity": "relu"},
         {"placement": "parallel", "init": "identity", "scale": 4.0},
         {"nonlinearity": "gelu", "init": "near-identity", "layer_norms": True},
     ],
+    "adapterdrop": [
+        {},
+        {"drop": 0, "placement": "houlsby"},
+        {"drop": 1, "robust": False, "placement": "parallel", "layer_norms": True},
+    ],
+    "adapterbias": [{}, {"share": True, "layer_norms": False}],
+    "mam": [{}, {"mlp": None, "length": 3, "bottleneck": 4, "scale": 1.0}],
     "prompt": [{}, {"place": "first", "init": "uniform", "length": 3}],
     "prefix": [{}, {"mlp": None, "length": 5, "shift": True, "dropout": 0.1}],
     "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
+    "diff-pruning": [{}, {"structured": False, "target": 0.05, "finetune_rate": None}, {"l0_form": "sum", "l0": 1e-3}],
     "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
     "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
-    "compacter": [{}, {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2}],
+    "compacter": [
+        {},
+        {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2},
+        {"plus": True, "plus_place": "feed-forward"},
+    ],
     "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
     "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}],
 }
@@ -49,8 +95,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=CASES, ids=IDS)
 def strategy(request: pytest.FixtureRequest) -> Strategy:
-    name, options = request.param
-    return create_strategy(name, options)
+    return strategy_or_skip(*request.param)
 
 
 def stand_in(strategy: Strategy, backbone: Backbone) -> Any:
@@ -104,7 +149,12 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
 def snapshot(backbone: Backbone) -> dict[str, Tensor]:
     # A parameter that modules share has one name here, and several in the state dict.
     model = backbone.model
-    return {name: value.clone() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    return {pretrained(name): value.clone() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def pretrained(name: str) -> str:
+    """Return a tensor's name in the untouched backbone, where a parametrization has moved it."""
+    return re.sub(r"\.parametrizations\.(\w+)\.original$", r".\1", name)
 
 
 def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing: bool = False, **cast: Any) -> None:
@@ -112,8 +162,10 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
     strategy.train_mode()
     if checkpointing:
         backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
-    optimiser = build_optimiser(strategy.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
+    stages = Stages(strategy, steps)
     for step in range(steps):
+        if step == 0 or stages.advance(step):
+            optimiser = build_optimiser(strategy.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
         inputs = batch(backbone, seed=step)
         labels = inputs.pop("labels")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast.get("bf16", False)):
@@ -125,6 +177,7 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
         optimiser.step()
         strategy.after_step()
         optimiser.zero_grad()
+    stages.finish()
     backbone.model.eval()
 
 
@@ -168,7 +221,10 @@ def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
     after = snapshot(backbone)
     for name, value in before.items():
         assert name in names or torch.equal(value, after[name]), name
-    assert all(not torch.equal(before[name], after[name]) for name in names if "position" not in name)
+    # Stages of training may exchange parameters for others.
+    reached = [name for name in names & after.keys() if not any(part in name for part in UNREACHED)]
+    assert reached
+    assert all(not torch.equal(before[name], after[name]) for name in reached)
 
 
 def test_training_moves_the_logits(attached: tuple[Strategy, Backbone]) -> None:

@@ -4,35 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Geometry
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
-
-LARGE: dict[str, Any] = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
-BERT_LARGE = BertConfig(vocab_size=30522, intermediate_size=4096, **LARGE)
-BERT_BASE = BertConfig(vocab_size=30522)
-ROBERTA_LARGE = RobertaConfig(
-    vocab_size=50265, intermediate_size=4096, max_position_embeddings=514, type_vocab_size=1, **LARGE
-)
-ROBERTA_BASE = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
-
-
-def shape_of(config: Any) -> Backbone:
-    """Return a backbone without memory for its weights: parameters on the meta device have shapes alone."""
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    geometry = Geometry(model)
-    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
-    return Backbone("shape", model, None, geometry, "none", size)  # type: ignore[arg-type]
+from shapes import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, let_meta_tensors_stay, shape_of
 
 
 @pytest.fixture(autouse=True)
 def meta_tensors_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Strategies keep pretrained values on the CPU; tensors without values cannot be copied there.
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: self)
+    let_meta_tensors_stay(monkeypatch)
 
 
 def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
@@ -58,6 +38,10 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (ROBERTA_LARGE, "tiny-attention", {}, None, 172_296, 0.0486),
         (BERT_BASE, "tiny-attention", {}, None, 64_644, 0.0590),
         (BERT_LARGE, "tiny-attention", {"experts": 4}, None, 689_184, 0.2056),
+        # The classifier's weights are among those that 0.5 % is of, and compete with the others.
+        (BERT_LARGE, "diff-pruning", {}, None, 1_675_719, 0.5),
+        (BERT_LARGE, "diff-pruning", {"target": 0.001}, None, 335_143, 0.1),
+        (ROBERTA_BASE, "diff-pruning", {}, None, 623_235, 0.5),
         (BERT_LARGE, "child-tuning", {"variant": "D"}, None, 335_141_888, 100.0),
         (BERT_LARGE, "bitfit", {}, None, 272_384, 0.0813),
         (BERT_BASE, "bitfit", {}, None, 102_912, 0.0940),
@@ -70,9 +54,20 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "adapter", {"layer_norms": True}, None, 6_343_680 + 100_352, 1.9228),
         (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
         (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
+        (BERT_LARGE, "compacter", {"plus": True, "plus_place": "feed-forward"}, None, 76_096, 0.0227),
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),
+        (BERT_LARGE, "mam", {}, None, 40_221_472 + 25_202_688, 19.5213),
+        (BERT_LARGE, "mam", {"mlp": None}, None, 1_474_560 + 25_202_688, 7.9600),
+        (ROBERTA_BASE, "mam", {"mlp": None, "length": 16, "bottleneck": 16}, None, 294_912 + 304_320, 0.4830),
+        (BERT_LARGE, "adapterdrop", {}, None, 3_171_840, 0.9464),
+        (BERT_LARGE, "adapterdrop", {"robust": False}, None, 14 * 132_160, 0.5521),
+        (BERT_LARGE, "adapterdrop", {"robust": False, "drop": 5}, None, 19 * 132_160, 0.7493),
+        (BERT_LARGE, "adapterbias", {}, None, 122_904 + 51_200, 0.0519),
+        (BERT_LARGE, "adapterbias", {"layer_norms": False}, None, 122_904, 0.0367),
+        (BERT_LARGE, "adapterbias", {"layer_norms": False, "share": True}, None, 24 * 1024 + 4097, 0.0086),
+        (BERT_BASE, "adapterbias", {}, None, 46_092 + 19_968, 0.0603),
         (BERT_LARGE, "prompt", {}, None, 20_480, 0.0061),
         (BERT_LARGE, "full", {}, None, 335_141_888, 100.0),
         (ROBERTA_LARGE, "full", {}, None, 354_310_144, 100.0),
@@ -109,9 +104,18 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
     assert sum(p.numel() for p in strategy.classifier().values()) == classifier
 
 
-def test_prefix_is_stored_without_the_mlp_that_makes_it() -> None:
-    strategy = create_strategy("prefix", {})
+@pytest.mark.parametrize(
+    ("name", "options", "kept"),
+    [
+        ("prefix", {}, 1_474_560),  # without the MLP that makes it
+        ("mam", {}, 1_474_560 + 25_202_688),
+        ("tiny-attention", {"experts": 4}, 172_296),  # the average alone
+        ("tiny-attention", {"experts": 4, "average": False}, 689_184),
+    ],
+)
+def test_what_is_stored_is_what_evaluation_needs(name: str, options: dict[str, Any], kept: int) -> None:
+    strategy = create_strategy(name, options)
     with torch.device("meta"):
         strategy.attach(shape_of(BERT_LARGE))
-    classifier = sum(p.numel() for p in strategy.classifier().values())
-    assert strategy.stored_bytes() == 4 * (1_474_560 + classifier)
+        classifier = sum(p.numel() for p in strategy.classifier().values())
+        assert strategy.stored_bytes() == 4 * (kept + classifier)

@@ -14,12 +14,22 @@ from runs import small
     ("name", "options", "message"),
     [
         ("adapter", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
-        ("adapter", {"placement": "beside"}, "strategy.placement=beside: allowed are houlsby, pfeiffer, parallel"),
+        (
+            "adapter",
+            {"placement": "beside"},
+            "placement=beside: allowed are houlsby, pfeiffer, feed-forward, parallel",
+        ),
         ("compacter", {"bottleneck": 30}, "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
+        ("compacter", {"plus_place": "houlsby"}, "strategy.plus_place=houlsby: allowed are pfeiffer, feed-forward"),
         ("compacter", {"n": 0}, "strategy.n=0: allowed is 1 or more"),
         ("prefix", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
         ("prompt", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
         ("prefix", {"mlp": 0}, "strategy.mlp=0: allowed is 1 or more, or null"),
+        ("mam", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
+        ("mam", {"length": 0}, "strategy.length=0: allowed is 1 or more"),
+        ("adapterdrop", {"bottleneck": 0}, "strategy.bottleneck=0: allowed is 1 or more"),
+        ("adapterdrop", {"robust": "often"}, "strategy.robust=often: allowed are true, false"),
+        ("adapterbias", {"share": 1}, "strategy.share=1: allowed are true, false"),
         ("prefix", {"dropout": 1.0}, "strategy.dropout=1.0: allowed is from 0 to below 1"),
     ],
 )
@@ -33,6 +43,9 @@ def test_options_out_of_range_are_refused(name, options, message):
     [
         ("adapter", {"placement": "parallel"}, "distilbert", "strategy.placement=parallel: backbone tiny-distilbert"),
         ("prefix", {}, "distilbert", "strategy=prefix: the self-attention of backbone tiny-distilbert"),
+        ("mam", {}, "distilbert", "strategy=mam: the self-attention of backbone tiny-distilbert"),
+        ("adapterbias", {}, "distilbert", "strategy=adapterbias: backbone tiny-distilbert has no place for it"),
+        ("adapterdrop", {"placement": "parallel"}, "distilbert", "strategy.placement=parallel: backbone tiny-distil"),
         ("compacter", {"n": 5, "bottleneck": 5}, "bert", "strategy.n=5: allowed are divisors of the hidden size, 32"),
     ],
 )
@@ -89,3 +102,26 @@ def test_a_prompt_of_words_is_the_text_with_these_words(kind, place, cut):
     mask = among(inputs["attention_mask"], torch.ones(3, dtype=torch.long))
     written = {"input_ids": among(inputs["input_ids"], words), "attention_mask": mask}
     torch.testing.assert_close(prompted, logits(backbone, written), rtol=1e-5, atol=1e-6)
+
+
+def test_mix_and_match_is_the_prefix_and_the_parallel_adapter_together():
+    torch.manual_seed(0)
+    backbone, joint = tiny(), create_strategy("mam", {"length": 3, "mlp": None, "bottleneck": 4})
+    joint.attach(backbone)
+    with torch.no_grad():
+        for parameter in joint.tuned().values():
+            parameter.normal_(0.0, 0.1)
+    delta, inputs = joint.delta(), batch(backbone)
+
+    other = tiny()
+    parts = {
+        "prefix": create_strategy("prefix", {"length": 3, "mlp": None}),
+        "adapter": create_strategy(
+            "adapter",
+            {"placement": "parallel", "bottleneck": 4, "scale": 4.0, "nonlinearity": "relu", "init": "identity"},
+        ),
+    }
+    for strategy in parts.values():
+        strategy.attach(other)
+        strategy.load_delta({name: delta[name] for name in strategy.delta()})
+    assert torch.equal(logits(backbone, inputs), logits(other, inputs))

@@ -96,6 +96,15 @@ def test_a_gradient_of_zeros_is_a_gradient(tmp_path: Path):
     fit(tmp_path, strategy, epochs=1, callbacks=[GradientsArrive(strategy)])
 
 
+@pytest.mark.parametrize("robust", [True, False])
+def test_what_a_step_leaves_out_by_design_needs_no_gradient(robust: bool, tmp_path: Path, monkeypatch):
+    """AdapterDrop draws how many layers go without an adapter; here it draws as many as it can."""
+    monkeypatch.setattr("peftlab.strategies.adapterdrop.torch.randint", lambda high, size: torch.tensor(high - 1))
+    strategy = create_strategy("adapterdrop", {"robust": robust, "drop": 1})
+    assert strategy.leaves_out == robust
+    fit(tmp_path, strategy, epochs=1, callbacks=[GradientsArrive(strategy)])
+
+
 @dataclass
 class Nothing(InPlaceStrategy):
     """Finds nothing to tune."""

@@ -9,7 +9,7 @@ from transformers import get_linear_schedule_with_warmup
 from models import tiny
 from peftlab.strategies.contract import ParameterGroup
 from peftlab.strategies.registry import create_strategy
-from peftlab.training.optimiser import build_optimiser, build_schedule, rate_factor
+from peftlab.training.optimiser import build_optimiser, build_schedule, clipped_together, rate_factor
 
 
 def rates(steps: int, warmup: float) -> list[float]:
@@ -82,3 +82,31 @@ def test_the_rate_is_that_of_transformers_but_for_the_warm_up(steps: int, warmup
     # Theirs begins with a step of rate 0, which does nothing; ours spreads the rise over one step more.
     assert ours[:warmup] == pytest.approx([theirs(step + 1) * warmup / (warmup + 1) for step in range(warmup)])
     assert warmup == 0 or theirs(0) == 0
+
+
+def test_a_group_may_have_a_rate_and_a_schedule_of_its_own():
+    matrices = [nn.Parameter(torch.ones(2, 2)) for _ in range(3)]
+    given = [
+        ParameterGroup({"run": matrices[0]}),
+        ParameterGroup({"decay": matrices[1]}, own_rate=2.0, schedule="decay"),
+        ParameterGroup({"constant": matrices[2]}, own_rate=3.0, schedule="constant"),
+    ]
+    optimiser = build_optimiser(given, learning_rate=1.0, weight_decay=0.0)
+    schedule = build_schedule(optimiser, 4, 0.5)
+    used = []
+    for _ in range(4):
+        used.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+        schedule.step()
+    assert [rates[0] for rates in used] == pytest.approx([1 / 3, 2 / 3, 1, 1 / 2])
+    assert [rates[1:] for rates in used] == [[2.0, 3.0], [1.5, 3.0], [1.0, 3.0], [0.5, 3.0]]
+
+
+def test_groups_that_are_clipped_apart_have_a_norm_of_their_own():
+    one, two, gates = (nn.Parameter(torch.ones(2, 2)) for _ in range(3))
+    given = [ParameterGroup({"one": one}), ParameterGroup({"gates": gates}, clipped_apart=True)]
+    given.append(ParameterGroup({"two": two}))
+    parts = clipped_together(build_optimiser(given, 1.0, 0.0))
+    assert [[p for group in part.param_groups for p in group["params"]] for part in parts] == [[one, two], [gates]]
+    whole = build_optimiser([ParameterGroup({"one": one})], 1.0, 0.0)
+    assert clipped_together(whole) == [whole]

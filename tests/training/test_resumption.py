@@ -87,6 +87,10 @@ RUNS = [
     ("child-tuning", f"{EVERY_STEP} strategy.variant=F", [2, 4]),
     ("child-tuning", f"{EVERY_STEP} strategy.variant=D strategy.strict=true", [4]),
     ("full", f"{EVERY_STEP} shots=16 shots.per_class=4 shots.epochs=3", [2, 2]),
+    ("diff-pruning", EVERY_STEP, [3, 3, 2]),  # under gates, in the step that follows pruning, with a fixed mask
+    ("diff-pruning", f"{EVERY_STEP} trainer.max_steps=1", [1]),
+    ("adapterdrop", EVERY_STEP, [4]),
+    ("tiny-attention", EVERY_STEP, [4]),
     ("peft", f"{EVERY_STEP} strategy.method=adalora +strategy.options={{total_step:9,deltaT:1,target_r:2}}", [4, 2]),
 ]
 

@@ -1,9 +1,11 @@
 """A pretrained model with its tokenizer, geometry and identity, ready for a strategy to attach itself to."""
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
@@ -17,13 +19,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from peftlab.backbones.files import find_files
+from peftlab.backbones.files import file_hashes, file_stamps, find_files
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.geometry import Geometry, architecture
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.errors import UserError, require
+from peftlab.kept import Kept
+from peftlab.kernels.attention import use_fast_attention
+from peftlab.kernels.dropout import use_fast_dropout
+from peftlab.kernels.linear import use_fast_products
 
-Attention = Literal["sdpa", "eager"]
+Attention = Literal["auto", "sdpa", "eager"]
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,12 @@ class BackboneSpec:
     path: str | None = None
     package: str | None = None
     sha256: str | None = None
-    attention: Attention = "sdpa"
+    attention: Attention = "auto"
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.attention not in ("sdpa", "eager"):
-            raise UserError(f"backbone.attention={self.attention}: allowed are sdpa, eager")
+        if self.attention not in get_args(Attention):
+            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,17 @@ class Backbone:
     size: int
 
 
-def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backbone:
+def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Kept | None = None) -> Backbone:
     """Load a backbone with an output layer for `labels` (none: regression) that is drawn from `seed`.
 
     Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
     fixed seed, so that the fingerprint depends on the files alone.
+
+    Args:
+        spec: which model.
+        labels: the task's, in order.
+        seed: draws the output layer.
+        kept: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
 
     Raises:
         UserError: files missing, altered or broken, or an architecture whose heads are not known.
@@ -70,11 +83,12 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+        model, tokenizer, identity = _untouched(spec, labels, kept)
         geometry = Geometry(model)
-        tokenizer.model_max_length = _position_limit(model)
-        identity = fingerprint(model)
+        use_fast_products(model)
+        use_fast_dropout(model)
+        if spec.attention == "auto":
+            use_fast_attention(model)
         torch.manual_seed(seed)
         for part in geometry.classifier_modules():
             _draw_again(model, part)
@@ -82,8 +96,37 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int) -> Backb
     return Backbone(spec.name, model.eval(), tokenizer, geometry, identity, size)
 
 
+def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
+    """Return what a backbone is made of, without loading it: its files' SHA-256, or the sizes of random weights.
+
+    Raises:
+        UserError: files missing or altered.
+    """
+    return dict(spec.random) if spec.random else file_hashes(_folder(spec))
+
+
+def _folder(spec: BackboneSpec) -> Path:
+    return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+
+
+def _untouched(spec: BackboneSpec, labels: Sequence[str], kept: Kept | None) -> Loaded:
+    """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
+    if kept is None or not kept.most:
+        return _load(spec, labels)
+    stamps = [] if spec.random else file_stamps(_folder(spec))
+    key = json.dumps([asdict(spec), list(labels), stamps], default=str)
+    return copy.deepcopy(kept.get("backbone", key, lambda: _load(spec, labels)))
+
+
+def _load(spec: BackboneSpec, labels: Sequence[str]) -> Loaded:
+    torch.manual_seed(0)
+    model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+    tokenizer.model_max_length = _position_limit(model)
+    return model, tokenizer, fingerprint(model)
+
+
 def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+    folder = _folder(spec)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
         architecture(config.model_type)
@@ -93,7 +136,7 @@ def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedMo
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation=spec.attention,
+            attn_implementation=_torch_name(spec.attention),
             ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
             output_loading_info=True,
         )
@@ -121,7 +164,12 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, spec.attention, _label_options(labels)), tokenizer
+    return random_model(spec.random, tokenizer, _torch_name(spec.attention), _label_options(labels)), tokenizer
+
+
+def _torch_name(attention: Attention) -> str:
+    """Return what transformers loads a model with."""
+    return "sdpa" if attention == "auto" else attention
 
 
 def _label_options(labels: Sequence[str]) -> dict[str, Any]:

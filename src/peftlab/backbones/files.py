@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,26 @@ def find_files(name: str, path: str | None, hub: str | None, package: str | None
     require(folder.is_dir(), f"backbone.path={path}: no such folder")
     _check(folder, sha256, name)
     return folder
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in `folder` that makes a model or its tokenizer, by name."""
+    return {path.name: _hash(*stamp) for path, stamp in zip(_parts(folder), file_stamps(folder), strict=True)}
+
+
+def file_stamps(folder: Path) -> list[tuple[Path, int, int]]:
+    """Return path, time and size of the files of `file_hashes`: another stamp, and they are to be read again."""
+    return [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in _parts(folder)]
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted({path for pattern in _PATTERNS for path in folder.glob(pattern)})
+
+
+@cache
+def _hash(path: Path, time: int, size: int) -> str:
+    # A sweep asks for it at each run; the stamp says when the file is another one.
+    return file_sha256(path)
 
 
 def _from_hub(name: str, hub: str | None) -> Path | None:
@@ -81,7 +102,7 @@ def _check(folder: Path, sha256: str | None, name: str) -> None:
     for file in _SETTINGS:
         _refuse_code(folder / file, name)
     if sha256 is not None:
-        found = file_sha256(folder / WEIGHTS)
+        found = file_hashes(folder)[WEIGHTS]
         require(found == sha256, f"backbone={name}: {folder / WEIGHTS} has sha256 {found}, expected {sha256}")
 
 

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
+from peftlab.data.originals import Originals, read_originals
 from peftlab.data.shots import few_shot, hold_out
-from peftlab.data.tokens import TokenisedSplit, content_hash, tokenise
+from peftlab.data.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
 from peftlab.errors import UserError, require
-from peftlab.tasks.source import describe_source, load_splits
+from peftlab.kept import Kept
 from peftlab.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class TaskData(LightningDataModule):
         holdout: share of the training set that stands in for the validation sets, which are then not looked at: for
             choosing hyper-parameters. The same examples whatever the seed.
         cache_dir: where tokenised splits are kept; None keeps nothing.
+        kept: what the runs of this process share.
 
     Raises:
         UserError: sizes out of range, or a `max_length` that the tokenizer does not allow.
@@ -64,6 +66,7 @@ class TaskData(LightningDataModule):
         length_grouped: bool = True,
         holdout: float | None = None,
         cache_dir: Path | None,
+        kept: Kept | None = None,
     ) -> None:
         super().__init__()
         require(holdout is None or 0 < holdout < 1, f"data.holdout={holdout}: allowed is a share in (0, 1), or null")
@@ -78,6 +81,7 @@ class TaskData(LightningDataModule):
         self._max_length, self._cache_dir = max_length, cache_dir
         self._num_workers, self._length_grouped = num_workers, length_grouped
         self._holdout = holdout
+        self._kept = kept or Kept()
         self._full_train: TokenisedSplit | None = None
         self._facts: dict[str, Any] = {}
         self._begin = (0, 0)
@@ -86,18 +90,26 @@ class TaskData(LightningDataModule):
         """Read, draw and tokenise all splits; a second call does nothing."""
         if self.splits:
             return
-        originals = load_splits(self.task, self._root)
-        tokenised = {
-            name: tokenise(split, self.tokenizer, self._max_length, self._cache_dir)
-            for name, split in originals.items()
-        }
+        originals = read_originals(self.task, self._root, self._kept)
+        tokenised = self._tokenise(originals)
         self._full_train = tokenised["train"]
-        places = self._divide(originals)
+        places = self._divide(originals.splits)
         self._facts = self._describe(originals, places)
         self.splits = {
             name: tokenised[origin] if rows is None else tokenised[origin].select(rows)
             for name, (origin, rows) in places.items()
         }
+
+    def _tokenise(self, originals: Originals) -> dict[str, TokenisedSplit]:
+        key = (*originals.hashes.items(), tokenizer_fingerprint(self.tokenizer), self._max_length)
+        return self._kept.get(
+            "tokens",
+            key,
+            lambda: {
+                name: tokenise(split, self.tokenizer, self._max_length, self._cache_dir)
+                for name, split in originals.splits.items()
+            },
+        )
 
     def _divide(self, originals: dict[str, Dataset]) -> dict[str, tuple[str, list[int] | None]]:
         """Return what each split is made of: an original set and the rows taken from it, None for all."""
@@ -177,17 +189,15 @@ class TaskData(LightningDataModule):
             **self._facts,
         }
 
-    def _describe(
-        self, originals: dict[str, Dataset], places: dict[str, tuple[str, list[int] | None]]
-    ) -> dict[str, Any]:
+    def _describe(self, originals: Originals, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
         texts = {
-            name: _texts(originals[origin] if rows is None else originals[origin].select(rows))
+            name: _texts(originals.splits[origin] if rows is None else originals.splits[origin].select(rows))
             for name, (origin, rows) in places.items()
         }
         seen = set(texts["train"])
         return {
-            "source": describe_source(self.task, self._root),
-            "content_sha256": {name: content_hash(split) for name, split in originals.items()},
+            "source": originals.source,
+            "content_sha256": originals.hashes,
             "overlap": {name: sum(text in seen for text in texts[name]) for name in places if name != "train"},
         }
 

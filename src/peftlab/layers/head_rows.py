@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from peftlab.kernels.linear import product
 
 
 def rows_of_heads(heads: Sequence[int], head_dim: int) -> Tensor:
@@ -86,19 +87,18 @@ class _RowsTunedLinear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight_rows: Tensor, whole: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(inputs, rows)
         ctx.whole, ctx.rows_type = whole, weight_rows.dtype
-        with torch.autocast(inputs.device.type, enabled=False):
-            return F.linear(inputs, whole, bias)
+        return product(inputs, whole, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = grad_outputs
+        gradient = grad_outputs[0].contiguous()
         inputs, rows = ctx.saved_tensors
         needs_inputs, needs_rows, _, needs_bias, _ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        with torch.autocast(gradient.device.type, enabled=False):
-            to_inputs = gradient @ ctx.whole if needs_inputs else None
-            to_rows = None
-            if needs_rows:
-                to_rows = (flat.index_select(1, rows).T @ inputs.reshape(-1, inputs.shape[-1])).to(ctx.rows_type)
-            to_bias = flat.sum(0) if needs_bias else None
+        to_inputs = product(gradient, ctx.whole.T) if needs_inputs else None
+        to_rows = None
+        if needs_rows:
+            own = flat.index_select(1, rows)
+            to_rows = product(own.T, inputs.reshape(-1, inputs.shape[-1]).T).to(ctx.rows_type)
+        to_bias = flat.sum(0) if needs_bias else None
         return to_inputs, to_rows, None, to_bias, None

@@ -85,6 +85,18 @@ class AfterAttention(nn.Module):
             hidden = hidden + expert(hidden, self._pads.where) / len(self.experts)
         return cast(Tensor, hidden)
 
+    def deployed(self) -> dict[str, Tensor]:
+        """Return what evaluation needs, by names in this module: each expert's weights, or their average as one's."""
+        if not self.average:
+            return {f"experts.{name}": parameter for name, parameter in self.experts.named_parameters()}
+        return {f"experts.0.{name}": value for name, value in self._averaged().items()}
+
+    def keep_average(self) -> None:
+        """Leave one expert with the average of all weights; it computes what the mixture does in evaluation."""
+        if self.average:
+            self.experts[0].load_state_dict(self._averaged())
+            self.experts, self.average = self.experts[:1], False
+
     def _averaged(self) -> dict[str, Tensor]:
         columns = [dict(expert.named_parameters()) for expert in self.experts]
         return {name: torch.stack([column[name] for column in columns]).mean(0) for name in columns[0]}

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require, told_as
 from peftlab.files import write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
 
@@ -49,20 +49,24 @@ class ChildNetwork:
 
     @classmethod
     def load(cls, path: Path) -> "ChildNetwork":
-        """Read what `save` wrote into the folder `path`.
+        """Read the file `path`, or that of the folder `path`.
 
         Raises:
-            UserError: the file is missing, or not whole.
+            UserError: naming the file: it is missing, no safetensors file, or not one that `save` wrote.
         """
-        file = path / FILE_NAME
-        try:
-            with safe_open(file, framework="pt") as content:
-                facts = json.loads((content.metadata() or {})[_FACTS])
-                shapes = {name: torch.Size(shape) for name, shape in facts["shapes"].items()}
-                masks = {name: unpack(content.get_tensor(name), shape) for name, shape in shapes.items()}
-            return cls(masks, facts["threshold"], facts["examples"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{file}: not a whole child network ({error})") from error
+        file = path / FILE_NAME if path.is_dir() else path
+        with told_as(f"child network {file}: "):
+            try:
+                with safe_open(file, framework="pt") as content:
+                    facts = json.loads((content.metadata() or {})[_FACTS])
+                    shapes = {name: torch.Size(shape) for name, shape in facts["shapes"].items()}
+                    masks = {name: unpack(content.get_tensor(name), shape) for name, shape in shapes.items()}
+                require(bool(masks), "holds no masks")
+                return cls(masks, float(facts["threshold"]), int(facts["examples"]))
+            except (SafetensorError, OSError) as error:
+                raise UserError(f"cannot be read ({error})") from error
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(f"holds no masks with shapes, threshold and examples ({error})") from error
 
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples, threshold, and how many weights were kept of how many."""
@@ -73,3 +77,9 @@ class ChildNetwork:
             "entries": self.entries,
             "density": self.kept / self.entries,
         }
+
+
+def _shape(name: str, text: str) -> torch.Size:
+    sizes = text.split("x")
+    require(all(size.isdigit() for size in sizes), f"the shape of {name} is {text!r}; allowed are sizes as in 2x3")
+    return torch.Size(map(int, sizes))

@@ -24,6 +24,15 @@ def largest_share(values: Mapping[str, Tensor], share: float) -> tuple[dict[str,
     return {name: value >= smallest for name, value in values.items()}, smallest
 
 
+def above_all_but(values: Collection[Tensor], count: int) -> float:
+    """Return the smallest value that at most `count` of all values exceed: 0 <= count < entries.
+
+    Entries above it are the `count` largest; where the last of those is tied with the next, none of the tied is among
+    them, and they are fewer.
+    """
+    return ascending(values, sum(value.numel() for value in values) - count - 1)
+
+
 def ascending(values: Collection[Tensor], index: int) -> float:
     """Return the value at `index`, from 0, of all values in ascending order.
 

@@ -6,21 +6,26 @@ from pathlib import Path
 
 from peftlab.errors import UserError, require
 from peftlab.results.record import FILE_NAME, find_records
-from peftlab.results.table import print_sweep
+from peftlab.results.table import print_sweep, sweep_in_markdown
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; return 0, or 2 with one line on stderr when there is nothing to show."""
+    """Print the tables; return 0, or 2 with one line on stderr when there is nothing to show."""
     parser = argparse.ArgumentParser(prog="python -m peftlab.results", description=__doc__)
     parser.add_argument("folder", type=Path, help="a Hydra output folder: one run, or a whole multirun")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("--markdown", action="store_true", help="for a Markdown file instead of a terminal")
+    given = parser.parse_args(arguments)
+    folder = given.folder
     try:
         records = find_records(folder)
         require(bool(records), f"no runs below {folder}: not one {FILE_NAME} was found")
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    print_sweep(records)
+    if given.markdown:
+        sys.stdout.write(sweep_in_markdown(records))
+    else:
+        print_sweep(records)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The record of one run, `result.json`: the one thing that tables, figures and dashboards read."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,39 @@ class Delta:
 
     bytes: int
     file: str
+
+
+@dataclass
+class Delay:
+    """Time of a forward pass over the bare backbone's: the median of `pairs` ratios and its 95 % interval.
+
+    Each pass takes `batch_size` texts of `length` tokens, without padding, in float32; `bare_seconds` is the median
+    time of the bare backbone's. `clock` is the wall's, or the one thread's own (processor), which stands still while
+    the machine does something else.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    batch_size: int
+    length: int
+    bare_seconds: float
+    clock: Literal["wall", "processor"]
+
+
+@dataclass
+class Deployment:
+    """The tuned model as it is deployed, against the bare backbone (Table 1); its bytes are `RunRecord.delta`'s.
+
+    `extra_parameters` counts scalars beyond the backbone's; `structure_changed` compares the modules' names and
+    classes and the parameters' names and shapes. Both after merging, where `merged`.
+    """
+
+    extra_parameters: int
+    structure_changed: bool
+    merged: bool
+    delay: Delay
 
 
 @dataclass
@@ -85,9 +119,9 @@ class Training:
 class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
-    `resumed` counts how often it was interrupted and gone on with; its seconds are those of all parts together.
-
-    `folder` is where the record lies, known once it is written or read, and not part of the file.
+    `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
+    came to its data has none. `resumed` counts how often it was interrupted and gone on with; its seconds are those of
+    all parts together. `folder` is where the record lies, known once it is written or read, and not part of the file.
     """
 
     schema: int = SCHEMA
@@ -99,10 +133,13 @@ class RunRecord:
     backbone: str
     seed: int
     shots: int | None = None
+    id: str | None = None
+    identity: dict[str, str] = field(default_factory=dict)
     metric: Metric | None = None
     collapsed: bool = False
     parameters: Parameters | None = None
     delta: Delta | None = None
+    deployment: Deployment | None = None
     seconds: Seconds = field(default_factory=Seconds)
     throughput: Throughput | None = None
     memory: Memory | None = None
@@ -169,6 +206,8 @@ def _from_data(data: Any) -> RunRecord:
     if record.status == "finished":
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")
+    if record.id is not None:
+        require(bool(re.fullmatch("[0-9a-f]+", record.id)), f"id is {record.id!r}, must be hex digits")
     if record.delta is not None:
         name = record.delta.file
         require(

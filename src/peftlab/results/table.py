@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from peftlab.results.record import RunRecord
+from peftlab.results.deployed import deployed_grid
+from peftlab.results.grid import Grid
+from peftlab.results.record import Deployment, RunRecord
 
 WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
-# What may differ between two runs of one experiment: the seed itself, and where files lie or what is logged.
-INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra"}
+# What may differ between two runs of one experiment: the seed itself, where files lie, what is logged or measured.
+INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search"}
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
 
 Setting = tuple[str, str, int | None]
@@ -28,7 +27,8 @@ class Row:
     """Runs that differ only in the seed. Means are over the seeds that gave a number, None if none did.
 
     `mean` and `std` are in percent points; `std` is the sample standard deviation (n - 1), None for one seed.
-    `share` is `tuned` in percent of all parameters. `peak_bytes` is the largest of the runs.
+    `share` is `tuned` in percent of all parameters. `peak_bytes` is the largest of the runs. `max_steps` is where
+    training was cut short, None if it was not. `deployments` are those of the runs that measured them.
     """
 
     task: str
@@ -49,6 +49,13 @@ class Row:
     peak_bytes: int | None
     collapsed: tuple[int, ...]
     missing: tuple[str, ...]
+    max_steps: int | None
+    deployments: tuple[Deployment, ...]
+
+    @property
+    def title(self) -> str:
+        """The strategy with the options that tell it from the other rows."""
+        return f"{self.strategy} {self.options}".strip()
 
     @property
     def setting(self) -> Setting:
@@ -76,39 +83,44 @@ def summarise(records: Iterable[RunRecord]) -> list[Row]:
 
 def _rows_of(family: list[RunRecord], split: str) -> list[Row]:
     """Rows of the runs of one strategy in one setting: one for each configuration."""
-    configs = [_defining(record.config) for record in family]
+    configs = [defining(record.config) for record in family]
     varying = {key for config in configs for key in config if len({c.get(key) for c in configs}) > 1}
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record, config in zip(family, configs, strict=True):
-        shown = {_short(key, varying): config[key] for key in sorted(varying & config.keys())}
+        shown = {short(key, varying): config[key] for key in sorted(varying & config.keys())}
         groups[" ".join(f"{key}={value}" for key, value in shown.items())].append(record)
     return [_row(group, options, split) for options, group in groups.items()]
 
 
-def _defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return the settings that define the experiment, as ``{"strategy.k": "3"}``."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if key.endswith(INCIDENTAL_ENDINGS) or (not prefix and key in INCIDENTAL_GROUPS):
             continue
         if isinstance(value, Mapping):
-            flat |= _defining(value, f"{prefix}{key}.")
+            flat |= defining(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
 
 
-def _short(key: str, among: set[str]) -> str:
+def short(key: str, among: set[str]) -> str:
     """Return the last part of a dotted key, or all of it where the last part alone is ambiguous."""
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in among) == 1 else key
 
 
+def one_a_seed(group: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return one run of each seed, by seed: of repeated runs the latest that finished, else the latest."""
+    latest: dict[int, RunRecord] = {}
+    for record in sorted(group, key=lambda r: (r.status == "finished", r.started or "")):
+        latest[record.seed] = record
+    return [latest[seed] for seed in sorted(latest)]
+
+
 def _row(group: list[RunRecord], options: str, split: str) -> Row:
-    runs = [
-        max((r for r in group if r.seed == seed), key=lambda r: (r.status == "finished", r.started or ""))
-        for seed in sorted({record.seed for record in group})
-    ]
+    runs = one_a_seed(group)
     done = [run for run in runs if run.status == "finished"]
     metrics = [run.metric for run in done if run.metric]
     scores = {run.seed: getattr(run.metric, split) for run in done}
@@ -132,7 +144,9 @@ def _row(group: list[RunRecord], options: str, split: str) -> Row:
         training_seconds=_mean(run.seconds.training for run in done),
         peak_bytes=max((run.memory.peak_bytes or 0 for run in done if run.memory), default=None),
         collapsed=tuple(run.seed for run in done if run.collapsed),
-        missing=tuple(f"seed {run.seed} {_why(run)}" for run in runs if run.seed not in points),
+        missing=tuple(f"seed {run.seed} {why(run)}" for run in runs if run.seed not in points),
+        max_steps=_max_steps(first),
+        deployments=tuple(run.deployment for run in done if run.deployment),
     )
 
 
@@ -141,7 +155,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def _why(run: RunRecord) -> str:
+def _max_steps(run: RunRecord) -> int | None:
+    steps = run.config.get("trainer", {}).get("max_steps", -1)
+    return steps if type(steps) is int and steps >= 0 else None  # -1 is Lightning's word for no end
+
+
+def why(run: RunRecord) -> str:
+    """Return in a few words why a run has no score."""
     if run.status == "finished":
         return f"finished, but its {run.metric.name if run.metric else 'metric'} is not a number"
     if run.status == "running":
@@ -150,33 +170,41 @@ def _why(run: RunRecord) -> str:
 
 
 def print_sweep(records: Iterable[RunRecord], console: Console | None = None) -> None:
-    """Print a table for each setting (task, backbone, shots), with notes on what failed or collapsed.
+    """Print the tables of each setting (task, backbone, shots), with notes on what failed or collapsed.
 
     Sets the console's width: to `WIDTH` where the output is no terminal, and to `NARROWEST` at least, so that
     nothing is ever cut off.
     """
     console = console or Console()
     console.width = max(console.width, NARROWEST) if console.is_terminal else WIDTH
+    for rows in _settings(records):
+        for grid in _grids(rows):
+            grid.print(console)
+            console.print()
+        for line in _missing(rows):
+            console.print(line, markup=False, highlight=False)
+
+
+def sweep_in_markdown(records: Iterable[RunRecord]) -> str:
+    """Return what `print_sweep` prints as Markdown."""
+    parts = [[grid.to_markdown() for grid in _grids(rows)] + _missing(rows) for rows in _settings(records)]
+    return "\n\n".join(part for setting in parts for part in setting) + "\n"
+
+
+def _settings(records: Iterable[RunRecord]) -> list[list[Row]]:
     rows = summarise(records)
-    for setting in dict.fromkeys(row.setting for row in rows):
-        _print_setting([row for row in rows if row.setting == setting], console)
+    return [[row for row in rows if row.setting == setting] for setting in dict.fromkeys(row.setting for row in rows)]
 
 
-def _print_setting(rows: list[Row], console: Console) -> None:
-    with_options = any(row.options for row in rows)
-    table = Table(title=Text(_title(rows), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.padding = 0
-    for name in ("strategy", "options") if with_options else ("strategy",):
-        table.add_column(name, overflow="fold")
-    for name in ("score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"):
-        table.add_column(name, justify="right", no_wrap=True, overflow="fold")
-    for row in rows:
-        names = [row.strategy, row.options] if with_options else [row.strategy]
-        table.add_row(*(Text(cell) for cell in names + _numbers(row)))
-    console.print(table)
-    for note in _notes(rows):
-        console.print(note, markup=False, highlight=False)
-    console.print()
+def _grids(rows: list[Row]) -> list[Grid]:
+    """Return the table of scores and, where the deployed models were measured, that of their costs."""
+    names = ["strategy", "options"] if any(row.options for row in rows) else ["strategy"]
+    numbers = ["score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"]
+    cells = [[row.strategy, row.options][: len(names)] + _numbers(row) for row in rows]
+    grids = [Grid(_title(rows), names + numbers, cells, _notes(rows), len(names))]
+    if any(row.deployments for row in rows):
+        grids.append(deployed_grid(rows))
+    return grids
 
 
 def _title(rows: list[Row]) -> str:
@@ -204,15 +232,17 @@ def _number(value: float | None, digits: int = 0, unit: float = 1) -> str:
 
 
 def _notes(rows: list[Row]) -> list[str]:
-    """Return the lines below a table: what its numbers mean, then what collapsed and what is missing."""
+    """Return the lines below a table of scores: what its numbers mean, what was cut short, what collapsed."""
     notes = [
         "Score: mean ± sample standard deviation over seeds (n/a: one seed). Tuned: without the classifier."
         " Delta: the saved file. Memory: the peak. MB: a million bytes."
     ]
-    for row in rows:
-        name = f"{row.strategy} {row.options}".strip()
-        if row.collapsed:
-            seeds = ", ".join(map(str, row.collapsed))
-            notes.append(f"* {name}: collapsed (one answer to everything, or a Matthews of 0) with seed {seeds}")
-        notes += [f"! {name}: {reason}" for reason in row.missing]
+    if limits := sorted({row.max_steps for row in rows if row.max_steps is not None}):
+        notes.append(f"Training ended after at most {' or '.join(map(str, limits))} steps (trainer.max_steps).")
+    if collapsed := [f"{row.title} with seed {', '.join(map(str, row.collapsed))}" for row in rows if row.collapsed]:
+        notes.append(f"* collapsed (one answer to everything, or a Matthews of 0): {'; '.join(collapsed)}")
     return notes
+
+
+def _missing(rows: list[Row]) -> list[str]:
+    return [f"! {row.title}: {reason}" for row in rows for reason in row.missing]

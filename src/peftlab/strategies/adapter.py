@@ -1,17 +1,16 @@
 """Adapters (Houlsby et al., 2019, arXiv 1902.00751): small bottlenecks between the parts of a frozen transformer."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Place
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_places, place
-from peftlab.strategies.bases.inserted import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy, layer_norms
 
 
 @dataclass
@@ -21,8 +20,8 @@ class Adapter(InsertedStrategy):
     Options (defaults and their sources in `conf/strategy/adapter.yaml`):
         bottleneck: size between the two projections.
         placement: `houlsby`, after attention and after the feed-forward, before the residual is added; `pfeiffer`,
-            after the feed-forward's residual and LayerNorm (arXiv 2005.00247); `parallel`, beside the feed-forward
-            (arXiv 2110.04366).
+            after the feed-forward's residual and LayerNorm (arXiv 2005.00247); `feed-forward`, the second of Houlsby's
+            alone; `parallel`, beside the feed-forward (arXiv 2110.04366).
         nonlinearity: between the projections.
         init: how the projections start; see `linear_bottleneck`.
         scale: factor on a bottleneck's output.
@@ -41,8 +40,8 @@ class Adapter(InsertedStrategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
-        self._norms: dict[str, nn.Parameter] = {}
-        self._pretrained: dict[str, Tensor] = {}
+        fits = math.isfinite(self.scale) and self.scale != 0
+        require(fits, f"strategy.scale={self.scale}: allowed are numbers other than 0")
 
     @property
     def start_tolerance(self) -> float:
@@ -63,27 +62,6 @@ class Adapter(InsertedStrategy):
 
         return place(backbone.geometry, self.placement, bottleneck)
 
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the bottlenecks' parameters, and the LayerNorms' by their names in the backbone."""
-        return {**super().tuned(), **self._norms}
-
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        if self.layer_norms:
-            self._norms = _layer_norms(backbone)
-            self._pretrained = {name: p.detach().cpu().clone() for name, p in self._norms.items()}
-        super()._attach(backbone, selection)
-        for parameter in self._norms.values():
-            parameter.requires_grad_(True)
-
-    def _detach(self, backbone: Backbone) -> None:
-        super()._detach(backbone)
-        with torch.no_grad():
-            for name, parameter in self._norms.items():
-                parameter.copy_(self._pretrained[name])
-        self._norms = {}
-
-
-def _layer_norms(backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Return weight and bias of every LayerNorm of the backbone, by their names in the whole model."""
-    norms = {name: module for name, module in backbone.model.named_modules() if isinstance(module, nn.LayerNorm)}
-    return {full: p for name, module in norms.items() for full, p in module.named_parameters(prefix=name)}
+    def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
+        """Return every LayerNorm, where they are tuned too."""
+        return layer_norms(backbone) if self.layer_norms else {}

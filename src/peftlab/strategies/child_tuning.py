@@ -1,7 +1,8 @@
 """Child-Tuning (Xu et al., 2021, arXiv 2109.05687): gradients reach only a child network of the backbone."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.errors import require
+from peftlab.errors import UserError, require
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
@@ -17,7 +18,10 @@ from peftlab.masks.packing import pack, packed_bytes, unpack
 from peftlab.strategies.bases.in_place import InPlaceStrategy
 from peftlab.strategies.contract import Preparation
 
+log = logging.getLogger(__name__)
+
 _BITS, _VALUES = ".bits", ".values"
+_ROUNDING = 1e-3  # ties with the smallest value kept are kept too
 
 
 @dataclass
@@ -33,6 +37,7 @@ class ChildTuning(InPlaceStrategy):
         n: D: training examples that Fisher information is taken from; null: all.
         pool: D: `full`, the whole training set even with few shots, or `shots`, the few alone.
         strict: D: hold all weights outside the child network; otherwise weight decay shrinks them.
+        selection: D: a `child_network.safetensors`, or a run's folder, to reuse instead of measuring.
     """
 
     name = "child-tuning"
@@ -44,6 +49,7 @@ class ChildTuning(InPlaceStrategy):
     n: int | None = None
     pool: Literal["full", "shots"] = "full"
     strict: bool = False
+    selection: str | None = field(default=None, metadata={"path": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,11 +59,22 @@ class ChildTuning(InPlaceStrategy):
         require(positive, f"strategy.max_norm={self.max_norm}: allowed is above 0, or null")
         fixed = self.variant == "D" or not self.strict
         require(fixed, "strategy.strict=true: variant F has a new child network at each step; allowed with variant D")
+        measured = self.variant == "D" or self.selection is None
+        require(
+            measured, f"strategy.selection={self.selection}: variant F has no mask to reuse; allowed with variant D"
+        )
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse a child network that is to be reused and is not of this backbone's encoder."""
+        if self.selection is not None:
+            self._read_selection(backbone)
 
     def select(self, preparation: Preparation) -> ChildNetwork | None:
-        """D: measure the encoder's weights in one pass over the training data and keep the share p."""
+        """D: measure the encoder's weights in a pass over the training data and keep the share p, or read the mask."""
         if self.variant == "F":
             return None
+        if self.selection is not None:
+            return self._read_selection(preparation.backbone)
         backbone, data = preparation.backbone, preparation.data
         examples = data.sample(self.n, preparation.seed, self.pool)
         size = data.batch_size if self.fisher == "batch" else 1
@@ -81,10 +98,13 @@ class ChildTuning(InPlaceStrategy):
             if parameter.grad is None:
                 continue
             if self.variant == "F":
-                kept = torch.empty_like(parameter.grad).bernoulli_(self.p, generator=self._generator)
-                parameter.grad.mul_(kept).div_(self.p)
+                parameter.grad.mul_(self.random_mask(parameter.grad)).div_(self.p)
             elif name in self._masks:
                 parameter.grad.mul_(self._masks[name])
+
+    def random_mask(self, gradient: Tensor) -> Tensor:
+        """Return F's mask of one gradient at one step, of its shape and type: 1 with probability p, otherwise 0."""
+        return torch.empty_like(gradient).bernoulli_(self.p, generator=self._generator)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -141,6 +161,28 @@ class ChildTuning(InPlaceStrategy):
         # The run's seed, alike on all ranks: they must draw the same child network.
         self._generator = torch.Generator(device).manual_seed(torch.initial_seed()) if self.variant == "F" else None
 
+    def _read_selection(self, backbone: Backbone) -> ChildNetwork:
+        assert self.selection is not None
+        network = ChildNetwork.load(Path(self.selection).expanduser())
+        shapes = {name: mask.shape for name, mask in network.masks.items()}
+        own = {name: p.shape for name, p in backbone.geometry.encoder_parameters().items()}
+        if differing := [name for name in {**own, **shapes} if own.get(name) != shapes.get(name)]:
+            raise UserError(
+                f"strategy.selection={self.selection}: it is for another encoder than that of backbone "
+                f"{backbone.name}: {differing[0]} has shape {_spelt(shapes, differing[0])} there and "
+                f"{_spelt(own, differing[0])} here"
+            )
+        density = network.kept / network.entries
+        if abs(density - self.p) > _ROUNDING:
+            log.warning(
+                "strategy.selection: it keeps %.4g of the weights, not p=%g, and is taken as it is", density, self.p
+            )
+        return network
+
     def _sparse(self) -> dict[str, Tensor]:
         """Return the masks outside of which nothing moves."""
         return self._masks if self.strict else {}
+
+
+def _spelt(shapes: Mapping[str, torch.Size], name: str) -> str:
+    return str(list(shapes[name])) if name in shapes else "none"

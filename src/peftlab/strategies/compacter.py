@@ -1,6 +1,8 @@
 """Compacter (Karimi Mahabadi et al., 2021, arXiv 2106.04647): adapters of Kronecker products with one shared rule."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -21,6 +23,8 @@ class Compacter(InsertedStrategy):
         bottleneck: size between the two projections, a multiple of n.
         n: number of Kronecker products; the backbone's hidden size is a multiple of it.
         plus: Compacter++, after the feed-forward alone.
+        plus_place: Compacter++ stands after the feed-forward's residual and LayerNorm, `pfeiffer`, or before them,
+            `feed-forward`.
         nonlinearity: between the projections.
         init: how the factors of the products start, `glorot-normal` (gain 1) or `glorot-uniform` (gain sqrt(2)).
         rule_std: the shared rule starts from N(0, rule_std).
@@ -31,6 +35,7 @@ class Compacter(InsertedStrategy):
     bottleneck: int = 32
     n: int = 4
     plus: bool = False
+    plus_place: Literal["pfeiffer", "feed-forward"] = "pfeiffer"
     nonlinearity: Nonlinearity = "gelu"
     init: Glorot = "glorot-normal"
     rule_std: float = 1e-4
@@ -40,7 +45,8 @@ class Compacter(InsertedStrategy):
         require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
         fits = self.bottleneck >= 1 and self.bottleneck % self.n == 0
         require(fits, f"strategy.bottleneck={self.bottleneck}: allowed are multiples of strategy.n={self.n}")
-        require(self.rule_std > 0, f"strategy.rule_std={self.rule_std}: allowed is above 0")
+        positive = 0 < self.rule_std < math.inf
+        require(positive, f"strategy.rule_std={self.rule_std}: allowed are numbers above 0")
 
     @property
     def start_tolerance(self) -> float:
@@ -60,6 +66,6 @@ class Compacter(InsertedStrategy):
         rule, width = shared_rule(self.n, self.rule_std), backbone.geometry.hidden_size
         return place(
             backbone.geometry,
-            "pfeiffer" if self.plus else "houlsby",
+            self.plus_place if self.plus else "houlsby",
             lambda: phm_bottleneck(rule, width, self.bottleneck, self.nonlinearity, self.init),
         )

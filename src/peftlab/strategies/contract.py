@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from peftlab.errors import UserError, require
 
 if TYPE_CHECKING:
     from peftlab.data.module import TaskData
+
+
+Schedule = Literal["run", "decay", "constant"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,18 @@ class Selection(Protocol):
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share optimiser settings, as factors on the run's learning rate and weight decay."""
+    """Parameters that share optimiser settings: by default factors on those of the run.
+
+    `own_rate` stands in place of the run's learning rate. `schedule` is that of the rate: the run's warm-up and decay
+    to 0, the decay without warm-up, or none. Gradients of a group that is `clipped_apart` have a norm of their own.
+    """
 
     parameters: dict[str, nn.Parameter]
     learning_rate: float = 1.0
     weight_decay: float = 1.0
+    own_rate: float | None = None
+    schedule: Schedule = "run"
+    clipped_apart: bool = False
 
 
 @dataclass
@@ -74,6 +84,11 @@ class Strategy(ABC):
     @property
     def probe(self) -> bool:
         """Whether it is meant to tune nothing but the classifier."""
+        return False
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a training step may leave out some of what is tuned, which then has no gradient."""
         return False
 
     @property
@@ -171,6 +186,24 @@ class Strategy(ABC):
         return [group for group in groups if group.parameters]
 
     # (4) During training ---------------------------------------------------------------------------------
+
+    def stages(self, steps: int) -> list[int]:
+        """Return how many of a run's optimiser steps each stage of training takes. Default: one stage, all of them.
+
+        The optimiser and its schedule begin anew with each stage. Only weights of the last one are ever kept.
+        """
+        return [steps]
+
+    def begin_stage(self, stage: int) -> None:
+        """Enter a stage, counted from 0, after the first; `tuned` may name other parameters from now on.
+
+        A run that goes on in a later stage does not enter it again: `load_state` brings the parameters of that stage.
+        However training ends, each stage is entered before the weights are evaluated and stored.
+        """
+
+    def measures(self) -> dict[str, float]:
+        """Return numbers worth a line in the log at the end of an epoch. Default: none."""
+        return {}
 
     def penalty(self) -> Tensor | None:
         """Return a scalar that is added to the loss of each training step, or None."""

@@ -51,7 +51,7 @@ class Prefix(InsertedStrategy):
     def check(self, backbone: Backbone) -> None:
         """Refuse an architecture whose self-attention takes no earlier keys and values."""
         fits = backbone.geometry.has("self_attention")
-        require(fits, f"strategy=prefix: the self-attention of backbone {backbone.name} takes no keys and values")
+        require(fits, f"strategy={self.name}: the self-attention of backbone {backbone.name} takes no keys and values")
 
     def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
         """Return each layer's self-attention with a prefix."""
@@ -77,17 +77,18 @@ class Prefix(InsertedStrategy):
         super().load_delta(tensors)
 
     def stored_bytes(self) -> int:
-        """Keys and values of every layer, and the classifier."""
+        """Keys and values of every layer, what is tuned beside them, and the classifier."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
 
     def _stored(self) -> Mapping[str, Tensor]:
         prefixes = {f"layers.{layer}.prefix": made.prefix() for layer, made in self._attentions.items()}
-        return {**prefixes, **self.classifier()}
+        makers = {id(p) for made in self._attentions.values() for p in made.prefix.parameters()}
+        others = {name: p for name, p in self.tuned().items() if id(p) not in makers}
+        return {**prefixes, **others, **self.classifier()}
 
     @property
     def _attentions(self) -> dict[int, PrefixAttention]:
-        found = {layer: module for (layer, _), module in self._modules.items()}
-        return {layer: module for layer, module in found.items() if isinstance(module, PrefixAttention)}
+        return {layer: module for (layer, _), module in self._modules.items() if isinstance(module, PrefixAttention)}
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         super()._attach(backbone, selection)

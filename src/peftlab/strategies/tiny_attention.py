@@ -1,17 +1,22 @@
 """Tiny-attention adapters (Zhao et al., 2022, arXiv 2211.01979): each token sees the others through a tiny head."""
 
 import copy
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import Place
-from peftlab.errors import require
+from peftlab.delta.delta import check_backbone, load_delta
+from peftlab.errors import require, told_as
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.bases.inserted import InsertedStrategy
+from peftlab.strategies.contract import ParameterGroup
 
 # Experts that begin alike get alike gradients; the authors break the tie with this much noise.
 _NOISE = 1e-6
@@ -26,8 +31,9 @@ class TinyAttentionAdapter(InsertedStrategy):
         heads: divides `size`.
         dropout: on the attention weights.
         experts: modules a layer, one after the other, each adding its share: heads as a mixture of experts.
-        average: evaluate one expert with the average of their weights instead of all.
+        average: evaluate and store one expert with the average of their weights instead of all.
         init: how a module starts; see `TinyAttention`.
+        start: a run's folder; its modules and its classifier are where this run begins.
         backbone_dropout: whether the frozen backbone's dropout is on while tuning.
     """
 
@@ -39,6 +45,7 @@ class TinyAttentionAdapter(InsertedStrategy):
     experts: int = 1
     average: bool = True
     init: Init = "published"
+    start: str | None = field(default=None, metadata={"path": True})
     backbone_dropout: bool = False
 
     def __post_init__(self) -> None:
@@ -51,8 +58,15 @@ class TinyAttentionAdapter(InsertedStrategy):
 
     @property
     def start_tolerance(self) -> float:
-        """The modules start near nothing, not at it: over 25 seeds on tiny models logits moved by 5e-4 and 0.019."""
-        return {"published": 1e-3, "constructor": 0.05}[self.init]
+        """The modules start near nothing, not at it: over 25 seeds on tiny models logits moved by 5e-4 and 0.019.
+
+        Where they start from a run, no bound is known.
+        """
+        return math.inf if self.start else {"published": 1e-3, "constructor": 0.05}[self.init]
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse a run to start from that does not fit."""
+        self._read_start(backbone)
 
     def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
         """Return what stands for each layer's LayerNorm after attention."""
@@ -60,8 +74,14 @@ class TinyAttentionAdapter(InsertedStrategy):
         place: Place = "attention_norm"
         self._pads = Pads()
         average = self.average and self.experts > 1
+        start = self._read_start(backbone)
         return {
-            (layer, place): AfterAttention(geometry.at(layer, place), self._experts(backbone), self._pads, average)
+            (layer, place): AfterAttention(
+                geometry.at(layer, place),
+                self._experts(backbone, _inside(start, f"layers.{layer}.{place}.experts.0.")),
+                self._pads,
+                average,
+            )
             for layer in range(geometry.num_layers)
         }
 
@@ -70,22 +90,82 @@ class TinyAttentionAdapter(InsertedStrategy):
         super().train_mode()
         if not self.backbone_dropout:
             self.backbone.model.base_model.eval()
-            for module in self._modules.values():
-                assert isinstance(module, AfterAttention)
+            for module in self._tiny().values():
                 module.experts.train()
 
-    def _experts(self, backbone: Backbone) -> list[TinyAttention]:
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the tiny modules' parameters, all of which decay as in the authors' code, and the classifier's."""
+        tiny = set(map(id, self.tuned().values()))
+        others = [
+            replace(group, parameters={name: p for name, p in group.parameters.items() if id(p) not in tiny})
+            for group in super().parameter_groups()
+        ]
+        return [ParameterGroup(self.tuned()), *(group for group in others if group.parameters)]
+
+    def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a delta back; of a mixture that was averaged only the average is there."""
+        for module in self._tiny().values():
+            module.keep_average()
+        super().load_delta(tensors)
+
+    def stored_bytes(self) -> int:
+        """Return the bytes of what evaluation needs: of a mixture that is averaged one module a layer."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
+
+    def _stored(self) -> Mapping[str, Tensor]:
+        parts = {f"layers.{layer}.attention_norm.": module for layer, module in self._tiny().items()}
+        deployed = {prefix + name: value for prefix, part in parts.items() for name, value in part.deployed().items()}
+        return {**deployed, **self.classifier()}
+
+    def _tiny(self) -> dict[int, AfterAttention]:
+        """Return the modules by layer."""
+        found = {layer: module for (layer, _), module in self._modules.items()}
+        return {layer: module for layer, module in found.items() if isinstance(module, AfterAttention)}
+
+    def _experts(self, backbone: Backbone, start: Mapping[str, Tensor]) -> list[TinyAttention]:
         first = TinyAttention(backbone.geometry.hidden_size, self.size, self.heads, self.dropout, self.init)
-        experts = [first, *(copy.deepcopy(first) for _ in range(self.experts - 1))]
-        for expert in experts[1:]:
-            with torch.no_grad():
-                expert.down.weight.add_(torch.randn_like(expert.down.weight), alpha=_NOISE)
+        if start:
+            first.load_state_dict(start)
+        if self.experts == 1:
+            return [first]
+        experts = [copy.deepcopy(first) for _ in range(self.experts)]
+        with torch.no_grad():
+            for parameter in (p for expert in experts for p in expert.down.parameters()):
+                parameter.add_(torch.randn_like(parameter), alpha=_NOISE)
         return experts
+
+    def _read_start(self, backbone: Backbone) -> Mapping[str, Tensor]:
+        """Return the tensors of the run to start from by the names of its delta; without one, none."""
+        if self.start is None:
+            return {}
+        with told_as(f"strategy.start={self.start}: "):
+            delta = load_delta(Path(self.start).expanduser())
+            facts, tensors = delta.facts, delta.tensors
+            require(facts.strategy == self.name, f"it is of strategy {facts.strategy}; allowed is {self.name}")
+            check_backbone(facts, backbone.name, backbone.fingerprint)
+            for option in ("size", "heads"):
+                found, own = facts.options.get(option), getattr(self, option)
+                require(found == own, f"its {option} is {found}; strategy.{option}={own} allows the same alone")
+            several = any(".experts.1." in name for name in tensors)
+            require(not several, "it has several experts a layer; allowed are one, or a mixture with average=true")
+            sizes = {name: p.shape for name, p in backbone.geometry.classifier_parameters()}
+            fits = all(name in tensors and tensors[name].shape == size for name, size in sizes.items())
+            require(fits, f"its classifier is for {len(facts.labels) or 'no'} labels, this task's is another")
+        return tensors
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         super()._attach(backbone, selection)
         self._hook = backbone.model.base_model.register_forward_pre_hook(self._pads, with_kwargs=True)
+        start = self._read_start(backbone)
+        with torch.no_grad():
+            for name, parameter in self.classifier().items() if start else ():
+                parameter.copy_(start[name])
 
     def _detach(self, backbone: Backbone) -> None:
         self._hook.remove()
         super()._detach(backbone)
+
+
+def _inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

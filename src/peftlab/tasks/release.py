@@ -36,6 +36,12 @@ def file_hashes(task: Task, source: FileSource, root: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+def file_stamps(source: FileSource, root: Path) -> list[tuple[str, int, int]]:
+    """Return name, time and size of each file that there is: another stamp, and the files are to be read again."""
+    paths = [root / source.folder / name for name in source.splits.values()]
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file()]
+
+
 def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path]:
     require(root.is_dir(), f"data.root={root}: no such folder")
     paths = {split: root / source.folder / name for split, name in source.splits.items()}

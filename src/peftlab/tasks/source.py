@@ -8,7 +8,7 @@ from datasets import Dataset, Features, Value
 from peftlab.errors import UserError
 from peftlab.tasks.demo import make_demo
 from peftlab.tasks.hub import OFFLINE_WAYS, read_hub
-from peftlab.tasks.release import file_hashes, read_release
+from peftlab.tasks.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
 GENERATORS = {"demo": make_demo}
@@ -44,6 +44,11 @@ def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
     if root is not None and task.files is not None:
         return {"folder": task.files.folder, "files": file_hashes(task, task.files, root)}
     raise _no_source(task, root)
+
+
+def source_stamp(task: Task, root: Path | None) -> list[Any]:
+    """Return what changes when the files of `load_splits` do: their times and sizes; nothing for other sources."""
+    return file_stamps(task.files, root) if root is not None and task.files is not None else []
 
 
 def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:

@@ -14,6 +14,7 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Preparation, Selection, Strategy
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.module import FineTuning
 
 
 class AttachStrategy(Callback):
@@ -155,9 +156,22 @@ class LearningCurve(Callback):
 
 
 class BestWeights(ModelCheckpoint):
-    """Keeps the weights of the best evaluation, in a file of its own."""
+    """Keeps the weights of the best evaluation, in a file of its own; of a strategy's last stage of training only.
+
+    Weights of the stages before are not what a strategy stores.
+    """
 
     FILE_EXTENSION = ".safetensors"
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best, and final in kind."""
+        if _in_last_stage(pl_module):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best, and final in kind."""
+        if _in_last_stage(pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's best score; its file is beside the checkpoint, wherever the folder now is."""
@@ -188,6 +202,11 @@ def load_best(checkpoint: ModelCheckpoint, module: LightningModule) -> int | Non
     module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"], strict=False)
     return int(content["epoch"]) + 1
+
+
+def _in_last_stage(module: LightningModule) -> bool:
+    assert isinstance(module, FineTuning)
+    return module.stages.in_last
 
 
 def _wait_for_device() -> None:

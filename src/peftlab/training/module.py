@@ -13,8 +13,9 @@ from peftlab.errors import require
 from peftlab.strategies.contract import Strategy
 from peftlab.tasks.metrics import evaluate
 from peftlab.tasks.task import Task
-from peftlab.training.optimiser import build_optimiser, build_schedule
+from peftlab.training.optimiser import build_optimiser, build_schedule, clipped_together
 from peftlab.training.settings import TrainingSettings
+from peftlab.training.stages import Stages
 
 Batch = dict[str, Tensor]
 
@@ -49,6 +50,8 @@ class FineTuning(LightningModule):
         self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
         self._mean_loss = MeanMetric(nan_strategy="disable")
+        self._stages: Stages | None = None
+        self._begun_stage = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
         self._collected: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -74,6 +77,11 @@ class FineTuning(LightningModule):
         """Switch dropout on as the strategy wants it; Lightning keeps the mode a model comes in: evaluation."""
         self.strategy.train_mode()
 
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Where a stage of the strategy begins: begin the optimiser and its schedule anew."""
+        if self.stages.advance(self.trainer.global_step):
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""
         loss = self.loss(self(batch), batch["labels"])
@@ -90,8 +98,14 @@ class FineTuning(LightningModule):
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
+    def on_train_epoch_end(self) -> None:
+        """Log what the strategy measures of itself."""
+        for name, value in self.strategy.measures().items():
+            self.log(f"train/{name}", value)
+
     def on_fit_end(self) -> None:
-        """Add up what all ranks have seen."""
+        """Leave the strategy as it is stored, and add up what all ranks have seen."""
+        self.stages.finish()
         seen = torch.tensor([self.examples_seen, int(self._tokens)], device=self.trainer.strategy.root_device)
         self.examples_seen, self.tokens_seen = self.trainer.strategy.reduce(seen, reduce_op="sum").tolist()
 
@@ -104,9 +118,10 @@ class FineTuning(LightningModule):
         """Let the strategy act on the gradients, before they are clipped."""
         self.strategy.before_step()
 
-    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         """Clip, and let the strategy act on the gradients that the optimiser will see."""
-        super().configure_gradient_clipping(*args, **kwargs)
+        for part in clipped_together(optimizer):
+            super().configure_gradient_clipping(part, *args, **kwargs)
         self.strategy.after_clipping()
 
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
@@ -134,12 +149,26 @@ class FineTuning(LightningModule):
         self._evaluate()
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW over the strategy's groups and its schedule, stepped at each optimiser step."""
+        """Return AdamW over the strategy's groups and its schedule for the present stage, stepped at each step.
+
+        Raises:
+            UserError: the strategy exchanges its parameters while several devices train them.
+        """
+        if self._stages is None:
+            self._stages = Stages(self.strategy, int(self.trainer.estimated_stepping_batches), self._begun_stage)
+            alone = self.trainer.world_size == 1 or not self._stages.several
+            devices = f"trainer.devices={self.trainer.world_size}: strategy {self.strategy.name} trains in stages"
+            require(alone, f"{devices}; allowed is 1")
         groups = self.strategy.parameter_groups()
         optimiser = build_optimiser(groups, self.settings.learning_rate, self.settings.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build_schedule(optimiser, steps, self.settings.warmup)
+        schedule = build_schedule(optimiser, self._stages.steps, self.settings.warmup)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def stages(self) -> Stages:
+        """Where training stands among the strategy's stages."""
+        assert self._stages is not None, "stages are known once the optimiser is made"
+        return self._stages
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what is trained, and what else the strategy holds."""
@@ -147,17 +176,19 @@ class FineTuning(LightningModule):
             name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad
         }
         checkpoint["strategy"] = self.strategy.state()
+        checkpoint["stage"] = self.stages.current
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give the strategy back what it held.
+        """Give the strategy back what it held, in the stage it was in.
 
         Raises:
             UserError: the checkpoint lacks something that is trained here; it would go on with its first values.
         """
+        self.strategy.load_state(checkpoint["strategy"])
+        self._begun_stage = checkpoint["stage"]
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         lacking = sorted(trained ^ checkpoint["state_dict"].keys())
         require(not lacking, f"checkpoint: its tensors are not those trained here: {', '.join(lacking[:3])}")
-        self.strategy.load_state(checkpoint["strategy"])
 
     def progress(self) -> Tensor:
         """Return what this rank has counted, float64 [4]: examples, tokens, the epoch's loss and its weight."""

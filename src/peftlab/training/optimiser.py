@@ -1,9 +1,11 @@
 """AdamW over the trained parameters only, with linear warm-up and decay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from peftlab.strategies.contract import ParameterGroup
@@ -14,8 +16,10 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
     settings = [
         {
             "params": list(group.parameters.values()),
-            "lr": learning_rate * group.learning_rate,
+            "lr": group.own_rate or learning_rate * group.learning_rate,
             "weight_decay": weight_decay * group.weight_decay,
+            "schedule": group.schedule,
+            "clipped_apart": group.clipped_apart,
         }
         for group in groups
     ]
@@ -27,8 +31,16 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
 
 
 def build_schedule(optimiser: AdamW, steps: int, warmup_share: float) -> LambdaLR:
-    """Return a schedule that rises linearly over the first `warmup_share` of `steps`, then falls linearly to 0."""
-    return LambdaLR(optimiser, partial(rate_factor, steps=steps, warmup=round(steps * warmup_share)))
+    """Return a schedule that rises linearly over the first `warmup_share` of `steps`, then falls linearly to 0.
+
+    Groups with a schedule of their own fall from the first step on, or keep their rate.
+    """
+    factors: dict[str, Callable[[int], float]] = {
+        "run": partial(rate_factor, steps=steps, warmup=round(steps * warmup_share)),
+        "decay": partial(rate_factor, steps=steps, warmup=0),
+        "constant": lambda step: 1.0,
+    }
+    return LambdaLR(optimiser, [factors[group.get("schedule", "run")] for group in optimiser.param_groups])
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:
@@ -36,3 +48,13 @@ def rate_factor(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+def clipped_together(optimiser: Optimizer) -> list[Optimizer]:
+    """Return the parts of an optimiser whose gradients have one norm each, as what clipping reads of an optimiser."""
+    apart = [group for group in optimiser.param_groups if group.get("clipped_apart")]
+    if not apart:
+        return [optimiser]
+    together = [group for group in optimiser.param_groups if not group.get("clipped_apart")]
+    parts: list[list[dict[str, Any]]] = [together, *([group] for group in apart)]
+    return [cast(Optimizer, SimpleNamespace(param_groups=groups)) for groups in parts]

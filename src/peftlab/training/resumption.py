@@ -31,7 +31,8 @@ FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
 _OURS = "resumption"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What a run may be gone on with in another way: none of it decides a result.
-_FREE = ("checkpoint", "logger", "recipe")
+_FREE = {"checkpoint", "logger", "recipe", "deployment", "force", "any_code", "search"}
+_FREE |= {"data.cache_dir", "data.num_workers", "trainer.enable_progress_bar", "trainer.enable_model_summary"}
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def seconds_taken(folder: Path, config: Mapping[str, Any]) -> float | None:
         return None
     checkpoint = read_checkpoint(file, tensors_too=False)
     require(_OURS in checkpoint, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
-    theirs, ours = _flat(json.loads(checkpoint[_OURS]["config"])), _flat(_decisive(config))
+    theirs, ours = json.loads(checkpoint[_OURS]["config"]), _decisive(config)
     for name in sorted(theirs.keys() | ours.keys()):
         was, now = theirs.get(name), ours.get(name)
         if was != now:
@@ -207,9 +208,8 @@ def seconds_taken(folder: Path, config: Mapping[str, Any]) -> float | None:
 
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in config.items() if name not in _FREE}
-    plain: dict[str, Any] = hidden(json.loads(json.dumps(kept, default=str)))
-    return plain
+    plain = _flat(hidden(json.loads(json.dumps(config, default=str))))
+    return {name: value for name, value in plain.items() if not {name, name.partition(".")[0]} & _FREE}
 
 
 def _flat(tree: Any, at: str = "") -> dict[str, Any]:

@@ -37,7 +37,7 @@ def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, An
     """Return the entries of a backbone's recipe for a strategy's row and a task.
 
     A recipe is read from the general to the particular: `default`, then `epochs` of the task, then the row's own
-    `default`, then the row's entry for the task.
+    `default`, then the row's entry for the task, then what a search found for the row (`python -m peftlab.search`).
 
     Raises:
         UserError: the recipe has neither the row nor a rate to fall back on.
@@ -45,7 +45,7 @@ def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, An
     row = recipe.get("strategies", {}).get(strategy, {})
     epochs = recipe.get("epochs", {}).get(task)
     found = {**recipe.get("default", {}), **({"epochs": epochs} if epochs else {})}
-    found |= {**row.get("default", {}), **row.get(task, {})}
+    found |= {**row.get("default", {}), **row.get(task, {}), **recipe.get("searched", {}).get(strategy, {})}
     if "learning_rate" not in found:
         raise UserError(
             f"recipe: it has no learning rate for strategy {strategy} on task {task}; give training.learning_rate"

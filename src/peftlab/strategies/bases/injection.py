@@ -1,4 +1,4 @@
-"""Strategies whose layers come from the peft library: put into the backbone in place, without a wrapper around it."""
+"""Strategies whose layers come from the peft library."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -10,51 +10,19 @@ from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.errors import UserError, require
-from peftlab.strategies.contract import Strategy
+from peftlab.errors import UserError
+from peftlab.strategies.bases.library import LibraryStrategy
 
 _ADAPTER = "default"
 
 
 @dataclass
-class PeftInjection(Strategy):
-    """A method of peft behind the contract; it gives the configuration, all else follows.
-
-    The classifier is trained as it is and never given a layer of peft. What peft puts into the model's state (its
-    parameters, and frozen random projections that it declares as worth keeping) is the delta.
-    """
+class PeftInjection(LibraryStrategy):
+    """A method of peft behind the contract; it gives the configuration, all else follows."""
 
     @abstractmethod
     def config(self, backbone: Backbone) -> PeftConfig:
-        """Return peft's own description of the method on this backbone."""
-
-    @property
-    def title(self) -> str:
-        """What a message calls this strategy."""
-        return f"strategy {self.name}"
-
-    @property
-    def merge_tolerance(self) -> float:
-        """The merged matrix multiplies once where the layer added two products: equal up to float32's rounding."""
-        return 1e-5
-
-    def check(self, backbone: Backbone) -> None:
-        """Try the method on the backbone: peft finds most of what does not fit when layers are made or first used."""
-        try:
-            with torch.random.fork_rng(devices=[]):
-                self.attach(backbone)
-                _forward(backbone)
-                require(bool(self.tuned()), "it finds nothing to tune here")
-        except Exception as error:  # peft has no errors of its own; it raises what comes to hand
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"{self.title}: does not fit backbone {backbone.name}: {reason}") from error
-        finally:
-            self.detach()
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the parameters of peft's layers by their names in the whole model."""
-        model, names = self.backbone.model, self._tuned_names
-        return {name: p for name, p in model.named_parameters() if name in names}
+        """Return peft's own description of the method on this backbone; the classifier gets no layer of peft."""
 
     def penalty(self) -> Tensor | None:
         """Return AdaLoRA's orthogonality of P and Q (Zhang et al., 2023, Eq. 4), which peft adds in a wrapper."""
@@ -69,6 +37,12 @@ class PeftInjection(Strategy):
         self._steps += 1
         if hasattr(self._tuner, "update_and_allocate"):
             self._tuner.update_and_allocate(self._steps)
+
+    def put_in(self, backbone: Backbone) -> None:
+        """Let peft put its layers into the model."""
+        self._config = self.config(backbone)
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)]
+        self._tuner: Any = tuner(backbone.model, self._config, _ADAPTER)
 
     def state(self) -> dict[str, Any]:
         """Return the steps taken and, of a method with a budget of ranks, what it shares them out by."""
@@ -87,20 +61,12 @@ class PeftInjection(Strategy):
             return []
         return [*((allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")), (self._config, "rank_pattern")]
 
-    def stored_bytes(self) -> int:
-        """Return the bytes of the parameters and of the frozen tensors that peft keeps beside them."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
-
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         model = backbone.model
         self._modules = dict(model.named_modules())
-        self._own = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
         self._steps, self._pretrained = 0, {}
-        self._config = self.config(backbone)
         pretrained = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
-        self._tuner: Any = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)](model, self._config, _ADAPTER)
-        model.eval()
-        self._tuned_names = {name for name, p in model.named_parameters() if p.requires_grad}
+        super()._attach(backbone, selection)
         # Kept on the CPU: some methods write into the layers that they stand for.
         self._pretrained = {name: pretrained[name] for name in self._touched() if name in pretrained}
 
@@ -130,25 +96,6 @@ class PeftInjection(Strategy):
         except NotImplementedError as error:
             raise UserError(f"{self.title}: peft cannot merge this method") from error
         _forget(backbone.model)
-
-    def _stored(self) -> Mapping[str, Tensor]:
-        """Return what peft added to the model's state, each tensor once, and whatever else is tuned."""
-        state = self.backbone.model.state_dict(keep_vars=True)
-        trained = {**self.tuned(), **self.classifier()}
-        known = self._own | {id(p) for p in trained.values()}
-        added: dict[str, Tensor] = {}
-        for name, tensor in state.items():
-            if id(tensor) not in known:
-                known.add(id(tensor))
-                added[name] = tensor
-        return {**trained, **added}
-
-
-def _forward(backbone: Backbone) -> None:
-    device = next(backbone.model.parameters()).device
-    ids = torch.full((1, 4), backbone.model.config.pad_token_id + 1, device=device)
-    with torch.no_grad():
-        backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
 def _skewness(rows: Tensor) -> Tensor:

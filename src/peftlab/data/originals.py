@@ -1,0 +1,39 @@
+"""The labelled splits of a task as their source has them, with their hashes; a sweep reads them once."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from peftlab.data.tokens import content_hash
+from peftlab.kept import Kept
+from peftlab.tasks.source import describe_source, load_splits, source_stamp
+from peftlab.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Originals:
+    """A task's splits by name, the SHA-256 of each one's content, and where they come from."""
+
+    splits: dict[str, Dataset]
+    hashes: dict[str, str]
+    source: dict[str, Any]
+
+
+def read_originals(task: Task, root: Path | None, kept: Kept) -> Originals:
+    """Return a task's splits, from memory where `kept` has them and their files are as they were.
+
+    Raises:
+        UserError: files missing or malformed, no network, or no such source for this task.
+    """
+    key = json.dumps([asdict(task), str(root), source_stamp(task, root)])
+    return kept.get("originals", key, partial(_read, task, root))
+
+
+def _read(task: Task, root: Path | None) -> Originals:
+    splits = load_splits(task, root)
+    hashes = {name: content_hash(split) for name, split in splits.items()}
+    return Originals(splits, hashes, describe_source(task, root))

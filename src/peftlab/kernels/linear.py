@@ -1,0 +1,70 @@
+"""Matrix products in float32 by oneDNN, which knows every AVX-512 CPU.
+
+torch leaves them to MKL, which takes the AVX-512 path on Intel's CPUs only: on an AMD EPYC with torch 2.13 a product
+of 640 x 768 by 768 x 768 runs at 96 Gflop/s a core, with oneDNN at 197. Both are float32 all the way and differ by
+rounding. bfloat16 goes to oneDNN in any case, and other devices have libraries of their own.
+"""
+
+from functools import cache
+from types import MethodType
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x W^T + b of [..., D], [N, D] and [N] as [..., N]; autograd does not see through it."""
+    if _goes_to_onednn(inputs, weight):
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], ""))
+    with torch.autocast(inputs.device.type, enabled=False):
+        return F.linear(inputs, weight, bias)
+
+
+def use_fast_products(model: nn.Module) -> None:
+    """Let every `nn.Linear` of a model go by way of `product`; its type stays, since some methods take no other."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+
+
+def _forward(linear: nn.Linear, inputs: Tensor) -> Tensor:
+    """Map [..., D] to [..., N]."""
+    if not _goes_to_onednn(inputs, linear.weight) or torch.is_autocast_enabled("cpu"):
+        return nn.Linear.forward(linear, inputs)
+    # Rows in, rows out: a result of more axes would be a view, which callers could not add to in place.
+    rows = cast(Tensor, _Linear.apply(inputs.reshape(-1, linear.in_features), linear.weight, linear.bias))
+    return rows.view(*inputs.shape[:-1], linear.out_features)
+
+
+def _goes_to_onednn(inputs: Tensor, weight: Tensor) -> bool:
+    on_cpu = inputs.device.type == "cpu" and inputs.dtype == weight.dtype == torch.float32
+    return on_cpu and inputs.numel() > 0 and _has_onednn()
+
+
+@cache
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_supported()
+
+
+class _Linear(torch.autograd.Function):
+    """y = x W^T + b of [R, D], [N, D] and [N]; x is kept only where W is tuned."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        _, needs_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(weight, inputs if needs_weight else None)
+        return product(inputs, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = grad_outputs[0].contiguous()
+        weight, inputs = ctx.saved_tensors
+        needs_inputs, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            product(gradient, weight.T) if needs_inputs else None,
+            product(gradient.T, inputs.T) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+        )

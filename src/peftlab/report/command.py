@@ -1,0 +1,61 @@
+"""``python report.py FOLDER...``: the runs below folders as tables and one page."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from peftlab.errors import UserError
+from peftlab.files import write_text_atomic
+
+EXTRA = {"plotly", "statsmodels", "jinja2"}
+INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report; return 0, or 2 with one line on stderr when that cannot be done."""
+    given = _parser().parse_args(arguments)
+    try:
+        summary = write(given.folders, given.output, given.reference)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        sys.stderr.write(f"error: the report needs {error.name}, which is not installed: {INSTALL}\n")
+        return 2
+    print("\n".join(f"{about}: {said}" for about, said in summary))
+    print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
+    return 0
+
+
+def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
+    """Write page and tables of every run below `folders` into `output`; return the summary."""
+    from peftlab.report import files
+    from peftlab.report.comparisons import compare_all
+    from peftlab.report.study import read
+    from peftlab.report.summary import sentences
+
+    study = read(folders)
+    families = compare_all(study, reference)
+    contents = files.contents(study, families, reference)
+    try:
+        for name, content in contents.items():
+            write_text_atomic(output / name, content)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+    return sentences(study, families)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="report.py", description="Turn the runs below folders into tables and one HTML page."
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, or a whole sweep")
+    parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="default: report/")
+    parser.add_argument(
+        "--reference",
+        metavar="METHOD",
+        help="compare all methods with this one alone (fewer tests, so more power); name it before you see results",
+    )
+    return parser

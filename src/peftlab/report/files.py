@@ -1,0 +1,48 @@
+"""The files of a report: what each is called and what it holds."""
+
+from collections.abc import Callable
+
+from peftlab.report import overview, page, provenance, tables, writers
+from peftlab.report.comparisons import Family, verdict
+from peftlab.report.study import Study
+from peftlab.report.tables import Table
+
+ABSENT = {
+    "table1": "No record holds a measurement of the deployed model.",
+    "table2": "No run has a score.",
+    "table3": "No strategy has variants that differ in an option given as a word.",
+}
+MAKERS: dict[str, Callable[[Study], list[Table]]] = {
+    "table1": tables.deployment,
+    "table2": tables.performance,
+    "table3": tables.ablation,
+}
+
+
+def contents(study: Study, families: list[Family], reference: str | None = None) -> dict[str, str]:
+    """Return every file's text by name. A table without rows says so: an earlier report's must not remain."""
+    made = {name: make(study) for name, make in MAKERS.items()}
+    found: dict[str, str] = {}
+    for name, of in made.items():
+        found[f"{name}.md"] = writers.markdown(of) if of else f"{ABSENT[name]}\n"
+        found[f"{name}.tex"] = writers.latex(of) if of else f"% {ABSENT[name]}\n"
+        found[f"{name}.csv"] = writers.csv_of(of)
+    found["comparison.csv"] = writers.csv_text(overview.csv_rows(overview.rows(study)))
+    found["tests.csv"] = writers.csv_text(_tests(families))
+    found["runs.csv"] = writers.csv_text(provenance.csv_rows(provenance.trace(study)[1]))
+    found["index.html"] = page.render(study, families, [table for of in made.values() for table in of], reference)
+    return found
+
+
+def _tests(families: list[Family]) -> list[list[object]]:
+    names = ("n", "mean", "low", "high", "effect", "wins", "ties", "losses", "p", "floor", "p_holm")
+    header = ["setting", "family", "tasks", "first", "second", *names, "p_t", "p_t_holm", "p_tasks", "detectable"]
+    rows: list[list[object]] = [[*header, "collapsed", "shows"]]
+    for family in families:
+        for c in family.comparisons:
+            r, (low, high) = c.result, c.result.interval or (None, None)
+            place = [family.block.title, "over tasks" if family.over_tasks else "each task", " ".join(c.tasks)]
+            numbers = [r.n, r.mean, low, high, r.effect, r.wins, r.ties, r.losses, r.p, r.floor, c.p_holm]
+            last = [r.p_t, c.p_t_holm, c.p_tasks, r.detectable, c.collapsed, verdict(c)]
+            rows.append([*place, c.first.label, c.second.label, *numbers, *last])
+    return rows

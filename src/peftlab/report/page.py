@@ -1,0 +1,142 @@
+"""The one HTML page: everything inlined, nothing fetched, everything from data escaped."""
+
+from dataclasses import dataclass
+from importlib import resources
+
+import plotly.io
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from peftlab.report import provenance, selections
+from peftlab.report.comparisons import Family, verdict
+from peftlab.report.figures import costs, curves, heads, scores
+from peftlab.report.figures.base import Figure
+from peftlab.report.overview import Row
+from peftlab.report.overview import rows as overview_rows
+from peftlab.report.study import Study, task_name
+from peftlab.report.summary import number_of_p, sentences
+from peftlab.report.tables import Table
+
+STRIP = 96  # pixels: the width of a row's strip of seeds
+# What the paper shows and no record holds.
+NEVER_RECORDED = (
+    "Cumulative singular values (Fig. 5): selections hold richness, not the singular values it was counted from.",
+    "Loss contours and trajectories (Fig. 7): no record holds a loss away from the trained weights.",
+)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The seeds of one row on its setting's scale, in pixels: points with whether they collapsed, and the interval."""
+
+    points: list[tuple[float, bool]]
+    range: tuple[float, float] | None
+    label: str
+    low: float | str
+
+
+def render(study: Study, families: list[Family], tables: list[Table], reference: str | None = None) -> str:
+    """Return the page as HTML text."""
+    figures, broken = draw(study, families)
+    environments, sources = provenance.trace(study)
+    rows = overview_rows(study)
+    return _environment().get_template("page.html.j2").render(
+        study=study,
+        summary=sentences(study, families),
+        families=families,
+        reference=reference,
+        rows=list(zip(rows, strips(rows), strict=True)),
+        choices=[
+            ("task", "task", list(dict.fromkeys(row.task for row in rows))),
+            ("block", "setting", list(dict.fromkeys(row.block for row in rows))),
+            ("strategy", "strategy", sorted({row.strategy for row in rows})),
+        ],
+        figures=figures,
+        tables=tables,
+        unequal=provenance.unequal(study),
+        failures=provenance.collapsed_or_missing(sources),
+        missing=_missing(figures, tables) + broken,
+        environments=environments,
+        sources=sources,
+        figures_json=figures_json(figures),
+        plotly=get_plotlyjs(),
+        css=_own("page.css"),
+        js=_own("page.js"),
+    )  # fmt: skip
+
+
+def draw(study: Study, families: list[Family]) -> tuple[list[Figure], list[str]]:
+    """Return all figures, and a line for each selection that could not be read."""
+    found, broken = {}, []
+    for cell in study.cells:
+        chosen, unread = selections.heads_of(cell)
+        broken += unread
+        if chosen is not None:
+            found[cell] = chosen
+    figures = [
+        scores.scores(study),
+        scores.duels(families),
+        costs.pareto(study),
+        curves.learning(study),
+        curves.options(study),
+        heads.maps(found),
+        heads.covariance(found),
+        heads.robustness(study, found),
+    ]
+    return figures, broken
+
+
+def figures_json(figures: list[Figure]) -> str:
+    """Return the figures' data as JSON that is safe inside a script element: it holds no ``<``."""
+    variants = {
+        figure.slug: [{"figure": variant.figure, "notes": variant.notes} for variant in figure.variants]
+        for figure in figures
+    }
+    text = plotly.io.json.to_json_plotly(variants)
+    return text.replace("<", "\\u003c")
+
+
+def strips(rows: list[Row]) -> list[Strip]:
+    """Return each row's strip; rows of one setting share their scale."""
+    extent: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        extent.setdefault((row.task, row.block), []).extend(row.scores)
+    return [_strip(row, extent[row.task, row.block]) for row in rows]
+
+
+def _strip(row: Row, scores_of_setting: list[float]) -> Strip:
+    low, high = (min(scores_of_setting), max(scores_of_setting)) if scores_of_setting else (0.0, 1.0)
+
+    def x(score: float) -> float:
+        return round(5 + (STRIP - 10) * ((score - low) / (high - low) if high > low else 0.5), 1)
+
+    points = [(x(score), seed in row.collapsed) for seed, score in zip(row.seeds, row.scores, strict=True)]
+    told = [f"seed {seed}: {score:.2f}" for seed, score in zip(row.seeds, row.scores, strict=True)]
+    interval = None if row.low is None or row.high is None else (x(row.low), x(row.high))
+    return Strip(points, interval, ", ".join(told), min(row.scores, default=""))
+
+
+def _missing(figures: list[Figure], tables: list[Table]) -> list[str]:
+    lines = [f"{figure.title}: {figure.missing}." for figure in figures if not figure.variants]
+    have = {table.name for table in tables}
+    if "table1" not in have:
+        lines.append("Table 1 (cost of deployment): no record holds such a measurement.")
+    if "table3" not in have:
+        lines.append("Table 3 (ablation): no strategy has variants that differ in an option given as a word.")
+    return [*lines, *NEVER_RECORDED]
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("peftlab.report", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"amount": amount, "p_value": number_of_p, "verdict": verdict, "task_name": task_name}
+    return environment
+
+
+def amount(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
+    """Return a number with thousands separated, or a dash for None."""
+    return "–" if value is None else f"{value / unit:,.{digits}f}"
+
+
+def _own(name: str) -> str:
+    return resources.files("peftlab.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,101 @@
+"""What stands on top of the page: what was compared, and what can be concluded from it, in sentences."""
+
+from collections import Counter
+from collections.abc import Iterable
+from statistics import median
+
+from peftlab.report.comparisons import Comparison, Family
+from peftlab.report.inference import smallest_p
+from peftlab.report.study import Block, Study, task_name
+
+NAMED = 3  # differences that are told one by one
+
+
+def sentences(study: Study, families: Iterable[Family]) -> list[tuple[str, str]]:
+    """Return the summary as (what it is about, what is to be said): all runs first, then block by block."""
+    by_block: dict[Block, list[Family]] = {block: [] for block in study.blocks}
+    for family in families:
+        if family.tested:
+            by_block[family.block].append(family)
+    return [
+        ("What was read", _scope(study)),
+        *((block.title, _concluded(of)) for block, of in by_block.items()),
+    ]
+
+
+def number_of_p(p: float | None) -> str:
+    """Return a p-value with two significant digits."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _scope(study: Study) -> str:
+    runs = [run for cell in study.cells for run in cell.runs]
+    tasks = list(dict.fromkeys(task_name(setting.task) for setting in study.settings))
+    states = Counter(run.status for run in runs)
+    collapsed = sum(run.collapsed for run in runs)
+    ended = ", ".join(f"{count} {status}" for status, count in states.most_common())
+    repeated = sum(cell.repeated for cell in study.cells)
+    strategies = len({method.strategy for method in study.methods})
+    variants = f" ({len(study.methods)} variants)" if len(study.methods) > strategies else ""
+    methods = _count(strategies, "strategy", "strategies") + variants
+    parts = [f"{_count(len(runs), 'run')} of {methods} on {_join(tasks)}: {ended}."]
+    if collapsed:
+        parts.append(f"{collapsed} collapsed to one answer; they count in every number and are marked.")
+    if repeated:
+        parts.append(f"{_count(repeated, 'repeated run')} left out: the latest that finished counts.")
+    if study.unreadable:
+        parts.append(f"{_count(len(study.unreadable), 'record')} could not be read.")
+    return " ".join(parts)
+
+
+def _concluded(families: list[Family]) -> str:
+    if not families:
+        return "No two methods share two runs of the same data and seed, so nothing is tested."
+    ordered = sorted(families, key=lambda family: not family.over_tasks)
+    return " ".join(_conclusion(family) for family in ordered)
+
+
+def _conclusion(family: Family) -> str:
+    tests, standing = len(family.tested), [c for c in family.tested if c.stands]
+    place = "Over tasks" if family.over_tasks else "On single tasks"
+    if family.out_of_reach:
+        needed = f"{tests} tests together need" if tests > 1 else "one test needs"
+        return (
+            f"{place} nothing can be told apart, whatever the runs gave: with {_count(family.most_pairs, 'pair')} the "
+            f"sign-flip test cannot fall below p = {smallest_p(family.most_pairs):.2g}; {needed} {family.pairs_needed}."
+        )
+    if not standing:
+        return f"{place} no difference stands at 5 % ({_count(tests, 'comparison')}, Holm){_blind(family.tested)}."
+    told = _join([_difference(c) for c in sorted(standing, key=lambda c: -abs(c.result.mean))[:NAMED]])
+    more = f", and {len(standing) - NAMED} more" if len(standing) > NAMED else ""
+    share = "the one comparison stands" if tests == 1 else f"{len(standing)} of {tests} comparisons stand"
+    return f"{place} {share} at 5 % after Holm: {told}{more}."
+
+
+def _difference(comparison: Comparison) -> str:
+    result = comparison.result
+    interval = f" [{result.interval[0]:.1f}, {result.interval[1]:.1f}]" if result.interval else ""
+    where = "" if len(comparison.tasks) > 1 else f" on {task_name(comparison.tasks[0])}"
+    numbers = f"{result.mean:+.1f} points{interval}, {result.n} pairs, p {_equals(comparison.p_holm)}"
+    flag = f", {comparison.collapsed} of them with a collapsed run" if comparison.collapsed else ""
+    return f"{comparison.first.label} against {comparison.second.label}{where} ({numbers}{flag})"
+
+
+def _equals(p: float | None) -> str:
+    text = number_of_p(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _blind(tested: list[Comparison]) -> str:
+    known = [c.result.detectable for c in tested if c.result.detectable is not None]
+    if not known:
+        return ""
+    return f"; a single t test would have found a difference of {median(known):.1f} points (median) with 80 % power"
+
+
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _join(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

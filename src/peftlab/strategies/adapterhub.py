@@ -1,0 +1,119 @@
+"""Any configuration of the adapters library (AdapterHub), by its string there."""
+
+import importlib
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.errors import MissingPackageError, UserError, nearest, require
+from peftlab.strategies.bases.library import LibraryStrategy
+from peftlab.strategies.bases.structure import Structure
+
+_ADAPTER = "task"
+
+
+@dataclass
+class AdapterHub(LibraryStrategy):
+    """A configuration of the adapters library, which asks for an environment of its own (`make test-adapters`).
+
+    Options:
+        config: the library's own string (`conf/strategy/adapterhub.yaml` lists those that are tested): a name, with
+            options in brackets, several joined by `|`, as in `prefix_tuning[prefix_length=10]|par_bn`.
+    """
+
+    name = "adapterhub"
+
+    config: str = "double_seq_bn"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._library = _library()
+        self._parts = _parts(self._library, self.config)
+
+    @property
+    def title(self) -> str:
+        """What a message calls this strategy."""
+        return f"strategy.config={self.config}"
+
+    @property
+    def start_tolerance(self) -> float:
+        """Low-rank updates and bottlenecks that end in zeros start at the backbone's function; others anywhere."""
+        return 1e-5 if all(_is_low_rank(part) or _ends_in_zeros(part) for part in self._parts) else math.inf
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether all of it is what the library can merge: updates or scales of matrices, without a gate."""
+        return all(map(_is_low_rank, self._parts))
+
+    def put_in(self, backbone: Backbone) -> None:
+        """Let the library turn the model into its own and add the configured layers."""
+        model: Any = backbone.model
+        self._library.init(model)
+        model.add_adapter(_ADAPTER, config=self.config)
+        model.train_adapter(_ADAPTER)
+        for name in backbone.geometry.classifier_names():
+            model.get_submodule(name).requires_grad_(False)
+
+    def _attach(self, backbone: Backbone, selection: Any) -> None:
+        self._structure = Structure(backbone.model)
+        super()._attach(backbone, selection)
+
+    def _detach(self, backbone: Backbone) -> None:
+        self._structure.restore()
+
+    def _merge(self, backbone: Backbone) -> None:
+        model: Any = backbone.model
+        lora, context = (importlib.import_module(f"adapters.{name}") for name in ("methods.lora", "context"))
+        with torch.no_grad(), context.ForwardContext(model, torch.empty(0, 1)) as forward:
+            forward.shared_parameters = model.base_model.shared_parameters
+            layers = [module for module in model.modules() if isinstance(module, lora.LoRALayer)]
+            # The library merges the matrix alone, where (IA)^3 and DoRA scale the bias too: it is what zeros become.
+            biases = [layer(layer.weight.new_zeros(1, 1, layer.in_features)).flatten() for layer in layers]
+            model.merge_adapter(_ADAPTER)
+            for layer, bias in zip(layers, biases, strict=True):
+                layer.bias.copy_(bias)
+        self._structure.restore()
+
+
+def _is_low_rank(part: Any) -> bool:
+    return part.get("architecture") == "lora" and not part.get("use_gating")
+
+
+def _ends_in_zeros(part: Any) -> bool:
+    return part.get("init_weights") == "mam_adapter" and not part.get("use_gating")
+
+
+def _library() -> Any:
+    # It warns of adapters that are not active yet while it makes them active.
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    try:
+        return importlib.import_module("adapters")
+    except ImportError as error:
+        raise MissingPackageError(
+            "strategy=adapterhub: the adapters library is not installed; it asks for transformers 4.57.6, so install "
+            "requirements-adapters.txt into an environment of its own (make test-adapters does, in .venv-adapters)"
+        ) from error
+
+
+def _parts(library: Any, config: str) -> list[Any]:
+    """Return the configurations that a string stands for: several where they are joined.
+
+    Raises:
+        UserError: the library does not know a name or an option in it, or cannot join its parts.
+    """
+    known = importlib.import_module("adapters.configuration").ADAPTER_CONFIG_MAP
+    for name in (part.split("[")[0].strip() for part in config.split("|")):
+        require(
+            name in known,
+            f"strategy.config={config}: the adapters library has no configuration {name!r}{nearest(name, known)}; "
+            f"there are {', '.join(sorted(known))}",
+        )
+    try:
+        made = library.AdapterConfig.load(config)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy.config={config}: {' '.join(str(error).split())}") from error
+    return list(getattr(made, "configs", [made]))

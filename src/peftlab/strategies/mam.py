@@ -1,0 +1,41 @@
+"""Mix-and-match (He et al., 2022, arXiv 2110.04366): a prefix, and adapters beside the feed-forward."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.geometry import Place
+from peftlab.errors import require
+from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
+from peftlab.layers.placement import place
+from peftlab.strategies.prefix import Prefix
+
+
+@dataclass
+class MixAndMatch(Prefix):
+    """Tune a prefix and, in every layer, a bottleneck beside the feed-forward: x + FFN(x) + s up(relu(down(x))).
+
+    Options beside those of `Prefix` (defaults and their sources in `conf/strategy/mam.yaml`):
+        bottleneck: size between the two projections.
+        scale: s.
+    """
+
+    name = "mam"
+
+    mlp: int | None = 800
+    bottleneck: int = 512
+    scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
+
+    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+        """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""
+        width = backbone.geometry.hidden_size
+
+        def bottleneck() -> Bottleneck:
+            return linear_bottleneck(width, self.bottleneck, "relu", "identity", self.scale)
+
+        return {**super().build(backbone), **place(backbone.geometry, "parallel", bottleneck)}

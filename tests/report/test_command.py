@@ -1,0 +1,64 @@
+"""`python report.py`: what a person types, gets and is told."""
+
+import builtins
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from peftlab.report.command import main
+from studies import runs, write
+
+SCORES = {"lora": [0.80, 0.82], "full": [0.85, 0.86]}
+
+
+def test_the_command_writes_tables_and_one_page(tmp_path: Path) -> None:
+    write(tmp_path / "sweep", runs(SCORES))
+    command = [sys.executable, ROOT / "report.py", tmp_path / "sweep", "--output", tmp_path / "report"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "4 runs of 2 strategies on RTE" in done.stdout
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        *(f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "tex", "csv")),
+        *("index.html", "comparison.csv", "tests.csv", "runs.csv"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "error: no folder nowhere: give folders that hold runs (their result.json)"),
+        (["sweep", "--reference", "lora!"], "error: --reference lora!: no such method (did you mean lora?)"),
+        (
+            ["sweep", "--output", "sweep/0-rte-seed1/result.json"],
+            "error: --output sweep/0-rte-seed1/result.json: cannot",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, told, tmp_path: Path, monkeypatch, capsys) -> None:
+    write(tmp_path / "sweep", runs(SCORES))
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(told)
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeypatch, capsys) -> None:
+    for name in [name for name in sys.modules if name.startswith(("peftlab.report.", "statsmodels"))]:
+        if name != "peftlab.report.command":
+            monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def missing(name, *arguments, **others):
+        if name.partition(".")[0] == "statsmodels":
+            raise ModuleNotFoundError("No module named 'statsmodels'", name="statsmodels")
+        return real(name, *arguments, **others)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        "error: the report needs statsmodels, which is not installed:"
+        " python -m pip install --editable '.[report]' -c constraints.txt\n"
+    )

@@ -1,0 +1,91 @@
+"""What is paired with what, which tests are one family, and when nothing could have been shown."""
+
+import pytest
+
+from peftlab.errors import UserError
+from peftlab.report.comparisons import compare_all, verdict
+from peftlab.report.study import gather
+from studies import run, runs, study
+
+THREE_TASKS = [
+    record
+    for task in ("rte", "cola", "mrpc")
+    for record in runs({"good": [0.80, 0.82, 0.81], "poor": [0.70, 0.73, 0.72]}, task=task)
+]
+
+
+def test_pairs_share_the_seed_and_the_better_method_is_first() -> None:
+    records = [run(0.5, "lora", seed=s) for s in (1, 2, 3)] + [run(0.5 + s / 100, "full", seed=s) for s in (2, 3, 4)]
+    (family,) = compare_all(gather(records))
+    (comparison,) = family.comparisons
+    assert (comparison.first.label, comparison.second.label) == ("full", "lora")
+    assert (comparison.result.n, comparison.result.mean) == (2, pytest.approx(2.5))
+
+
+def test_runs_of_other_data_are_not_paired_and_the_page_is_told() -> None:
+    records = [run(0.5, "lora", seed=s) for s in (1, 2)]
+    records += [run(0.6, "full", seed=1), run(0.6, "full", seed=2, content="other")]
+    (family,) = compare_all(gather(records))
+    assert family.comparisons[0].result.n == 1
+    assert family.unpaired == ("RTE · minilm · full data: full and lora saw different data with seed 2: not paired",)
+
+
+def test_records_are_paired_by_the_hashes_that_both_hold() -> None:
+    fewer = {"content_sha256": {"train": "same"}}
+    records = [run(0.5, "lora", data={}), run(0.6, "full"), run(0.6, "bitfit", data=fewer)]
+    (family,) = compare_all(gather(records))
+    assert [comparison.result.n for comparison in family.comparisons] == [1, 1, 1]
+
+
+def test_settings_are_never_paired_with_one_another() -> None:
+    records = [run(0.5, "lora", shots=16, test=0.5), run(0.6, "full"), run(0.7, "bitfit", holdout=0.2)]
+    assert [family.comparisons for family in compare_all(gather(records))] == [(), (), ()]
+
+
+def test_on_single_tasks_three_seeds_stay_at_a_quarter_and_over_tasks_they_add_up() -> None:
+    single, over = compare_all(gather(THREE_TASKS))
+    assert [comparison.result.p for comparison in single.comparisons] == [0.25, 0.25, 0.25]
+    assert [comparison.p_holm for comparison in single.comparisons] == [0.75, 0.75, 0.75]
+    assert single.out_of_reach
+    (comparison,) = over.comparisons
+    assert (comparison.result.n, comparison.result.p) == (9, 2 / 2**9)
+    assert comparison.p_tasks == 0.25  # three tasks as the sample
+    assert not over.out_of_reach
+    assert verdict(comparison) == "higher"
+
+
+def test_holms_family_is_the_whole_table() -> None:
+    names = {name: [0.5 + step / 10 + seed / 100 for seed in range(6)] for step, name in enumerate("abc")}
+    (family,) = compare_all(study(names))
+    assert [comparison.result.p for comparison in family.comparisons] == [0.03125] * 3
+    assert [comparison.p_holm for comparison in family.comparisons] == [pytest.approx(0.09375)] * 3
+    assert {verdict(comparison) for comparison in family.comparisons} == {"not told apart"}
+    assert family.pairs_needed == 7
+
+
+def test_a_reference_makes_a_smaller_family_and_stands_second() -> None:
+    names = {name: [0.5 + step / 10 + seed / 100 for seed in range(7)] for step, name in enumerate("abcd")}
+    (family,) = compare_all(study(names), reference="d")
+    assert [(c.first.label, c.second.label) for c in family.comparisons] == [("a", "d"), ("b", "d"), ("c", "d")]
+    assert all(comparison.result.mean < 0 for comparison in family.comparisons)
+    assert {verdict(comparison) for comparison in family.comparisons} == {"lower"}
+    assert family.comparisons[0].p_holm == pytest.approx(3 * 2 / 2**7)
+
+
+def test_an_unknown_reference_names_what_there_is() -> None:
+    with pytest.raises(
+        UserError, match=r"--reference loar: no such method \(did you mean lora\?\); there is full, lora"
+    ):
+        compare_all(study({"lora": [0.5], "full": [0.6]}), reference="loar")
+
+
+def test_collapsed_pairs_are_counted_in_and_counted() -> None:
+    records = [*runs({"a": [0.5, 0.6]}), run(0.4, "b", seed=1, collapsed=True), run(0.5, "b", seed=2)]
+    (family,) = compare_all(gather(records))
+    assert (family.comparisons[0].result.n, family.comparisons[0].collapsed) == (2, 1)
+
+
+def test_one_pair_has_a_difference_and_no_test() -> None:
+    (family,) = compare_all(study({"a": [0.5], "b": [0.6]}))
+    assert verdict(family.comparisons[0]) == "one pair: no test"
+    assert (family.tested, family.out_of_reach) == ([], False)

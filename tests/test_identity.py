@@ -1,0 +1,165 @@
+"""A run's identity changes with all that reaches its result, and with nothing else."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from peftlab import identity
+from peftlab.backbones.tiny import character_tokenizer, random_model
+from peftlab.data.originals import read_originals
+from peftlab.identity import Identity, code_version, identify
+from peftlab.kept import Kept
+from peftlab.preflight import make_parts
+from runs import small, write_rte
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rte(tmp_path_factory.mktemp("glue"))
+
+
+def identity_of(overrides: str, strategy: str = "hifi") -> Identity:
+    config = small(overrides, strategy)
+    parts = make_parts(config)
+    return identify(config, parts, read_originals(parts.task, parts.data.folder, Kept()).hashes)
+
+
+@pytest.fixture(scope="module")
+def plain(glue: Path) -> Identity:
+    return identity_of(f"task=rte data.root={glue}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "logger=tensorboard",
+        "data.cache_dir=elsewhere",
+        "data.num_workers=1",
+        "trainer.log_every_n_steps=3",
+        "force=true",
+        "checkpoint.every_steps=5",
+        "any_code=true",
+        "training.learning_rate=1e-3",  # what the recipe gives, given by hand
+        "training.batch_size=16 trainer.profiler=simple",
+    ],
+)
+def test_what_reaches_no_number_makes_no_other_run(override, glue, plain):
+    assert identity_of(f"task=rte data.root={glue} {override}").id == plain.id
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=2",
+        "strategy.k=2",
+        "training.learning_rate=2e-3",
+        "training.warmup=0",
+        "trainer.precision=bf16-mixed",
+        "trainer.max_epochs=9",
+        "data.max_length=40",
+        "data.holdout=0.5",
+        "task.metrics=[accuracy,f1]",
+        "backbone.attention=eager",
+        "shots.per_class=4",
+    ],
+)
+def test_a_setting_that_reaches_the_numbers_makes_another_run(override, glue, plain):
+    found = identity_of(f"task=rte data.root={glue} {override}")
+    assert found.differs_from(asdict(plain)) == ["settings"]
+    assert found.id != plain.id
+
+
+def test_the_same_files_elsewhere_are_the_same_data(tmp_path, plain):
+    assert identity_of(f"task=rte data.root={write_rte(tmp_path)}").id == plain.id
+
+
+def test_other_examples_are_other_data(tmp_path, plain):
+    found = identity_of(f"task=rte data.root={write_rte(tmp_path, train=42)}")
+    assert found.differs_from(asdict(plain)) == ["data"]
+
+
+def test_a_backbone_is_its_sizes_or_its_files(glue, plain):
+    found = identity_of(f"task=rte data.root={glue} backbone.random.hidden_size=64")
+    assert found.differs_from(asdict(plain)) == ["backbone"]
+
+
+def test_a_folder_with_other_weights_is_another_backbone(tmp_path, glue):
+    sizes = small()["backbone"]["random"]
+    hashes = []
+    for seed in (1, 2, 2):
+        folder = tmp_path / f"copy-{len(hashes)}"
+        torch.manual_seed(seed)
+        tokenizer = character_tokenizer()
+        random_model(sizes, tokenizer, "sdpa", {"num_labels": 2}).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        where = f"backbone=minilm backbone.sha256=null backbone.path={folder}"
+        hashes.append(identity_of(f"task=rte data.root={glue} {where}"))
+    assert hashes[1].differs_from(asdict(hashes[0])) == ["backbone"]
+    assert hashes[2].id == hashes[1].id
+
+
+def test_a_reused_selection_counts_by_what_it_holds(tmp_path, glue, plain):
+    for name in ("run-a", "run-b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "selection.json").write_text('{"heads": 1}')
+    where = f"task=rte data.root={glue} strategy.selection={tmp_path}"
+    first, second = (identity_of(f"{where}/{name}") for name in ("run-a", "run-b/selection.json"))
+    assert first.id == second.id != plain.id
+    (tmp_path / "run-b" / "selection.json").write_text('{"heads": 2}')
+    assert identity_of(f"{where}/run-b").id != first.id
+
+
+MODULES = {
+    "run": '"""Doc."""\nfrom peftlab.training.fit import fit\nfrom peftlab.results import table\n',
+    "training/fit": "def fit():\n    return 1\n",
+    "results/table": "def show():\n    return 1\n",
+    "strategies/first": "from peftlab.layers import rows\n",
+    "strategies/second_one": "x = 1\n",
+    "layers/rows": "y = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Put a small package in the laboratory's place."""
+    for name, text in MODULES.items():
+        path = tmp_path / "peftlab" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path / "peftlab")
+    identity._module.cache_clear()
+    yield tmp_path / "peftlab"
+    identity._module.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "first", "second"),
+    [
+        ("training/fit", "def fit():\n    return 2\n", True, True),
+        ("run", MODULES["run"] + "z = 1\n", True, True),
+        ("strategies/first", MODULES["strategies/first"] + "z = 1\n", True, False),
+        ("layers/rows", "y = 2\n", True, False),
+        ("strategies/second_one", "x = 2\n", False, True),
+        ("results/table", "def show():\n    return 2\n", False, False),
+        ("training/fit", 'def fit():\n    """Docstring."""\n    # comment\n    return 1\n', False, False),
+        ("run", MODULES["run"].replace("Doc.", "Other."), False, False),
+    ],
+)
+def test_the_code_that_counts_is_what_the_run_imports(module, text, first, second, package):
+    before = code_version("first"), code_version("second-one")
+    (package / f"{module}.py").write_text(text)
+    identity._module.cache_clear()
+    after = code_version("first"), code_version("second-one")
+    assert (after[0] != before[0], after[1] != before[1]) == (first, second)
+
+
+def test_the_real_code_of_each_strategy_is_its_own():
+    assert len({code_version(name) for name in ("hifi", "bitfit", "full")}) == 3
+
+
+def test_the_id_is_short_and_that_of_all_parts(plain):
+    assert len(plain.id) == 16
+    assert Identity("a", "b", "c", "d").id != Identity("b", "a", "c", "d").id

@@ -1,0 +1,235 @@
+"""A sweep that is started again does what is missing and nothing else, whatever stopped it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import peftlab.run
+from commands import command
+from peftlab.errors import UserError
+from peftlab.files import alone_in
+from peftlab.results.record import RunRecord, find_records
+from peftlab.strategies.registry import strategy_names
+from peftlab.training.module import FineTuning
+from runs import SILENT, SMALL, write_rte
+
+TUNE = peftlab.run._tune
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_rte(tmp_path / "glue")
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def typed(work: Path) -> str:
+    return f"+strategy=bitfit task=rte data.root=glue {SMALL} {SILENT} -m seed=1,2,3 hydra.sweep.dir=out"
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list of seeds that are really run from here on."""
+    seeds: list[int] = []
+
+    def tune(config: dict[str, Any], *rest: Any) -> None:
+        seeds.append(config["seed"])
+        TUNE(config, *rest)
+
+    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    return seeds
+
+
+def stop_at(seed: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tune(config: dict[str, Any], *rest: Any) -> None:
+        if config["seed"] == seed:
+            raise error
+        TUNE(config, *rest)
+
+    monkeypatch.setattr(peftlab.run, "_tune", tune)
+
+
+def statuses(folder: Path) -> dict[int, str]:
+    return {record.seed: record.status for record in find_records(folder)}
+
+
+def test_what_finished_is_not_done_again_and_stands_in_the_table(work, typed, tuned, monkeypatch, capfd):
+    assert command(typed, work, monkeypatch) == 0
+    assert tuned == [1, 2, 3]
+    before = {path: path.read_bytes() for path in work.rglob("result.json")}
+    capfd.readouterr()
+    assert command(typed, work, monkeypatch) == 0
+    assert tuned == [1, 2, 3]
+    assert {path: path.read_bytes() for path in work.rglob("result.json")} == before
+    printed = capfd.readouterr().out
+    assert "3 of 3 had finished before and were not repeated" in printed
+    assert re.search(r"^ bitfit +\d+\.\d ± \d+\.\d\*? +3 ", printed, re.MULTILINE)
+
+
+def test_a_longer_sweep_in_the_same_folder_does_what_is_new(work, typed, tuned, monkeypatch):
+    command(typed.replace("1,2,3", "1,2"), work, monkeypatch)
+    command(typed.replace("1,2,3", "0,2,1"), work, monkeypatch)
+    assert tuned == [1, 2, 0]
+    assert len(find_records(work / "out")) == 3
+
+
+def test_an_interrupted_sweep_goes_on_by_its_folder_alone(work, typed, monkeypatch, capfd):
+    stop_at(2, KeyboardInterrupt(), monkeypatch)
+    assert command(typed, work, monkeypatch) == 130
+    assert statuses(work / "out") == {1: "finished", 2: "interrupted"}
+    assert "python train.py resume=out" in capfd.readouterr().out
+    done: list[int] = []
+    monkeypatch.setattr(peftlab.run, "_tune", lambda config, *rest: (done.append(config["seed"]), TUNE(config, *rest)))
+    assert command("resume=out", work, monkeypatch) == 0
+    assert done == [2, 3]
+    assert statuses(work / "out") == {1: "finished", 2: "finished", 3: "finished"}
+
+
+def interrupted(typed: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+    """Interrupt the only run of a sweep in its second training step; a checkpoint of the first is there."""
+    train = FineTuning.training_step
+
+    def training_step(module: FineTuning, *batch: Any) -> Any:
+        if module.trainer.global_step == 1:
+            raise KeyboardInterrupt
+        return train(module, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FineTuning, "training_step", training_step)
+        assert command(typed, work, monkeypatch) == 130
+    (record,) = find_records(work / "out")
+    assert (record.status, record.resumed, len(record.id)) == ("interrupted", 0, 16)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "resumed"),
+    [("", None, 1), ("checkpoint.every_steps=2", None, 1), ("force=true", None, 0), ("", "changed", 0)],
+)
+def test_an_interrupted_run_of_a_sweep_goes_on_where_it_was(override, code, resumed, work, typed, monkeypatch):
+    one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
+    before = interrupted(one, work, monkeypatch)
+    if code:
+        monkeypatch.setattr("peftlab.identity.code_version", lambda strategy: code)
+    assert command(f"{one} {override}".replace("every_steps=1 checkpoint.", ""), work, monkeypatch) == 0
+    (record,) = find_records(work / "out")
+    assert (record.status, record.resumed, record.folder) == ("finished", resumed, before.folder)
+    assert (record.id == before.id) == (code is None)
+
+
+def test_a_run_that_has_not_ended_keeps_its_checkpoint(work, typed, monkeypatch):
+    one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
+    folder = interrupted(one, work, monkeypatch).folder
+    monkeypatch.setattr("peftlab.run.PATIENCE", 0)
+    with alone_in(folder, patience=0):
+        assert command(f"{one} force=true", work, monkeypatch) == 2
+    assert (folder / "checkpoints" / "last.safetensors").exists()
+
+
+def test_a_failed_run_is_tried_again_and_the_others_are_not(work, typed, monkeypatch, capfd):
+    stop_at(2, RuntimeError("out of memory"), monkeypatch)
+    assert command(typed, work, monkeypatch) == 1
+    assert statuses(work / "out") == {1: "finished", 2: "failed", 3: "finished"}
+    assert "! bitfit: seed 2 failed: RuntimeError: out of memory" in capfd.readouterr().out
+    stop_at(1, RuntimeError("never reached"), monkeypatch)
+    assert command(typed, work, monkeypatch) == 0
+    assert set(statuses(work / "out").values()) == {"finished"}
+
+
+def test_force_repeats_and_keeps_the_earlier_record(work, typed, tuned, monkeypatch):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    (first,) = find_records(work / "out")
+    command(f"{one} force=true", work, monkeypatch)
+    assert tuned == [1, 1]
+    (second,) = find_records(work / "out")
+    assert (second.id, second.folder) == (first.id, first.folder)
+    assert RunRecord.read(second.folder / f"result-{first.id}.json").started == first.started
+
+
+def test_another_code_repeats_unless_any_will_do(work, typed, tuned, monkeypatch, capfd):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    monkeypatch.setattr("peftlab.identity.code_version", lambda strategy: "changed")
+    command(f"{one} any_code=true", work, monkeypatch)
+    assert tuned == [1]
+    command(one, work, monkeypatch)
+    assert tuned == [1, 1]
+    assert "had finished (another code) and is run again; its record is kept" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["delta", "record"])
+def test_what_is_not_whole_is_not_finished(damage, work, typed, tuned, monkeypatch):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    (record,) = find_records(work / "out")
+    if damage == "delta":
+        (record.folder / "delta.safetensors").unlink()
+    else:
+        (record.folder / "result.json").write_text('{"schema": 1, "status": "fin')
+    command(one, work, monkeypatch)
+    assert tuned == [1, 1]
+    assert find_records(work / "out")[0].status == "finished"
+
+
+def test_data_that_is_no_longer_there_leaves_what_finished_as_it_is(work, typed, tuned, monkeypatch, capfd):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    (path,) = work.rglob("result.json")
+    before = path.read_bytes()
+    assert command(one.replace("data.root=glue", "data.root=gone"), work, monkeypatch) == 2
+    assert path.read_bytes() == before
+    assert "error: data.root=gone: no such folder" in capfd.readouterr().err
+
+
+def test_a_single_run_in_the_folder_of_a_finished_one_shows_it(work, typed, tuned, monkeypatch, capfd):
+    one = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "seed=1 hydra.run.dir=out")
+    command(one, work, monkeypatch)
+    assert command("resume=out", work, monkeypatch) == 0
+    assert tuned == [1]
+    assert "record: " in capfd.readouterr().out
+    assert command(one.replace("seed=1", "seed=2"), work, monkeypatch) == 0
+    assert tuned == [1, 2]
+    assert len(list((work / "out").glob("result-*.json"))) == 1
+
+
+def test_a_repeated_run_that_fails_leaves_no_delta_of_the_earlier_one(work, typed, monkeypatch):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    stop_at(1, RuntimeError("out of memory"), monkeypatch)
+    command(f"{one} force=true", work, monkeypatch)
+    (record,) = find_records(work / "out")
+    assert record.status == "failed"
+    assert not list(record.folder.glob("delta.*"))
+
+
+@pytest.mark.parametrize("name", ["search", "table2-full"])
+def test_an_experiment_over_strategies_takes_every_one_there_is(name, work, monkeypatch):
+    seen: list[tuple[str, float | None]] = []
+
+    def tune(config: dict[str, Any], *rest: Any) -> None:
+        seen.append((config["strategy"]["name"], config["training"]["learning_rate"]))
+        raise UserError("that is enough")
+
+    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    narrow = "search.trial=1,3" if name == "search" else "seed=1"
+    typed = f"experiment={name} task=rte data.root=glue {SMALL} {SILENT} {narrow}"
+    assert command(typed, work, monkeypatch) == 2
+    assert {strategy for strategy, _ in seen} == set(strategy_names()) - {"peft", "adapterhub"}
+    rates = [rate for strategy, rate in seen if strategy == "full"]
+    assert rates == ([3e-5, 3e-4] if name == "search" else [None])
+    assert len(find_records(work / "multirun" / name)) == len(seen)
+
+
+def test_a_record_says_what_the_run_is(work, typed, monkeypatch):
+    command(typed.replace("1,2,3", "1,2"), work, monkeypatch)
+    first, second = find_records(work / "out")
+    assert first.id != second.id
+    assert first.identity.keys() == {"settings", "data", "backbone", "code"}
+    same = {part for part in first.identity if first.identity[part] == second.identity[part]}
+    assert same == {"data", "backbone", "code"}
+    assert json.loads((first.folder / "result.json").read_text())["id"] == first.id
