@@ -19,7 +19,7 @@ from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.results.record import RunRecord
-from peftlab.run import _identity, run
+from peftlab.run import _label, run
 from peftlab.secrets import hidden
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
@@ -228,7 +228,7 @@ def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path
     for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
         assert SECRET.encode() not in content
         assert b"another-secret" not in content
-    shown = json.dumps(_identity(config))
+    shown = json.dumps(_label(config))
     assert SECRET not in shown
     assert "another-secret" not in shown
 
