@@ -221,7 +221,8 @@ def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path
     monkeypatch.setattr("sys.argv", ["train.py", f"logger.project={SECRET}", "seed=1"])
     config = small("data.cache_dir=null", "bitfit")
     config["logger"] |= {"project": f"of-{SECRET}", "api_key": "another-secret"}
-    monkeypatch.setattr(TaskData, "describe", lambda data: {"source": {"hub": f"https://me:{SECRET}@host"}})
+    described = {"source": {"hub": f"https://me:{SECRET}@host"}, "content_sha256": {}}
+    monkeypatch.setattr(TaskData, "describe", lambda data: described)
     run(config, tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"result.json", "delta.json", "metrics.csv"} <= {path.name for path in files}
