@@ -1,7 +1,11 @@
 """Whatever a user gets wrong in options, data or files is told in one line: what it is, where, and what is allowed."""
 
+import errno
 import json
+import os
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,10 @@ OPTIONS = [
     ("trainer.check_val_every_n_epoch=-1", "trainer.check_val_every_n_epoch=-1: allowed is 1 or more"),
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: allowed is above 0"),
     ("trainer.limit_val_batches=0.0", "trainer.limit_val_batches=0.0: allowed is above 0"),
+    ("checkpoint.every_steps=0", "checkpoint.every_steps=0: allowed is above 0, or null"),
+    ("checkpoint.every_minutes=-1", "checkpoint.every_minutes=-1: allowed is above 0, or null"),
+    ("checkpoint.every_epoch=sometimes", "checkpoint.every_epoch=sometimes: allowed are true, false"),
+    ("+checkpoint.every_day=1", "checkpoint.every_day: no such option (did you mean every_"),
     ("logger.name=diary", "logger=diary: no such logger; there are csv, tensorboard, wandb"),
     ("task.metrics=[f2]", "task=demo: metrics=f2 (did you mean f1?); allowed are accuracy, f1, matthews"),
     ("task.labels=[yes]", "task=demo: give either labels (two or more) or a range of scores"),
@@ -202,6 +210,14 @@ FILES = [
     (f"{HEADER}\n{ROW}\n{ROW}\textra", ":3", "5 columns where 4 are expected"),
     (f"{HEADER}\n{ROW[:-10]}perhaps", ":2", "label 'perhaps'; allowed are entailment, not_entailment"),
     (HEADER.encode() + b"\n0\tcaf\xe9\tdog\tentailment", ":2", "not UTF-8"),
+    (f"{HEADER}\n{ROW}".encode("utf-16"), ":1", "not UTF-8"),
+    (b"\x1f\x8b\x08" + bytes(60), ":1", "not UTF-8"),
+    (f"{HEADER}\n{ROW}".replace("\t", ","), ":1", "no column 'sentence1'; the columns are index,sentence1,"),
+    (f"{HEADER}\n{ROW}\n1\ta bird sang\ta do", ":3", "3 columns where 4 are expected"),
+    (f"{HEADER}\n{ROW}\n1\ta bird sang\ta dog sang\tentail", ":3", "label 'entail'; allowed are entailment,"),
+    (f"{HEADER}\n{ROW}\n1\tx\ty\tentailment\n{ROW}", ":4", "index '0' stands in line 2 already"),
+    (f"{HEADER}\n{ROW}\n\n{ROW}", ":3", "1 columns where 4 are expected"),
+    (b"\n\n\n", "", "the file is empty"),
 ]
 
 
@@ -295,6 +311,80 @@ def test_a_selection_of_another_backbone_is_told_with_both_sizes(selection, tmp_
     wider = "backbone.random.num_attention_heads=8 data.cache_dir=null"
     told = refused(small(f"strategy.selection={selection} {wider}"), tmp_path / "run")
     assert told.endswith("it is for 2 layers of 4 heads, backbone tiny has 2 of 8")
+
+
+def whole_record(folder: Path) -> str:
+    record = RunRecord(task="rte", strategy="hifi", backbone="tiny", seed=1)
+    return record.write(folder).read_text()
+
+
+RECORDS = [
+    (lambda text: text[: len(text) // 2], "is not a whole JSON file"),
+    (lambda text: "", "is not a whole JSON file"),
+    (lambda text: "[]", "not a run's record: it has no schema number"),
+    (_edited(schema=99), "schema 99 is newer than this version reads"),
+    (_edited(notes="mine"), "unknown key 'notes'"),
+    (_edited(seed="one"), "'seed' is \"one\", must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), RECORDS)
+def test_a_folder_with_a_record_of_something_else_is_left_as_it_is(edit, message, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(edit(whole_record(tmp_path)))
+    before = path.read_bytes()
+    told = refused(small("data.cache_dir=null"), tmp_path)
+    assert told.startswith(str(path))
+    assert message in told
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_named_and_left(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    assert refused(small("data.cache_dir=null"), path / "run").endswith(("File exists", "Not a directory"))
+    assert path.read_text() == "mine"
+
+
+# Where a disk says no: in a file of its own, when the record is begun, a checkpoint, the delta, or the picture.
+@pytest.mark.parametrize("place", ["result.json", "last.safetensors", "delta.safetensors", "delta.json"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_what_a_disk_refuses_is_one_line_and_nothing_is_half_written(place, number, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def refuse(source, target):
+        if Path(target).name == place:
+            raise OSError(number, os.strerror(number), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    told = refused(small("data.cache_dir=null", "bitfit"), tmp_path)
+    assert told.endswith(f"{place}: {os.strerror(number)}")
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == place]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 40 kB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False).returncode
+    except OSError:
+        done = 1
+    if done:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def test_a_full_disk_is_one_line_and_leaves_whole_files(small_disk):
+    told = refused(small("data.cache_dir=null", "full"), small_disk)
+    assert "No space left on device" in told
+    assert not [path for path in small_disk.rglob("*") if path.name.startswith(".")]
+    assert RunRecord.read(small_disk).status in ("failed", "running")
 
 
 TINY = "+strategy=hifi task=demo backbone=tiny"

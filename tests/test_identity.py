@@ -40,6 +40,7 @@ def plain(glue: Path) -> Identity:
         "data.num_workers=1",
         "trainer.log_every_n_steps=3",
         "force=true",
+        "checkpoint.every_steps=5",
         "any_code=true",
         "training.learning_rate=1e-3",  # what the recipe gives, given by hand
         "training.batch_size=16 trainer.profiler=simple",

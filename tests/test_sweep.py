@@ -10,8 +10,10 @@ import pytest
 import peftlab.run
 from commands import command
 from peftlab.errors import UserError
+from peftlab.files import alone_in
 from peftlab.results.record import RunRecord, find_records
 from peftlab.strategies.registry import strategy_names
+from peftlab.training.module import FineTuning
 from runs import SILENT, SMALL, write_rte
 
 TUNE = peftlab.run._tune
@@ -85,6 +87,47 @@ def test_an_interrupted_sweep_goes_on_by_its_folder_alone(work, typed, monkeypat
     assert command("resume=out", work, monkeypatch) == 0
     assert done == [2, 3]
     assert statuses(work / "out") == {1: "finished", 2: "finished", 3: "finished"}
+
+
+def interrupted(typed: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+    """Interrupt the only run of a sweep in its second training step; a checkpoint of the first is there."""
+    train = FineTuning.training_step
+
+    def training_step(module: FineTuning, *batch: Any) -> Any:
+        if module.trainer.global_step == 1:
+            raise KeyboardInterrupt
+        return train(module, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FineTuning, "training_step", training_step)
+        assert command(typed, work, monkeypatch) == 130
+    (record,) = find_records(work / "out")
+    assert (record.status, record.resumed, len(record.id)) == ("interrupted", 0, 16)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "resumed"),
+    [("", None, 1), ("checkpoint.every_steps=2", None, 1), ("force=true", None, 0), ("", "changed", 0)],
+)
+def test_an_interrupted_run_of_a_sweep_goes_on_where_it_was(override, code, resumed, work, typed, monkeypatch):
+    one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
+    before = interrupted(one, work, monkeypatch)
+    if code:
+        monkeypatch.setattr("peftlab.identity.code_version", lambda strategy: code)
+    assert command(f"{one} {override}".replace("every_steps=1 checkpoint.", ""), work, monkeypatch) == 0
+    (record,) = find_records(work / "out")
+    assert (record.status, record.resumed, record.folder) == ("finished", resumed, before.folder)
+    assert (record.id == before.id) == (code is None)
+
+
+def test_a_run_that_has_not_ended_keeps_its_checkpoint(work, typed, monkeypatch):
+    one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
+    folder = interrupted(one, work, monkeypatch).folder
+    monkeypatch.setattr("peftlab.run.PATIENCE", 0)
+    with alone_in(folder, patience=0):
+        assert command(f"{one} force=true", work, monkeypatch) == 2
+    assert (folder / "checkpoints" / "last.safetensors").exists()
 
 
 def test_a_failed_run_is_tried_again_and_the_others_are_not(work, typed, monkeypatch, capfd):

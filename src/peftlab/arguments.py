@@ -7,6 +7,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from peftlab.errors import UserError, nearest
+from peftlab.secrets import holds_secret, is_secret_name
 
 _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.
@@ -38,9 +39,10 @@ def check(arguments: list[str], conf: Path) -> None:
     """Check flags and choices before Hydra, which would find some mistakes only after it has begun to write.
 
     Raises:
-        UserError: an unknown flag; no strategy, or two; a choice that is not in its group.
+        UserError: an unknown flag; no strategy, or two; a choice that is not in its group; a secret.
     """
     _check_flags(arguments)
+    _check_secrets(arguments)
     pairs = [argument.partition("=") for argument in arguments]
     given = [(name.lstrip("+"), value) for name, equals, value in pairs if equals]
     if not any(name in _SHOWING for name, _, _ in pairs):
@@ -69,6 +71,16 @@ def _check_flags(arguments: list[str]) -> None:
     # argparse would print its whole usage, and end the process.
     parser.error = _refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)
+
+
+def _check_secrets(arguments: list[str]) -> None:
+    """Refuse keys and tokens, which Hydra would write into the run's folder."""
+    for name, equals, value in (argument.partition("=") for argument in arguments):
+        if equals and value and (is_secret_name(name.lstrip("+~")) or holds_secret(value)):
+            raise UserError(
+                f"{name}: a key, token or password has no place on a command line or in a configuration; "
+                "give it in the environment (WANDB_API_KEY, HF_TOKEN)"
+            )
 
 
 def _refuse(message: str) -> NoReturn:

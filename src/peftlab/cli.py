@@ -6,9 +6,11 @@ Nothing heavy is imported before a run starts, so `--help` and shell completion 
 import hashlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -37,9 +39,15 @@ class Runs:
         self.records: list[RunRecord] = []
         self.exit_code = 0
         self.is_sweep = False
+        self.signal = signal.SIGINT
         self._kept = Kept()
         self._place: Path | None = None
         self._skipped = 0
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """End as Ctrl-C does; a run that trains writes its checkpoint first."""
+        self.signal = signal.Signals(number)
+        raise KeyboardInterrupt
 
     def start(self, config: DictConfig) -> None:
         """Do one run unless it had finished before; a failure is told at once and does not stop the runs after it."""
@@ -92,26 +100,27 @@ class Runs:
 
 
 def main() -> None:
-    """Run the command line; exit code 0, 2 after a user's mistake, 1 after any other failure."""
+    """Run the command line; exit code 0, 2 for a user's mistake, 128 + its number for a signal, else 1."""
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if "COMP_LINE" in os.environ:
         os.environ["COMP_LINE"] = arguments.normalise_line(os.environ["COMP_LINE"])
     runs = Runs()
+    signal.signal(signal.SIGTERM, runs.end)
     try:
         OmegaConf.register_new_resolver("digest", digest, replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         arguments.check(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
-    except (HydraException, OmegaConfBaseException, UserError) as error:
+    except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(mistakes.in_one_line(error, sys.argv[1:], CONF))
         runs.exit_code = 2
     except KeyboardInterrupt:
         tell("interrupted")
-        runs.exit_code = 130
+        runs.exit_code = 128 + runs.signal
     if runs.records:
         runs.report()
     raise SystemExit(runs.exit_code)

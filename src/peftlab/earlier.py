@@ -7,10 +7,12 @@ from typing import Any
 
 from peftlab.data.originals import read_originals
 from peftlab.errors import UserError
+from peftlab.files import alone_in
 from peftlab.identity import identify
 from peftlab.kept import Kept
 from peftlab.preflight import make_parts
 from peftlab.results.record import FILE_NAME, RunRecord
+from peftlab.training.resumption import remove_checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -19,21 +21,27 @@ def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | 
     """Return the record in `folder` if it is that of the very run which `config` asks for, finished and whole.
 
     `any_code` in the configuration takes a result of other code or libraries too. A finished record that
-    does not hold is set aside as ``result-<its id>.json``, so that no number is lost when the run is done again.
+    does not hold, or any that cannot be read, is set aside as ``result-<its id>.json``, so that no number is lost when
+    the run is done again.
+    An interrupted run's checkpoint is left to go on from, unless it is of other code, data or weights, or `force`.
 
     Raises:
         UserError: a mistake in the configuration, before anything is touched.
     """
     record = _read(folder)
-    if record is None or record.status != "finished":
+    if record is None:
+        return None
+    if record.status != "finished":
+        if not _may_go_on(config, record, kept):
+            with alone_in(folder, patience=0) as alone:
+                if alone:  # otherwise it has not ended
+                    remove_checkpoints(folder)
         return None
     differing = set() if config["force"] else _differing(config, record, kept)
     if not config["force"] and not differing and _is_whole(record):
         return record
-    aside = folder / f"result-{record.id or 'unknown'}.json"
-    (folder / FILE_NAME).rename(aside)
     why = f"another {', another '.join(sorted(differing))}" if differing else "force=true, or its delta is gone"
-    log.warning("%s had finished (%s) and is run again; its record is kept as %s", folder, why, aside.name)
+    _set_aside(folder, f"had finished ({why})", record.id)
     return None
 
 
@@ -43,7 +51,22 @@ def _read(folder: Path) -> RunRecord | None:
     try:
         return RunRecord.read(folder)
     except UserError:
-        return None  # half a record is no result
+        _set_aside(folder, "holds half a record, or another's", None)
+        return None
+
+
+def _set_aside(folder: Path, why: str, own: str | None) -> None:
+    aside = folder / f"result-{own or 'unknown'}.json"
+    (folder / FILE_NAME).rename(aside)
+    log.warning("%s %s and is run again; its record is kept as %s", folder, why, aside.name)
+
+
+def _may_go_on(config: Mapping[str, Any], record: RunRecord, kept: Kept) -> bool:
+    if config["force"]:
+        return False
+    # Another setting is the user's to decide upon: going on says which. A run that never came to its data has no
+    # checkpoint of its own.
+    return not record.identity or _differing(config, record, kept) <= {"settings"}
 
 
 def _differing(config: Mapping[str, Any], record: RunRecord, kept: Kept) -> set[str]:

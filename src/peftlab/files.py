@@ -1,24 +1,97 @@
 """Files that are written whole or not at all."""
 
+import errno
+import fcntl
 import os
+import re
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from peftlab.errors import UserError
 
-def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a temporary file beside it, fsync and rename."""
+_CODES = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST")
+_DISK = {getattr(errno, name) for name in _CODES}
+# What a process that was killed leaves beside a file it was writing.
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` to write to; it is then brought to the disk and takes the place of `path`.
+
+    Where writing fails, `path` stays as it was and nothing is left beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def told_of_disk(folder: Path) -> Iterator[None]:
+    """Turn what a disk refuses (full, read-only, not allowed, no folder) into a `UserError` that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise UserError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to `path` through a temporary file beside it, fsync and rename."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text_atomic(path: Path, content: str) -> None:
     """Write `content` as UTF-8 to `path`, whole or not at all."""
     write_bytes_atomic(path, content.encode("utf-8"))
+
+
+@contextmanager
+def alone_in(folder: Path, patience: float) -> Iterator[bool]:
+    """Let one process at a time into what it guards in `folder`; give whether nobody else is there.
+
+    The lock is the operating system's on the folder itself: no file stands for it, and it goes with its process.
+    Where there are no such locks, everybody is alone.
+
+    Args:
+        folder: is made if it is not there.
+        patience: seconds to wait for another process to leave.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _locked(handle, time.monotonic() + patience)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.1)
+        except OSError:
+            return True
+        else:
+            return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed; nobody else may be writing into `folder`."""
+    for path in folder.glob(".*"):
+        if path.is_file() and _LEFTOVER.fullmatch(path.name):
+            path.unlink()

@@ -23,14 +23,14 @@ from peftlab.strategies.contract import Strategy
 PACKAGE = Path(__file__).parent
 # Where things lie, what is shown, and how a command is carried out: none of it reaches a number.
 INCIDENTAL = {
-    "": ("recipe", "logger", "force", "any_code", "search"),
+    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search"),
     "task": ("hub", "files", "generator"),
     "backbone": ("hub", "path", "package", "sha256", "random"),
     "data": ("root", "cache_dir", "num_workers"),
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
 }
 # Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "identity", "network", "errors", "files", "training.loggers"}
+_SILENT = {"results", "identity", "network", "errors", "files", "secrets", "training.loggers"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 

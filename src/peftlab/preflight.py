@@ -12,6 +12,7 @@ from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task
+from peftlab.training.resumption import CheckpointOptions
 from peftlab.training.settings import TrainingSettings, resolve_settings
 
 SEEDS = 2**32  # NumPy's generators take no larger one
@@ -80,6 +81,7 @@ class Parts:
     spec: BackboneSpec
     strategy: Strategy
     settings: TrainingSettings
+    checkpoint: CheckpointOptions
     deployment: DeploymentOptions
 
 
@@ -99,6 +101,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
         spec=build(BackboneSpec, config["backbone"], "backbone"),
         strategy=strategy,
         settings=resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name),
+        checkpoint=build(CheckpointOptions, config["checkpoint"], "checkpoint"),
         deployment=build(DeploymentOptions, config["deployment"], "deployment"),
     )
 

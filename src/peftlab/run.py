@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require
+from peftlab.files import alone_in, remove_leftovers, told_of_disk
 from peftlab.heads import selection as heads
 from peftlab.identity import identify
 from peftlab.kept import Kept
@@ -24,6 +26,7 @@ from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
+from peftlab.secrets import hidden
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
@@ -32,8 +35,11 @@ from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import Fitted, Observers, fit_and_evaluate
 from peftlab.training.loggers import open_loggers
 from peftlab.training.module import FineTuning
+from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
 
+# Seconds for the loader processes of a run that was killed to notice it.
+PATIENCE = 10.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +48,8 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
 
     Args:
         config: the resolved configuration (`conf/config.yaml` and its groups).
-        folder: the run's output folder; it is made if it is not there. What an earlier attempt left is replaced.
+        folder: the run's output folder; it is made if it is not there. A run that was interrupted there goes on;
+            whatever else an earlier attempt left is replaced.
         kept: what this run shares with the next ones of its process; nothing if it is not given.
 
     Returns:
@@ -50,15 +57,25 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
 
     Raises:
         UserError: a mistake in options, data or files; as with any other failure, the record says so. Without a
-            valid name, seed or shots there is no record.
+            valid name, seed or shots there is no record, and a folder that holds something else is left as it is.
     """
     check_identity(config)
+    with told_of_disk(folder), ExitStack() as stack:
+        if getattr(rank_zero_only, "rank", 0) == 0:  # the other ranks of a distributed run are no other run
+            alone = stack.enter_context(alone_in(folder, PATIENCE))
+            require(alone, f"{folder}: another run is at work in this folder; give hydra.run.dir another")
+        return _recorded(config, folder, kept or Kept())
+
+
+def _recorded(config: dict[str, Any], folder: Path, kept: Kept) -> RunRecord:
+    """Do a run whose record says at any time how far it is."""
     result = _new_record(config)
+    result.resumed, seconds = _interrupted(config, folder)
+    begun = time.perf_counter() - seconds
     _write(result, folder)
     _discard_delta(folder)
-    started = time.perf_counter()
     try:
-        _tune(config, folder, result, kept or Kept())
+        _tune(config, folder, result, kept, begun)
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
@@ -71,12 +88,24 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
         result.stop("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        result.seconds.total = time.perf_counter() - started
+        result.seconds.total = time.perf_counter() - begun
         _write(result, folder)
+    _clear(folder)
     return result
 
 
-def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept) -> None:
+def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
+    """Return how often the run in `folder` is gone on with, and the seconds it has taken: 0 and 0 for a new one."""
+    before = RunRecord.read(folder) if (folder / record.FILE_NAME).exists() else None
+    if before and before.status == "finished":
+        _clear(folder)
+    seconds = seconds_taken(folder, config)
+    if seconds is None:
+        return 0, 0.0
+    return (before.resumed if before else 0) + 1, seconds
+
+
+def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, begun: float) -> None:
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
@@ -87,8 +116,11 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept) -
     data.setup()
     identity = identify(config, parts, data.describe()["content_sha256"])
     result.id, result.identity = identity.id, asdict(identity)
+    _write(result, folder)  # a run that is killed says what it was
 
-    observers = Observers(AttachStrategy(parts.strategy, backbone, data, seed, folder), parts.task.metrics[0], folder)
+    attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
+    resumption = Resumption(parts.checkpoint, folder, config, data, begun)
+    observers = Observers(attach, parts.task.metrics[0], folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     with open_loggers(config["logger"], folder, _label(config)) as loggers:
@@ -142,6 +174,12 @@ def _draw_heads(folder: Path) -> None:
 
 
 @rank_zero_only
+def _clear(folder: Path) -> None:
+    remove_checkpoints(folder)
+    remove_leftovers(folder)
+
+
+@rank_zero_only
 def _write(result: RunRecord, folder: Path) -> None:
     # Every rank of a distributed run comes this way; the first keeps the record.
     result.write(folder)
@@ -192,8 +230,9 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
 
 def _label(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
-    shown = {name: value for name, value in config.items() if name != "recipe"}
-    seedless = {name: value for name, value in shown.items() if name not in ("seed", "logger", "deployment")}
+    shown = hidden({name: value for name, value in config.items() if name != "recipe"})
+    aside = ("seed", "logger", "deployment", "checkpoint")
+    seedless = {name: value for name, value in shown.items() if name not in aside}
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True, default=str).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")

@@ -1,8 +1,11 @@
 """Where a backbone's files are: a folder, the Hub, its cache, or an installed package."""
 
 import importlib.util
+import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -14,6 +17,7 @@ from peftlab.network import hub_reachable
 WEIGHTS = "model.safetensors"
 # Nothing else is fetched: no pickled weights, no code.
 _PATTERNS = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt"]
+_SETTINGS = ("config.json", "tokenizer_config.json")
 # Any of these makes a tokenizer.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
@@ -75,6 +79,8 @@ def _from_hub(name: str, hub: str | None) -> Path | None:
 
 
 def _from_package(package: str | None) -> Path | None:
+    # A dotted name would import the package before the dot.
+    require(package is None or package.isidentifier(), f"backbone.package={package}: allowed is a package's plain name")
     spec = importlib.util.find_spec(package) if package else None
     if spec is None or spec.origin is None:
         return None
@@ -93,9 +99,40 @@ def _not_found(name: str, package: str | None) -> str:
 def _check(folder: Path, sha256: str | None, name: str) -> None:
     missing = _missing(folder)
     require(not missing, f"backbone={name}: {folder} has no {', no '.join(missing)} (safetensors weights only)")
+    for file in _SETTINGS:
+        _refuse_code(folder / file, name)
     if sha256 is not None:
         found = file_hashes(folder)[WEIGHTS]
         require(found == sha256, f"backbone={name}: {folder / WEIGHTS} has sha256 {found}, expected {sha256}")
+
+
+def _refuse_code(path: Path, name: str) -> None:
+    """Refuse settings that name code outside transformers: classes of their own, or kernels of a repository."""
+    if not path.is_file():
+        return
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"backbone={name}: {path} is not JSON ({error})") from error
+    for key, value in _entries(settings):
+        own_classes = key in ("auto_map", "custom_pipelines") and bool(value)
+        # transformers takes an attention of the form organisation/repository from the Hub, and runs it.
+        kernels = "attn_implementation" in key and isinstance(value, str) and not value.isidentifier()
+        require(
+            not (own_classes or kernels),
+            f"backbone={name}: {path} names code outside transformers ({key}={json.dumps(value)[:80]}); it is not run",
+        )
+
+
+def _entries(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every name and value of nested JSON tables."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield key, value
+            yield from _entries(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _entries(value)
 
 
 def _missing(folder: Path) -> list[str]:

@@ -54,6 +54,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self._seed = seed
         self._grouped = grouped
         self._epoch = 0
+        self._taken = 0
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
@@ -63,6 +64,10 @@ class LengthGroupedBatches(Sampler[list[int]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; the trainer calls this."""
         self._epoch = epoch
+
+    def begin_at(self, epoch: int, batch: int) -> None:
+        """Leave out the first batches of an epoch, once: a run that was interrupted has trained on them."""
+        self._epoch, self._taken = epoch, batch
 
     def __len__(self) -> int:
         return -(-len(self._lengths) // self.batch_size)
@@ -75,7 +80,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
             order = torch.cat([piece[self._lengths[piece].argsort(descending=True, stable=True)] for piece in pieces])
         batches = order.split(self.batch_size)
         rank, ranks = _place()
-        for position in torch.randperm(len(batches), generator=generator).tolist():
+        taken, self._taken = self._taken, 0
+        for position in torch.randperm(len(batches), generator=generator).tolist()[taken:]:
             batch: list[int] = batches[position].tolist()
             # A rank without an example would leave the others waiting.
             yield batch[rank::ranks] or batch[:1]

@@ -84,6 +84,7 @@ class TaskData(LightningDataModule):
         self._kept = kept or Kept()
         self._full_train: TokenisedSplit | None = None
         self._facts: dict[str, Any] = {}
+        self._begin = (0, 0)
 
     def setup(self, stage: str | None = None) -> None:
         """Read, draw and tokenise all splits; a second call does nothing."""
@@ -145,7 +146,12 @@ class TaskData(LightningDataModule):
         """Return the training batches, ordered by the seed and the epoch."""
         split = self.splits["train"]
         batches = LengthGroupedBatches(split.lengths, self.batch_size, self._seed, self._length_grouped)
+        batches.begin_at(*self._begin)
         return self._loader(split, batch_sampler=batches)
+
+    def begin_at(self, epoch: int, batch: int) -> None:
+        """Let training begin at a batch of an epoch, both counted from 0: where it was interrupted."""
+        self._begin = (epoch, batch)
 
     def val_dataloader(self) -> list[Loader]:
         """Return a loader for each of `validation_names`."""

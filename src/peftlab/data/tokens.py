@@ -4,7 +4,8 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -19,13 +20,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import require
-from peftlab.files import write_bytes_atomic
+from peftlab.files import alone_in, write_bytes_atomic
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHUNK = 8192
 WARN_TRUNCATED = 0.05
+WAIT_SECONDS = 600.0  # for another run that tokenises; then it is done twice
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,13 @@ def tokenise(
     path = None if cache_dir is None else cache_dir / f"{name}.safetensors"
     split = None if path is None else _load(path)
     if split is None:
-        split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
-        if path is not None:
-            _keep(path, split, defines)
+        with _first_to_make(cache_dir):
+            # Another run may have made it while this one waited.
+            split = None if path is None else _load(path)
+            if split is None:
+                split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
+                if path is not None:
+                    _keep(path, split, defines)
     if split.truncated_share > WARN_TRUNCATED:
         log.warning("%.1f %% of examples are cut to max_length=%d tokens", 100 * split.truncated_share, max_length)
     return split
@@ -135,6 +141,16 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     content.pop("truncation", None)
     content["peftlab"] = [sorted(tokenizer.model_input_names), tokenizer.truncation_side]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _first_to_make(cache_dir: Path | None) -> Iterator[None]:
+    """Let one run at a time make tokens for a cache; a cache that cannot be written guards nothing."""
+    with ExitStack() as stack:
+        if cache_dir is not None:
+            with suppress(OSError):
+                stack.enter_context(alone_in(cache_dir, WAIT_SECONDS))
+        yield
 
 
 def _encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenisedSplit:

@@ -1,5 +1,6 @@
 """The child network that Child-Tuning D tunes, as a file and as facts for the record."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from peftlab.files import write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
 
 FILE_NAME = "child_network.safetensors"
-_FACTS = ("threshold", "examples")
+_FACTS = "peftlab"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +40,11 @@ class ChildNetwork:
     def save(self, path: Path) -> Path:
         """Write the masks, one bit a weight, into the folder `path`; return the file."""
         file = path / FILE_NAME
-        shapes = {name: "x".join(map(str, mask.shape)) for name, mask in self.masks.items()}
         packed = {name: pack(mask) for name, mask in self.masks.items()}
-        facts = {name: repr(getattr(self, name)) for name in _FACTS}
-        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={"format": "pt", **facts, **shapes}))
+        shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
+        facts = {"examples": self.examples, "threshold": self.threshold, "shapes": shapes}
+        # One entry: safetensors writes several in an order that changes from file to file.
+        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={_FACTS: json.dumps(facts)}))
         return file
 
     @classmethod
@@ -55,15 +57,16 @@ class ChildNetwork:
         file = path / FILE_NAME if path.is_dir() else path
         with told_as(f"child network {file}: "):
             try:
-                packed = safetensors.torch.load_file(file)
-                with safe_open(file, "pt") as content:
-                    facts = content.metadata() or {}
+                with safe_open(file, framework="pt") as content:
+                    facts = json.loads((content.metadata() or {})[_FACTS])
+                    shapes = {name: torch.Size(shape) for name, shape in facts["shapes"].items()}
+                    masks = {name: unpack(content.get_tensor(name), shape) for name, shape in shapes.items()}
+                require(bool(masks), "holds no masks")
+                return cls(masks, float(facts["threshold"]), int(facts["examples"]))
             except (SafetensorError, OSError) as error:
                 raise UserError(f"cannot be read ({error})") from error
-            known = facts.keys() >= {*packed, *_FACTS} and len(packed) > 0
-            require(known, "holds no masks with shapes, threshold and examples")
-            masks = {name: unpack(bits, _shape(name, facts[name])) for name, bits in packed.items()}
-            return cls(masks, float(facts["threshold"]), int(facts["examples"]))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(f"holds no masks with shapes, threshold and examples ({error})") from error
 
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples, threshold, and how many weights were kept of how many."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.results import codec
+from peftlab.secrets import hidden
 
 SCHEMA = 1
 FILE_NAME = "result.json"
@@ -119,13 +120,14 @@ class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
-    came to its data has none. `folder` is where the record lies, known once it is written or read, and not part of
-    the file.
+    came to its data has none. `resumed` counts how often it was interrupted and gone on with; its seconds are those of
+    all parts together. `folder` is where the record lies, known once it is written or read, and not part of the file.
     """
 
     schema: int = SCHEMA
     status: Status = "running"
     reason: str | None = None
+    resumed: int = 0
     task: str
     strategy: str
     backbone: str
@@ -159,8 +161,8 @@ class RunRecord:
         self.status, self.reason = status, " ".join(str(reason).split()) or "no reason was given"
 
     def to_json(self) -> str:
-        """Return the record as strict, indented JSON text; NaN and infinities are written as null."""
-        return json.dumps(codec.to_plain(self), indent=2, allow_nan=False) + "\n"
+        """Return the record as strict, indented JSON text: NaN and infinities are null, secrets are hidden."""
+        return json.dumps(hidden(codec.to_plain(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Write ``result.json`` into `folder`, whole or not at all, and return its path."""

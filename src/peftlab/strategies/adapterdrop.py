@@ -30,6 +30,11 @@ class AdapterDrop(Adapter):
     drop: int | None = None
     robust: bool = True
 
+    @property
+    def leaves_out(self) -> bool:
+        """Each batch goes without the layers that are drawn for it."""
+        return self.robust
+
     def check(self, backbone: Backbone) -> None:
         """Refuse to drop more layers than leave one with an adapter."""
         super().check(backbone)

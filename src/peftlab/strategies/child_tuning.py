@@ -113,6 +113,19 @@ class ChildTuning(InPlaceStrategy):
         for name, frozen in self._frozen.items():
             parameters[name].copy_(torch.where(self._masks[name], parameters[name], frozen))
 
+    def load_selection(self, folder: Path) -> ChildNetwork | None:
+        """D: return the child network that was chosen before the run was interrupted."""
+        return ChildNetwork.load(folder) if self.variant == "D" else None
+
+    def state(self) -> dict[str, Any]:
+        """F: return where the draws of the child networks stand."""
+        return {"generator": self._generator.get_state()} if self._generator else {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """F: go on with the draws."""
+        if self._generator:
+            self._generator.set_state(state["generator"])
+
     def stored_bytes(self) -> int:
         """Return the bytes of all weights; of a strict child network its own and one bit for each of the encoder's."""
         outside = sum(4 * int((~mask).sum()) - packed_bytes(mask.numel()) for mask in self._sparse().values())

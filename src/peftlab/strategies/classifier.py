@@ -13,6 +13,11 @@ class Classifier(InPlaceStrategy):
 
     name = "classifier"
 
+    @property
+    def probe(self) -> bool:
+        """True: the features are frozen."""
+        return True
+
     def chooses(self, name: str, parameter: nn.Parameter) -> bool:
         """Choose no parameter of the base model."""
         return False

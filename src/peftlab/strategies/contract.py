@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require
 
 if TYPE_CHECKING:
     from peftlab.data.module import TaskData
@@ -82,6 +82,16 @@ class Strategy(ABC):
         return 0.0
 
     @property
+    def probe(self) -> bool:
+        """Whether it is meant to tune nothing but the classifier."""
+        return False
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a training step may leave out some of what is tuned, which then has no gradient."""
+        return False
+
+    @property
     def mergeable(self) -> bool:
         """Whether the delta can be written into the backbone's own weights."""
         return True
@@ -113,6 +123,10 @@ class Strategy(ABC):
         """Look at data before training; the untouched backbone is on `preparation.device`. Default: nothing."""
         return None
 
+    def load_selection(self, folder: Path) -> Selection | None:
+        """Return the selection that a run saved in its `folder`: an interrupted run does not look again."""
+        return None
+
     @property
     def recipe(self) -> str:
         """The row of `conf/recipe/<backbone>.yaml` that holds this strategy's batch sizes and learning rates."""
@@ -121,12 +135,18 @@ class Strategy(ABC):
     # (2) Attaching ---------------------------------------------------------------------------------------
 
     def attach(self, backbone: Backbone, selection: Any = None) -> None:
-        """Freeze the backbone, free the classifier, and put this strategy's parameters in place."""
+        """Freeze the backbone, free the classifier, and put this strategy's parameters in place.
+
+        Raises:
+            UserError: there is nothing to tune.
+        """
         assert self._backbone is None, "a strategy is attached once"
         self._trainable_before = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
         backbone.model.requires_grad_(False)
         self._backbone = backbone
         self._attach(backbone, selection)
+        tunes = bool(self.tuned()) or self.probe
+        require(tunes, f"strategy {self.name}: there is nothing to tune in backbone {backbone.name}")
         for parameter in self.classifier().values():
             parameter.requires_grad_(True)
 
@@ -177,6 +197,7 @@ class Strategy(ABC):
     def begin_stage(self, stage: int) -> None:
         """Enter a stage, counted from 0, after the first; `tuned` may name other parameters from now on.
 
+        A run that goes on in a later stage does not enter it again: `load_state` brings the parameters of that stage.
         However training ends, each stage is entered before the weights are evaluated and stored.
         """
 
@@ -196,6 +217,13 @@ class Strategy(ABC):
 
     def after_step(self) -> None:
         """Act on the parameters after an optimiser step."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on besides selection and trained parameters: plain or tensors."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take `state` back after attaching, before the trained parameters get their values."""
 
     # (5) The delta ---------------------------------------------------------------------------------------
 

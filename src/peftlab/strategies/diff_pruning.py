@@ -96,6 +96,18 @@ class DiffPruning(Strategy):
         values = {name: module.difference.detach().flatten()[kept[name]] for name, module in self._gated().items()}
         self._keep(kept, values)
 
+    def state(self) -> dict[str, Any]:
+        """Return the positions of what is kept, once pruned."""
+        kept = {name: module.positions for name, module in self._sparse().items()}
+        return {"positions": kept} if self._pruned else {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Prune to the positions that were kept; their values are parameters and come afterwards."""
+        if state:
+            nothing = torch.zeros(0, dtype=torch.int64)
+            kept = {name: state["positions"].get(name, nothing) for name in self._differences}
+            self._keep(kept, {name: torch.zeros(len(positions)) for name, positions in kept.items()})
+
     def measures(self) -> dict[str, float]:
         """Return the share of the backbone's weights that is open, by expectation, or kept."""
         gated = self._gated().values()

@@ -100,6 +100,10 @@ class HiFi(Strategy):
         selection = select_heads(scores, **self._choice(preparation.seed), **self._walk())
         return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool})
 
+    def load_selection(self, folder: Path) -> HeadSelection:
+        """Return the heads that were chosen before the run was interrupted."""
+        return HeadSelection.load(folder)
+
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
         return {

@@ -13,6 +13,7 @@ from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
 log = logging.getLogger(__name__)
 
 Row = dict[str, str]
+_ID = "index"
 
 
 def read_release(task: Task, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
@@ -54,7 +55,11 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
 def _columns(task: Task, source: FileSource, path: Path) -> dict[str, list[Any]]:
     names = [f"text_{letter}" for letter, _ in zip("ab", source.text, strict=False)]
     columns: dict[str, list[Any]] = {name: [] for name in [*names, "label"]}
+    lines: dict[str, str] = {}
     for where, row in _rows(source, path):
+        if _ID in row:
+            first = lines.setdefault(row[_ID], where)
+            require(first == where, f"{where}: {_ID} {row[_ID]!r} stands in line {first.rpartition(':')[2]} already")
         for name, column in zip(names, source.text, strict=True):
             columns[name].append(row[column])
         columns["label"].append(_label(task, source, row[source.label], where))

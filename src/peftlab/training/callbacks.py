@@ -1,6 +1,8 @@
 """What happens around training: the look at the data before it, the best weights, the time each part takes."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,30 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Preparation, Selection, Strategy
+from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
 
 
 class AttachStrategy(Callback):
     """Before the optimiser is made: let the strategy look at the data on the accelerator, then attach it.
 
-    The selection is made once, by the first rank, and agreed on by all. `seconds` is the time it took.
+    The selection is made once, by the first rank, and agreed on by all. `seconds` is the time it took. A run that
+    goes on (`resumed`) takes the selection that it saved in its folder.
     """
 
-    def __init__(self, strategy: Strategy, backbone: Backbone, data: TaskData, seed: int, folder: Path) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        backbone: Backbone,
+        data: TaskData,
+        seed: int,
+        folder: Path,
+        resumed: bool = False,
+    ) -> None:
+        self._resumed = resumed
         self.selection: Selection | None = None
         self.seconds = 0.0
-        self._strategy, self._backbone, self._data = strategy, backbone, data
+        self.strategy, self._backbone, self._data = strategy, backbone, data
         self._seed, self._folder = seed, folder
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -33,16 +46,30 @@ class AttachStrategy(Callback):
         started = time.perf_counter()
         device = trainer.strategy.root_device
         torch.nn.Module.to(self._backbone.model, device)
-        preparation = Preparation(self._backbone, self._data, self._seed, device)
-        selection = self._strategy.select(preparation) if trainer.is_global_zero else None
+        selection = self._select(device) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)
         if self.selection is not None and trainer.is_global_zero:
             self.selection.save(self._folder)
-        self._strategy.attach(self._backbone, self.selection)
+        self.strategy.attach(self._backbone, self.selection)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
         seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
+
+    def _select(self, device: torch.device) -> Selection | None:
+        if self._resumed:
+            return self.strategy.load_selection(self._folder)
+        # Looking at data must not decide what is drawn when layers are put in.
+        with torch.random.fork_rng(devices=[]):
+            return self.strategy.select(Preparation(self._backbone, self._data, self._seed, device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the time that selecting and attaching took."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Add the time of the run that is gone on with: attaching again is part of the cost."""
+        self.seconds += state_dict["seconds"]
 
 
 class Stopwatch(Callback):
@@ -51,29 +78,53 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self.training = 0.0
         self.evaluation = 0.0
-        self._started = 0.0
-        self._evaluating = 0.0
+        self._since: float | None = None  # when training last went on; None: it stands still
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count training."""
-        self._started = time.perf_counter()
+        self._since = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count training; the evaluations inside it do not belong to it."""
-        _wait_for_device()
-        self.training = time.perf_counter() - self._started - self.evaluation
+        self._pause()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count an evaluation."""
-        _wait_for_device()
+        self._trained = self._pause()
         self._evaluating = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count an evaluation."""
-        self.evaluation += time.perf_counter() - self._evaluating
+        now = time.perf_counter()
+        self.evaluation += now - self._evaluating
+        self._since = now if self._trained else None
 
     on_test_start = on_validation_start
     on_test_end = on_validation_end
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Count nothing of what is done inside."""
+        trained = self._pause()
+        yield
+        self._since = time.perf_counter() if trained else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds counted so far."""
+        return {"training": self.training, "evaluation": self.evaluation}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from these seconds."""
+        self.training, self.evaluation = state_dict["training"], state_dict["evaluation"]
+
+    def _pause(self) -> bool:
+        """Count training up to now and let it stand still; return whether it ran."""
+        _wait_for_device()
+        if self._since is None:
+            return False
+        self.training += time.perf_counter() - self._since
+        self._since = None
+        return True
 
 
 class LearningCurve(Callback):
@@ -81,16 +132,36 @@ class LearningCurve(Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float | None]] = []
+        self._validated: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the metrics of an evaluation; the last one of an epoch stands in its row."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._validated = {name: value for name, value in metrics.items() if name.startswith("validation")}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of the epoch that ends."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {name: value for name, value in metrics.items() if name.startswith("validation")}
-        self.rows.append({"epoch": trainer.current_epoch + 1, "train/loss": metrics.get("train/loss_epoch"), **row})
+        row = {"epoch": trainer.current_epoch + 1, "train/loss": metrics.get("train/loss_epoch")}
+        self.rows.append({**row, **self._validated})
+        self._validated = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": self.rows, "validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on below these rows."""
+        self.rows, self._validated = state_dict["rows"], state_dict["validated"]
 
 
-class LastStageCheckpoint(ModelCheckpoint):
-    """Keeps weights of the last stage of training only: those before it are not what a strategy stores."""
+class BestWeights(ModelCheckpoint):
+    """Keeps the weights of the best evaluation, in a file of its own; of a strategy's last stage of training only.
+
+    Weights of the stages before are not what a strategy stores.
+    """
+
+    FILE_EXTENSION = ".safetensors"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best, and final in kind."""
@@ -102,10 +173,17 @@ class LastStageCheckpoint(ModelCheckpoint):
         if _in_last_stage(pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's best score; its file is beside the checkpoint, wherever the folder now is."""
+        path = self.format_checkpoint_name({}) if state_dict["best_model_path"] else ""
+        found = {"best_model_path": path, "kth_best_model_path": path, "last_model_path": "", "dirpath": self.dirpath}
+        scores = dict.fromkeys([path] if path else [], state_dict["best_model_score"])
+        super().load_state_dict({**state_dict, **found, "best_k_models": scores})
 
-def best_checkpoint(folder: Path, metric: str) -> ModelCheckpoint:
+
+def best_checkpoint(folder: Path, metric: str) -> BestWeights:
     """Return a callback that keeps the weights of the epoch with the highest validation `metric`, first on ties."""
-    return LastStageCheckpoint(
+    return BestWeights(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=f"validation/{metric}",
@@ -120,7 +198,8 @@ def load_best(checkpoint: ModelCheckpoint, module: LightningModule) -> int | Non
     """Load the best epoch's weights into `module` and return that epoch, counted from 1; None if none was kept."""
     if not checkpoint.best_model_path:
         return None
-    content: dict[str, Any] = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(Path(checkpoint.best_model_path))
+    module.on_load_checkpoint(content)
     module.load_state_dict(content["state_dict"], strict=False)
     return int(content["epoch"]) + 1
 

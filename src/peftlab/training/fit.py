@@ -1,6 +1,5 @@
 """Train, take the best epoch's weights, and evaluate them."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,23 +7,26 @@ from lightning import Callback, Trainer
 
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Selection
-from peftlab.training.callbacks import AttachStrategy, LearningCurve, Stopwatch, best_checkpoint, load_best
+from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
+from peftlab.training.guards import FiniteLoss, GradientsArrive
 from peftlab.training.module import FineTuning
+from peftlab.training.resumption import Resumption
 
 
 class Observers:
-    """The callbacks of one run: attaching the strategy, timing, the learning curve, the best epoch's weights."""
+    """The callbacks of one run: attaching, timing, the learning curve, checkpoints, the best epoch's weights."""
 
-    def __init__(self, attach: AttachStrategy, metric: str, folder: Path) -> None:
-        self.attach = attach
-        self.stopwatch = Stopwatch()
+    def __init__(self, attach: AttachStrategy, metric: str, folder: Path, resumption: Resumption) -> None:
+        self.attach, self.resumption = attach, resumption
+        self.stopwatch = resumption.stopwatch
         self.curve = LearningCurve()
         self.best = best_checkpoint(folder, metric)
 
     @property
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
-        return [self.attach, self.stopwatch, self.curve, self.best]
+        guards = [FiniteLoss(), GradientsArrive(self.attach.strategy)]
+        return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,9 @@ class Fitted:
 
 def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: Observers) -> Fitted:
     """Train `module`, leave the best epoch's weights in it, and evaluate exactly those."""
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=observers.resumption.checkpoint, weights_only=True)
     steps, epochs = trainer.global_step, trainer.current_epoch
     best_epoch = load_best(observers.best, module)
-    trainer.strategy.barrier()
-    if observers.best.dirpath is not None:
-        shutil.rmtree(observers.best.dirpath, ignore_errors=True)
     trainer.validate(module, datamodule=data, verbose=False)
     if data.test_names:
         trainer.test(module, datamodule=data, verbose=False)

@@ -1,5 +1,7 @@
 """Where metrics go while a run trains: CSV always, W&B or TensorBoard when asked."""
 
+import csv
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,23 @@ def open_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any
         failed = False
     finally:
         _close(loggers, failed)
+
+
+def logged_text(loggers: Sequence[Logger]) -> str:
+    """Return what the CSV logger has written so far."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            logger.save()
+            file = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
+            return file.read_text(encoding="utf-8") if file.exists() else ""
+    return ""
+
+
+def take_back_log(loggers: Sequence[Logger], text: str) -> None:
+    """Let the CSV logger go on below `text`, which is what it had written when its run was interrupted."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            logger.experiment.metrics = [*csv.DictReader(io.StringIO(text))]
 
 
 def _build(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> list[Logger]:

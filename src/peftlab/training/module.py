@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.errors import require
@@ -48,7 +49,9 @@ class FineTuning(LightningModule):
         self.tokens_seen = 0
         self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
+        self._mean_loss = MeanMetric(nan_strategy="disable")
         self._stages: Stages | None = None
+        self._begun_stage = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
         self._collected: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -65,6 +68,10 @@ class FineTuning(LightningModule):
         if self.task.is_regression:
             return F.mse_loss(logits.squeeze(-1), labels.float())
         return F.cross_entropy(logits, labels)
+
+    def on_train_start(self) -> None:
+        """Switch dropout on: an epoch that is gone on with in its middle has no start."""
+        self.strategy.train_mode()
 
     def on_train_epoch_start(self) -> None:
         """Switch dropout on as the strategy wants it; Lightning keeps the mode a model comes in: evaluation."""
@@ -85,7 +92,9 @@ class FineTuning(LightningModule):
         # Added up where it is: reading it at every step would make the device wait.
         self._tokens = self._tokens + batch["attention_mask"].sum()
         size = len(batch["labels"])
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=size, sync_dist=True)
+        self._mean_loss.update(loss.detach(), size)
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size, sync_dist=True)
+        self.log("train/loss_epoch", self._mean_loss, on_step=False, on_epoch=True)
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
@@ -94,10 +103,10 @@ class FineTuning(LightningModule):
         for name, value in self.strategy.measures().items():
             self.log(f"train/{name}", value)
 
-    def on_train_end(self) -> None:
+    def on_fit_end(self) -> None:
         """Leave the strategy as it is stored, and add up what all ranks have seen."""
         self.stages.finish()
-        seen = torch.tensor([self.examples_seen, int(self._tokens)], device=self.device)
+        seen = torch.tensor([self.examples_seen, int(self._tokens)], device=self.trainer.strategy.root_device)
         self.examples_seen, self.tokens_seen = self.trainer.strategy.reduce(seen, reduce_op="sum").tolist()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -146,7 +155,7 @@ class FineTuning(LightningModule):
             UserError: the strategy exchanges its parameters while several devices train them.
         """
         if self._stages is None:
-            self._stages = Stages(self.strategy, int(self.trainer.estimated_stepping_batches))
+            self._stages = Stages(self.strategy, int(self.trainer.estimated_stepping_batches), self._begun_stage)
             alone = self.trainer.world_size == 1 or not self._stages.several
             devices = f"trainer.devices={self.trainer.world_size}: strategy {self.strategy.name} trains in stages"
             require(alone, f"{devices}; allowed is 1")
@@ -162,10 +171,37 @@ class FineTuning(LightningModule):
         return self._stages
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only what is trained."""
+        """Keep only what is trained, and what else the strategy holds."""
         checkpoint["state_dict"] = {
             name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad
         }
+        checkpoint["strategy"] = self.strategy.state()
+        checkpoint["stage"] = self.stages.current
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the strategy back what it held, in the stage it was in.
+
+        Raises:
+            UserError: the checkpoint lacks something that is trained here; it would go on with its first values.
+        """
+        self.strategy.load_state(checkpoint["strategy"])
+        self._begun_stage = checkpoint["stage"]
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        lacking = sorted(trained ^ checkpoint["state_dict"].keys())
+        require(not lacking, f"checkpoint: its tensors are not those trained here: {', '.join(lacking[:3])}")
+
+    def progress(self) -> Tensor:
+        """Return what this rank has counted, float64 [4]: examples, tokens, the epoch's loss and its weight."""
+        loss = self._mean_loss
+        counts = [self.examples_seen, int(self._tokens), float(loss.mean_value), float(loss.weight)]
+        return torch.tensor(counts, dtype=torch.float64)
+
+    def load_progress(self, counted: Tensor) -> None:
+        """Go on counting from what `progress` returned."""
+        examples, tokens, value, weight = counted.tolist()
+        self.examples_seen, self._tokens = int(examples), torch.tensor(int(tokens))
+        self._mean_loss.mean_value.fill_(value)
+        self._mean_loss.weight.fill_(weight)
 
     def _collect(self, stage: str, batch: Batch, loader: int) -> None:
         logits = self(batch)

@@ -11,18 +11,19 @@ class Stages:
     Args:
         strategy: names the stages and enters them.
         steps: all optimiser steps of the run.
+        current: the stage that an interrupted run was in, counted from 0.
     """
 
-    def __init__(self, strategy: Strategy, steps: int) -> None:
+    def __init__(self, strategy: Strategy, steps: int, current: int = 0) -> None:
         self._strategy = strategy
         self._lengths = strategy.stages(steps)
         self._ends = list(accumulate(self._lengths))
-        self._current = 0
+        self.current = current
 
     @property
     def steps(self) -> int:
         """The optimiser steps of the present stage."""
-        return self._lengths[self._current]
+        return self._lengths[self.current]
 
     @property
     def several(self) -> bool:
@@ -32,14 +33,14 @@ class Stages:
     @property
     def in_last(self) -> bool:
         """Whether no further stage follows."""
-        return self._current == len(self._lengths) - 1
+        return self.current == len(self._lengths) - 1
 
     def advance(self, step: int) -> bool:
         """Enter the stages that begin with `step`, counted from 0; return whether there were any."""
-        before = self._current
-        while not self.in_last and step >= self._ends[self._current]:
+        before = self.current
+        while not self.in_last and step >= self._ends[self.current]:
             self._enter_next()
-        return self._current > before
+        return self.current > before
 
     def finish(self) -> None:
         """Enter what is left of the stages: training has ended."""
@@ -47,5 +48,5 @@ class Stages:
             self._enter_next()
 
     def _enter_next(self) -> None:
-        self._current += 1
-        self._strategy.begin_stage(self._current)
+        self.current += 1
+        self._strategy.begin_stage(self.current)

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from peftlab.errors import UserError
 from peftlab.options import checked
+from peftlab.training.checkpoint_files import SafeCheckpoints
 
 # What Lightning remarks on, and is meant so here.
 _KNOWN_REMARKS = (
@@ -21,6 +22,8 @@ _KNOWN_REMARKS = (
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*Found .* module.* in eval mode at the start of training.*",
     ".*Experiment logs directory .* exists and is not empty.*",
+    # The data itself begins at the right batch.
+    ".*your dataloader is not resumable.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",
     # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
     ".*could not find the monitored key.*",
@@ -51,6 +54,7 @@ def build_trainer(
             logger=list(loggers),
             callbacks=[*callbacks, *shown],
             default_root_dir=folder,
+            plugins=[SafeCheckpoints()],
             # The data itself shares out its batches among the ranks.
             use_distributed_sampler=False,
         )

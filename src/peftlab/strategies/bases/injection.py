@@ -1,6 +1,7 @@
 """Strategies whose layers come from the peft library."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,23 @@ class PeftInjection(LibraryStrategy):
         self._config = self.config(backbone)
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)]
         self._tuner: Any = tuner(backbone.model, self._config, _ADAPTER)
+
+    def state(self) -> dict[str, Any]:
+        """Return the steps taken and, of a method with a budget of ranks, what it shares them out by."""
+        return {"steps": self._steps, **{name: dict(getattr(place, name)) for place, name in self._budget()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the steps and the budget back."""
+        self._steps = state["steps"]
+        for place, name in self._budget():
+            setattr(place, name, state[name])
+
+    def _budget(self) -> list[tuple[Any, str]]:
+        """Return where AdaLoRA keeps the importance of its ranks, and the ranks that are left."""
+        allocator = getattr(self._tuner, "rankallocator", None)
+        if allocator is None:
+            return []
+        return [*((allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")), (self._config, "rank_pattern")]
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         model = backbone.model

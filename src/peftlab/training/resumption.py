@@ -1,0 +1,251 @@
+"""An interrupted run goes on where it was: what a checkpoint holds, when it is written, and how it is read back.
+
+Checkpoints are Lightning's own, written before a batch begins, when nothing is half done: all of the batch before,
+an evaluation after it included, is in them. Here stands what Lightning leaves out.
+"""
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from peftlab.data.module import TaskData
+from peftlab.errors import UserError, require
+from peftlab.secrets import hidden
+from peftlab.training.callbacks import Stopwatch
+from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.loggers import logged_text, take_back_log
+from peftlab.training.module import FineTuning
+
+FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
+_OURS = "resumption"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What a run may be gone on with in another way: none of it decides a result.
+_FREE = {"checkpoint", "logger", "recipe", "deployment", "force", "any_code", "search"}
+_FREE |= {"data.cache_dir", "data.num_workers", "trainer.enable_progress_bar", "trainer.enable_model_summary"}
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """The group `checkpoint` of `conf/config.yaml`: when to write one; null: never for that reason."""
+
+    every_epoch: bool = True
+    every_steps: int | None = None
+    every_minutes: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "every_minutes"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"checkpoint.{name}={value}: allowed is above 0, or null")
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what only a run that is to go on needs."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+class Resumption(Callback):
+    """Writes checkpoints into `folder` and lets a run begin from the one that is there.
+
+    A signal to end (Ctrl-C, SIGTERM) waits for the next batch: a checkpoint is written, then the signal takes its
+    course. A second one does not wait.
+
+    Args:
+        options: when checkpoints are written.
+        folder: the run's output folder.
+        config: the run's configuration; a checkpoint is only gone on with by the same one.
+        data: is told at which batch to begin.
+        begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before an interruption.
+
+    Its `stopwatch` stands still while a checkpoint is written.
+    """
+
+    def __init__(
+        self, options: CheckpointOptions, folder: Path, config: Mapping[str, Any], data: TaskData, begun: float
+    ) -> None:
+        self.stopwatch = Stopwatch()
+        self._options, self._data, self._begun = options, data, begun
+        self._file = folder / FOLDER / FILE_NAME
+        self._config = _decisive(config)
+        self._found: dict[str, Any] | None = None
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._between_batches = False
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Return the checkpoint to begin from, if there is one."""
+        return self._file if self._file.exists() else None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the place in the data and the counts; random states wait, since setting up draws numbers."""
+        self._found = checkpoint
+        ours = checkpoint[_OURS]
+        self._data.begin_at(ours["epoch"], ours["batch"])
+        assert isinstance(pl_module, FineTuning)
+        pl_module.load_progress(ours["progress"][trainer.global_rank])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the log back, before anything is added to it."""
+        if self._found is not None:
+            take_back_log(trainer.loggers, self._found[_OURS]["log"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to hold signals back."""
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._hold) for number in _SIGNALS}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Take the rest of a checkpoint back before the first batch; write one where it is time to."""
+        if self._found is not None:
+            self._take_back(trainer, self._found)
+            self._found = None
+        elif trainer.strategy.reduce_boolean_decision(self._is_time(trainer, batch_idx), all=False):
+            self._between_batches = True
+            self._save(trainer)
+            self._between_batches = False
+            self._let_through()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last checkpoint: only evaluation is left."""
+        if self._options.every_epoch or self._signal is not None:
+            self._save(trainer)
+        self._let_through()
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._release()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out: random state, the place in the data, counts, the log, the configuration."""
+        if self._between_batches:
+            _step_back(checkpoint["loops"]["fit_loop"])
+        assert isinstance(pl_module, FineTuning)
+        checkpoint[_OURS] = {
+            "config": json.dumps(self._config),
+            "seconds": time.perf_counter() - self._begun,
+            "epoch": trainer.current_epoch,
+            "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+            "random": {device: _of_all_ranks(trainer, state) for device, state in _random_states(trainer).items()},
+            "progress": _of_all_ranks(trainer, pl_module.progress()),
+            "log": logged_text(trainer.loggers),
+        }
+
+    def _is_time(self, trainer: Trainer, batch: int) -> bool:
+        if batch % trainer.accumulate_grad_batches:
+            return False  # gradients of half a step are in no checkpoint
+        options, steps = self._options, trainer.global_step - self._saved_step
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return (
+            self._signal is not None
+            or (options.every_epoch and batch == 0 and steps > 0)
+            or (options.every_steps is not None and steps >= options.every_steps)
+            or (options.every_minutes is not None and minutes >= options.every_minutes)
+        )
+
+    def _save(self, trainer: Trainer) -> None:
+        with self.stopwatch.stopped():
+            trainer.save_checkpoint(self._file, weights_only=False)
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _take_back(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        ours = checkpoint[_OURS]
+        _set_random_states(trainer, {device: states[trainer.global_rank] for device, states in ours["random"].items()})
+        # Restarting where an evaluation would be due, Lightning counts a step that there was not.
+        loops = checkpoint["loops"]["fit_loop"]
+        trainer.fit_loop.epoch_loop._batches_that_stepped = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        waits, self._signal = self._signal is None, number
+        if not waits:
+            self._let_through()
+
+    def _let_through(self) -> None:
+        if self._signal is not None:
+            self._release()
+            signal.raise_signal(self._signal)
+
+    def _release(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+
+def seconds_taken(folder: Path, config: Mapping[str, Any]) -> float | None:
+    """Return the seconds a run had taken at the checkpoint in `folder`; None where there is none to go on from.
+
+    Raises:
+        UserError: it is damaged, or belongs to another configuration.
+    """
+    file = folder / FOLDER / FILE_NAME
+    if not file.exists():
+        return None
+    checkpoint = read_checkpoint(file, tensors_too=False)
+    require(_OURS in checkpoint, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
+    theirs, ours = json.loads(checkpoint[_OURS]["config"]), _decisive(config)
+    for name in sorted(theirs.keys() | ours.keys()):
+        was, now = theirs.get(name), ours.get(name)
+        if was != now:
+            raise UserError(
+                f"{name}={now}: {file.parent} holds an interrupted run with {name}={was}; "
+                "go on with that value, name another folder, or remove this one"
+            )
+    seconds: float = checkpoint[_OURS]["seconds"]
+    return seconds
+
+
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    plain = _flat(hidden(json.loads(json.dumps(config, default=str))))
+    return {name: value for name, value in plain.items() if not {name, name.partition(".")[0]} & _FREE}
+
+
+def _flat(tree: Any, at: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {at: tree}
+    parts = (_flat(value, f"{at}.{name}" if at else name) for name, value in tree.items())
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _step_back(loops: dict[str, Any]) -> None:
+    """Undo in a state of Lightning's loops that a batch was fetched: it is the first of the run that goes on."""
+    progress = loops["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        counts["ready"] -= 1
+    progress["is_last_batch"] = False
+
+
+def _random_states(trainer: Trainer) -> dict[str, Tensor]:
+    """Return the state of torch's generators: those of the CPU and of the accelerator; nothing else draws."""
+    device = trainer.strategy.root_device
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _set_random_states(trainer: Trainer, states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    device = trainer.strategy.root_device
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+def _of_all_ranks(trainer: Trainer, tensor: Tensor) -> Tensor:
+    """Return the tensors of all ranks, one below the other, on the CPU."""
+    if trainer.world_size == 1:
+        return tensor[None]
+    gathered: Tensor = trainer.strategy.all_gather(tensor.to(trainer.strategy.root_device))
+    return gathered.cpu()

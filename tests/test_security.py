@@ -1,0 +1,280 @@
+"""Nobody is let in: no file of another can run code, lead out of its folder, or carry a secret away."""
+
+import ast
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import tiny
+from peftlab.arguments import check
+from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.cli import CONF
+from peftlab.data.module import TaskData
+from peftlab.delta.delta import load_delta, save_delta
+from peftlab.errors import UserError
+from peftlab.masks.child_network import ChildNetwork
+from peftlab.results.record import RunRecord
+from peftlab.run import _label, run
+from peftlab.secrets import hidden
+from peftlab.strategies.bitfit import BitFit
+from peftlab.strategies.registry import create_strategy
+from peftlab.strategies.restore import describe_delta, restore
+from peftlab.training.checkpoint_files import read_checkpoint
+from runs import small, write_rte
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+class Payload:
+    """Pickled, it writes a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.write_text, (self.mark, "somebody's code was run")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The file that a payload writes; none may have."""
+    return tmp_path / "mark"
+
+
+def plain_pickle(mark: Path, path: Path) -> None:
+    path.write_bytes(pickle.dumps(Payload(mark)))
+
+
+def torch_file(mark: Path, path: Path) -> None:
+    torch.save({"state_dict": Payload(mark)}, path)
+
+
+PAYLOADS = [plain_pickle, torch_file]
+
+
+@pytest.mark.parametrize("write", PAYLOADS)
+def test_the_payloads_are_real(write, mark, tmp_path):
+    write(mark, tmp_path / "file")
+    if write is torch_file:
+        torch.load(tmp_path / "file", weights_only=False)
+    else:
+        pickle.loads((tmp_path / "file").read_bytes())
+    assert mark.exists()
+
+
+def a_delta(folder: Path) -> None:
+    backbone = tiny()
+    strategy = BitFit()
+    strategy.attach(backbone)
+    save_delta(describe_delta(strategy, {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
+
+
+READERS = {
+    "last.safetensors": lambda folder: read_checkpoint(folder / "last.safetensors"),
+    "delta.safetensors": load_delta,
+    "delta.json": load_delta,
+    "child_network.safetensors": ChildNetwork.load,
+    "selection.json": lambda folder: run(small(f"strategy.selection={folder}"), folder / "run"),
+    "result.json": RunRecord.read,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("write", PAYLOADS)
+def test_a_file_that_would_run_code_is_refused(write, name, mark, tmp_path):
+    a_delta(tmp_path)
+    write(mark, tmp_path / name)
+    with pytest.raises(UserError, match=name):
+        READERS[name](tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("write", PAYLOADS)
+def test_a_cached_file_that_would_run_code_is_made_anew(write, mark, tmp_path):
+    root = write_rte(tmp_path / "glue")
+    config = small(f"task=rte data.root={root} data.cache_dir={tmp_path}/cache", "bitfit")
+    first = run(config, tmp_path / "first")
+    for path in (tmp_path / "cache").iterdir():
+        write(mark, path)
+    again = run(config, tmp_path / "again")
+    assert not mark.exists()
+    assert (again.folder / "delta.safetensors").read_bytes() == (first.folder / "delta.safetensors").read_bytes()
+
+
+@pytest.fixture
+def backbone_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "backbone"
+    backbone = tiny()
+    backbone.model.save_pretrained(folder)
+    backbone.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path) -> None:
+    load_backbone(BackboneSpec("mine", path=str(folder)), ["yes", "no"], 1)
+
+
+def edit(path: Path, **entries: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+@pytest.mark.parametrize("write", PAYLOADS)
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_pickled_weights_are_not_read(name, write, mark, backbone_folder):
+    load(backbone_folder)
+    (backbone_folder / "model.safetensors").unlink()
+    write(mark, backbone_folder / name)
+    with pytest.raises(UserError, match=r"^backbone=mine: "):
+        load(backbone_folder)
+    assert not mark.exists()
+
+
+FOREIGN = [
+    ("config.json", {"auto_map": {"AutoConfig": "code.Config", "AutoModelForSequenceClassification": "code.Model"}}),
+    ("config.json", {"auto_map": {"AutoConfig": "code.Config"}, "model_type": "unheard-of"}),
+    ("config.json", {"auto_map": {"AutoConfig": "nobody/elsewhere--code.Config"}}),
+    ("config.json", {"_attn_implementation": "nobody/kernel"}),
+    ("config.json", {"_attn_implementation_internal": "nobody/kernel"}),
+    ("config.json", {"text_config": {"_attn_implementation_internal": "nobody/kernel:forward"}}),
+    ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": [None, "code.Tokenizer"]}}),
+]
+
+
+@pytest.mark.parametrize("trust", [None, True])
+@pytest.mark.parametrize(("name", "entries"), FOREIGN)
+def test_settings_that_name_code_outside_transformers_are_refused(name, entries, trust, mark, backbone_folder):
+    (backbone_folder / "code.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+    edit(backbone_folder / name, **entries, **({"trust_remote_code": trust} if trust else {}))
+    with pytest.raises(
+        UserError, match=rf"^backbone=mine: {re.escape(str(backbone_folder / name))} names code outside"
+    ):
+        load(backbone_folder)
+    assert not mark.exists()
+
+
+def test_trust_in_remote_code_is_never_asked_for():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert isinstance(node.value, ast.Constant), path
+                assert node.value.value is False, path
+
+
+def test_nothing_in_the_source_reads_or_writes_code():
+    forbidden = {"pickle", "dill", "joblib", "shelve", "marshal", "torch.load", "torch.save", "eval", "exec"}
+    for path in SOURCE.rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        assert not forbidden & (imported | called), path
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "a/b", "..", ""])
+def test_a_record_cannot_lead_out_of_its_folder(name, tmp_path):
+    record = RunRecord(task="rte", strategy="hifi", backbone="tiny", seed=1)
+    record.write(tmp_path)
+    edit(tmp_path / "result.json", delta={"bytes": 1, "file": name})
+    with pytest.raises(UserError, match=r"delta\.file is .* must be the name of a file beside the record"):
+        RunRecord.read(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["..", "/", "backbone"])
+def test_a_delta_says_nothing_about_paths_of_this_machine(path, backbone_folder, tmp_path):
+    a_delta(tmp_path)
+    facts = json.loads((tmp_path / "delta.json").read_text())
+    edit(tmp_path / "delta.json", backbone={**facts["backbone"], "path": str(tmp_path / path)})
+    with pytest.raises(UserError, match=r"backbone=tiny: the Hugging Face Hub cannot be reached"):
+        restore(tmp_path)
+
+
+def test_a_delta_cannot_import_a_package(tmp_path, monkeypatch, mark):
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "__init__.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    a_delta(tmp_path)
+    edit(tmp_path / "delta.json", backbone={"name": "tiny", "package": "evil.part"})
+    with pytest.raises(UserError, match=r"backbone\.package=evil\.part: allowed is a package's plain name"):
+        restore(tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["megatron_core", "megatron_config"])
+def test_a_delta_cannot_name_a_module_for_peft_to_import(name):
+    with pytest.raises(UserError, match=rf"^strategy\.options\.{name}: Megatron's layers are not supported$"):
+        create_strategy("peft", {"method": "lora", "options": {name: "evil"}})
+
+
+SECRET = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "variable", ["WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MY_PASSWORD", "S3_SECRET"]
+)
+def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv(variable, SECRET)
+    monkeypatch.setattr("sys.argv", ["train.py", f"logger.project={SECRET}", "seed=1"])
+    config = small("data.cache_dir=null", "bitfit")
+    config["logger"] |= {"project": f"of-{SECRET}", "api_key": "another-secret"}
+    described = {"source": {"hub": f"https://me:{SECRET}@host"}, "content_sha256": {}}
+    monkeypatch.setattr(TaskData, "describe", lambda data: described)
+    run(config, tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"result.json", "delta.json", "metrics.csv"} <= {path.name for path in files}
+    for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
+        assert SECRET.encode() not in content
+        assert b"another-secret" not in content
+    shown = json.dumps(_label(config))
+    assert SECRET not in shown
+    assert "another-secret" not in shown
+
+
+def test_a_failure_tells_no_secret_in_its_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"401 for Bearer {SECRET}")
+
+    monkeypatch.setattr("peftlab.run.load_backbone", fail)
+    with pytest.raises(RuntimeError):
+        run(small(), tmp_path)
+    assert RunRecord.read(tmp_path).reason == "RuntimeError: 401 for Bearer [hidden]"
+
+
+HIDDEN = [
+    ("plain text", "plain text"),
+    ("hf_" + "a" * 34, "[hidden]"),
+    ("https://me:secret@host/x", "https://[hidden]@host/x"),
+    ("+logger.api_key=abc", "+logger.api_key=[hidden]"),
+    ("hf_token=abc", "hf_token=[hidden]"),
+    ("strategy.n=300", "strategy.n=300"),
+    ("a=b=c", "a=b=c"),
+    ({"token": "abc", "tokens": 7, "key": "abc"}, {"token": "[hidden]", "tokens": 7, "key": "abc"}),
+    ({"a": [{"password": "abc"}, 1.5, None]}, {"a": [{"password": "[hidden]"}, 1.5, None]}),
+    ({"api_key": None, "pad_token_id": 3, "tokens_per_second": 1.0}, None),
+]
+
+
+@pytest.mark.parametrize(("value", "shown"), HIDDEN)
+def test_secrets_are_hidden_and_nothing_else(value, shown):
+    assert hidden(value) == (value if shown is None else shown)
+
+
+def test_a_short_value_of_the_environment_is_no_secret(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "rte")
+    assert hidden("task=rte") == "task=rte"
+
+
+@pytest.mark.parametrize(
+    "argument", ["+logger.api_key=abcdef", f"logger.entity={SECRET}", "backbone.hub=hf_" + "b" * 34]
+)
+def test_a_secret_on_the_command_line_is_refused_without_being_told(argument, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    with pytest.raises(UserError, match=r"has no place on a command line") as caught:
+        check(["+strategy=hifi", argument], CONF)
+    assert argument.partition("=")[2] not in str(caught.value)

@@ -1,0 +1,202 @@
+"""A run that was killed and is started again ends as if nothing had happened, bit for bit."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftlab.errors import UserError
+from peftlab.results.record import RunRecord
+from peftlab.run import run
+from peftlab.training.module import FineTuning
+from peftlab.training.resumption import FOLDER, Resumption
+from runs import small, write_rte
+
+EPOCHS, STEPS_PER_EPOCH = 3, 3
+# What is a run's own: when, how long and how often; all else must be the same.
+OWN = ("started", "seconds", "throughput", "memory", "resumed", "command", "config")
+
+
+class KilledError(BaseException):
+    """Ends a run as a kill does: nobody handles it."""
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rte(tmp_path_factory.mktemp("glue"))
+
+
+@pytest.fixture
+def configured(glue: Path):
+    """Return the configuration of a run of nine steps in three epochs."""
+
+    def configure(overrides: str = "", strategy: str = "hifi") -> dict[str, Any]:
+        where = f"task=rte data.root={glue} data.cache_dir={glue}/cache trainer.limit_val_batches=null"
+        length = f"trainer.max_steps=-1 trainer.max_epochs={EPOCHS} trainer.log_every_n_steps=1"
+        return small(f"{where} {length} {overrides}", strategy)
+
+    return configure
+
+
+def killed(config: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, *place: Any) -> None:
+    """Start the run with `place` (as `setattr` takes it) replaced by what kills it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(*place)
+        with pytest.raises(KilledError):
+            run(config, folder)
+
+
+def killed_at(step: int, config: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the run, and kill it in its training step number `step`, counted from 1 in this process."""
+    train, count = FineTuning.training_step, 0
+
+    def training_step(module, batch, index):
+        nonlocal count
+        count += 1
+        if count == step:
+            raise KilledError
+        return train(module, batch, index)
+
+    killed(config, folder, monkeypatch, FineTuning, "training_step", training_step)
+
+
+def outcome(record: RunRecord) -> dict[str, Any]:
+    """Return all that must not depend on an interruption: the record's facts and the files' bytes."""
+    facts = {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in (*OWN, "folder")}
+    files = {path.name: path.read_bytes() for path in record.folder.iterdir() if path.is_file()}
+    del files["result.json"]
+    return facts | files
+
+
+EVERY_STEP = "checkpoint.every_steps=1"
+
+# Strategy, options, the steps after which it is killed: one kill after the other, each counted from where it went on.
+RUNS = [
+    ("hifi", "", [2]),  # before the first checkpoint
+    ("hifi", "", [5]),  # in the second epoch: gone on with from its start
+    ("hifi", EVERY_STEP, [2, 2, 2, 2, 2]),
+    ("hifi", f"{EVERY_STEP} data.num_workers=1", [6]),
+    ("hifi", f"{EVERY_STEP} trainer.max_steps=8", [3, 2]),
+    ("hifi", f"{EVERY_STEP} trainer.val_check_interval=1", [3, 3]),
+    ("lora", f"{EVERY_STEP} trainer.accumulate_grad_batches=2", [3, 3]),
+    ("lora", f"{EVERY_STEP} trainer.check_val_every_n_epoch=2", [5]),
+    ("child-tuning", f"{EVERY_STEP} strategy.variant=F", [2, 4]),
+    ("child-tuning", f"{EVERY_STEP} strategy.variant=D strategy.strict=true", [4]),
+    ("full", f"{EVERY_STEP} shots=16 shots.per_class=4 shots.epochs=3", [2, 2]),
+    ("diff-pruning", EVERY_STEP, [3, 3, 2]),  # under gates, in the step that follows pruning, with a fixed mask
+    ("diff-pruning", f"{EVERY_STEP} trainer.max_steps=1", [1]),
+    ("adapterdrop", EVERY_STEP, [4]),
+    ("tiny-attention", EVERY_STEP, [4]),
+    ("peft", f"{EVERY_STEP} strategy.method=adalora +strategy.options={{total_step:9,deltaT:1,target_r:2}}", [4, 2]),
+]
+
+
+@pytest.mark.parametrize(("strategy", "overrides", "kills"), RUNS)
+def test_a_killed_run_ends_as_an_undisturbed_one(strategy, overrides, kills, configured, tmp_path, monkeypatch):
+    config = configured(overrides, strategy)
+    undisturbed = run(config, tmp_path / "undisturbed")
+    for step in kills:
+        killed_at(step, config, tmp_path / "killed", monkeypatch)
+    again = run(config, tmp_path / "killed")
+    assert outcome(again) == outcome(undisturbed)
+    assert not (tmp_path / "killed" / FOLDER).exists()
+
+
+def test_the_record_says_how_often_it_was_gone_on_with_and_times_add_up(configured, tmp_path, monkeypatch):
+    config = configured(EVERY_STEP)
+    for _ in range(2):
+        killed_at(3, config, tmp_path, monkeypatch)
+    seconds = RunRecord.read(tmp_path).seconds.total
+    record = run(config, tmp_path)
+    assert record.resumed == 2
+    assert record.seconds.total > seconds > 0
+    assert record.throughput.examples_per_second == pytest.approx(EPOCHS * 40 / record.seconds.training)
+
+
+@pytest.mark.parametrize("place", ["run._keep_delta", "run._keep_results", "training.fit.load_best"])
+def test_after_training_only_evaluation_is_done_again(place, configured, tmp_path, monkeypatch):
+    def kill(*_, **__):
+        raise KilledError
+
+    undisturbed = run(configured(), tmp_path / "undisturbed")
+    killed(configured(), tmp_path / "killed", monkeypatch, f"peftlab.{place}", kill)
+    monkeypatch.setattr(FineTuning, "training_step", kill)
+    assert outcome(run(configured(), tmp_path / "killed")) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_batch_and_leaves_a_checkpoint(number, configured, tmp_path, monkeypatch):
+    config = configured("checkpoint.every_epoch=false")
+    undisturbed = run(config, tmp_path / "undisturbed")
+    handlers = {which: signal.signal(which, signal.default_int_handler) for which in (signal.SIGINT, signal.SIGTERM)}
+    train, finished = FineTuning.training_step, []
+
+    def training_step(module, batch, index):
+        if len(finished) == 4:
+            os.kill(os.getpid(), number)
+        loss = train(module, batch, index)
+        finished.append(index)
+        return loss
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(FineTuning, "training_step", training_step)
+            with pytest.raises(KeyboardInterrupt):
+                run(config, tmp_path / "ended")
+    finally:
+        for which, handler in handlers.items():
+            signal.signal(which, handler)
+    assert len(finished) == 5
+    assert RunRecord.read(tmp_path / "ended").status == "interrupted"
+    assert outcome(run(config, tmp_path / "ended")) == outcome(undisturbed)
+
+
+def test_an_interrupted_run_is_not_gone_on_with_in_another_way(configured, tmp_path, monkeypatch):
+    killed_at(5, configured(), tmp_path, monkeypatch)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"^training.learning_rate=0.5: .* interrupted run with .*=None; go on with"):
+        run(configured("training.learning_rate=0.5"), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_is_begun_anew(configured, tmp_path, monkeypatch):
+    config = configured()
+    with monkeypatch.context() as patched:
+        patched.setattr("peftlab.run.remove_checkpoints", lambda folder: None)  # killed just before it
+        first = run(config, tmp_path)
+    assert (tmp_path / FOLDER).exists()
+    assert (run(config, tmp_path).resumed, first.resumed) == (0, 0)
+
+
+def test_a_half_written_checkpoint_is_never_seen(configured, tmp_path, monkeypatch):
+    """A kill while a checkpoint is written leaves the one before, and a temporary file that goes at the end."""
+    config = configured(EVERY_STEP)
+    undisturbed = run(config, tmp_path / "undisturbed")
+    save, saved = Resumption._save, []
+
+    def half(self, trainer):
+        saved.append(1)
+        if len(saved) < 3:
+            return save(self, trainer)
+        (tmp_path / "killed" / f".result.json.{'0' * 32}").write_text("half")
+        (tmp_path / "killed" / FOLDER / f".last.safetensors.{'f' * 32}").write_text("half")
+        raise KilledError
+
+    killed(config, tmp_path / "killed", monkeypatch, Resumption, "_save", half)
+    assert outcome(run(config, tmp_path / "killed")) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"\x80\x04cposix\nsystem\n", None])
+def test_a_damaged_checkpoint_is_named_and_left(content, configured, tmp_path, monkeypatch):
+    killed_at(5, configured(), tmp_path, monkeypatch)
+    file = tmp_path / FOLDER / "last.safetensors"
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    record = (tmp_path / "result.json").read_text()
+    with pytest.raises(UserError, match=r"last.safetensors: not a whole checkpoint .*; remove it to start anew"):
+        run(configured(), tmp_path)
+    assert (tmp_path / "result.json").read_text() == record
+    assert json.loads(record)["status"] == "running"
