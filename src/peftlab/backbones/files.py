@@ -113,7 +113,7 @@ def _refuse_code(path: Path, name: str) -> None:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"backbone={name}: {path} is not JSON ({error})") from error
+        raise UserError(f"backbone={name}: {path} cannot be loaded: not JSON ({error})") from error
     for key, value in _entries(settings):
         own_classes = key in ("auto_map", "custom_pipelines") and bool(value)
         # transformers takes an attention of the form organisation/repository from the Hub, and runs it.
