@@ -58,7 +58,7 @@ class Ours:
         target = SETTINGS["target"][kind]
         self.strategy = DiffPruning(structured=kind == "structured", l0_form="sum", target=target, **options)
         geometry = SimpleNamespace(classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"))
-        self.strategy.attach(cast(Backbone, SimpleNamespace(model=self.model, geometry=geometry)))
+        self.strategy.attach(cast(Backbone, SimpleNamespace(name="tiny", model=self.model, geometry=geometry)))
         self.stages = Stages(self.strategy, 2 * SETTINGS["steps"])
         self.noise: dict[str, Any] = {}
         monkeypatch.setattr(hard_concrete, "noise_like", self.draw)
