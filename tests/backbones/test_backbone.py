@@ -168,7 +168,7 @@ def _unknown_architecture(folder):
 
 
 BROKEN = [
-    (_break_config, "is not JSON"),
+    (_break_config, "cannot be loaded"),
     (_break_weights, "cannot be loaded"),
     (_lose_a_tensor, r"1 tensors missing or of another shape, \['bert.encoder.layer.1.attention.self.query.weight'\]"),
     (_other_shape, "6 tensors missing or of another shape"),
