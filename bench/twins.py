@@ -80,7 +80,10 @@ def worker(python: Path = ADAPTERS, script: Path = WORKER) -> Iterator[Callable[
         to, back = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
         to.write(json.dumps(message) + "\n")
         to.flush()
-        return float(back.readline())
+        answer = back.readline()
+        if not answer:
+            raise RuntimeError(f"the process of the adapters library ended at {message}")
+        return float(answer)
 
     try:
         yield ask
