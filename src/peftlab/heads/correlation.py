@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from peftlab.heads.padding import zero_pads
+
 
 def head_correlation(outputs: Tensor, mask: Tensor) -> Tensor:
     """Return r(h, h'|x) of Eq. 5-6: |covariance| of two heads' mean outputs across their D' features.
@@ -11,9 +13,7 @@ def head_correlation(outputs: Tensor, mask: Tensor) -> Tensor:
     only, the covariance is unbiased (D' - 1). Returns float64 [B, H, H], symmetric, zero on the diagonal; an
     example without tokens and heads of one feature give zeros.
     """
-    valid = mask.bool()
-    heads = outputs.to(torch.float64).masked_fill(~valid[:, :, None, None], 0.0)
-    means = heads.sum(1) / valid.sum(1).clamp(min=1)[:, None, None]
+    means = zero_pads(outputs, mask).sum(1, dtype=torch.float64) / mask.bool().sum(1).clamp(min=1)[:, None, None]
     centred = means - means.mean(-1, keepdim=True)
     covariance = centred @ centred.mT / max(centred.shape[-1] - 1, 1)
     others = ~torch.eye(covariance.shape[-1], dtype=torch.bool, device=covariance.device)
