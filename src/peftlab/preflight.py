@@ -95,12 +95,17 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
     task = Task.from_config(config["task"])
     options = {name: value for name, value in config["strategy"].items() if name != "name"}
     strategy = create_strategy(config["strategy"]["name"], options)
+    settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
+    require(
+        strategy.compilable or settings.compile is None,
+        f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
+    )
     return Parts(
         task=task,
         data=build(DataOptions, config["data"], "data"),
         spec=build(BackboneSpec, config["backbone"], "backbone"),
         strategy=strategy,
-        settings=resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name),
+        settings=settings,
         checkpoint=build(CheckpointOptions, config["checkpoint"], "checkpoint"),
         deployment=build(DeploymentOptions, config["deployment"], "deployment"),
     )

@@ -10,6 +10,7 @@ from lightning import Callback
 from torch import Tensor
 
 from models import batch, tiny
+from peftlab.run import run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import FileSource, Task
@@ -17,6 +18,7 @@ from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
 from peftlab.training.settings import TrainingSettings
+from runs import small
 
 SETTINGS = TrainingSettings(1e-3, BATCH, 1, 0.01, 0.1)
 STEPS_PER_EPOCH = TRAIN // BATCH
@@ -193,3 +195,14 @@ def test_examples_and_tokens_are_counted_without_pads(tmp_path: Path):
     fitted = fit(tmp_path, epochs=2)
     assert fitted.module.examples_seen == 2 * TRAIN
     assert fitted.module.tokens_seen == 2 * sum(fitted.data.splits["train"].lengths)
+
+
+@pytest.mark.parametrize("strategy", ["hifi", "lora"])
+def test_a_compiled_model_learns_what_the_plain_one_does(strategy: str, tmp_path: Path):
+    plain, compiled = (
+        run(small(f"+backbone.random.hidden_dropout_prob=0 training.compile={backend}", strategy), tmp_path / backend)
+        for backend in ("null", "aot_eager")
+    )
+    losses = [[row["train/loss"] for row in record.curve] for record in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert (tmp_path / "aot_eager" / "delta.safetensors").stat().st_size == plain.delta.bytes

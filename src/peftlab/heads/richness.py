@@ -47,7 +47,10 @@ def singular_values(outputs: Tensor, mask: Tensor) -> Tensor:
     heads = zero_pads(outputs, mask).transpose(1, 2).to(torch.float64, memory_format=torch.contiguous_format)
     gram = heads.mT @ heads if heads.shape[-2] >= size else heads @ heads.mT
     # The diagonal has the square of every output.
-    require(bool(gram.diagonal(dim1=-2, dim2=-1).isfinite().all()), "head outputs are not finite (nan or inf): try trainer.precision=32-true")
+    require(
+        bool(gram.diagonal(dim1=-2, dim2=-1).isfinite().all()),
+        "head outputs are not finite (nan or inf): try trainer.precision=32-true",
+    )
     energies = _eigenvalues(gram).flip(-1).clamp(min=0.0)
     longer_side = mask.bool().sum(-1).clamp(min=size)[:, None, None]
     noise = longer_side * torch.finfo(torch.float64).eps * energies[..., :1]
@@ -63,4 +66,6 @@ def _eigenvalues(gram: Tensor) -> Tensor:
     if gram.device.type != "cpu" or threads == 1:
         return torch.linalg.eigvalsh(gram)
     with ThreadPoolExecutor(threads) as pool:
-        return torch.cat(list(pool.map(torch.linalg.eigvalsh, gram.flatten(0, -3).chunk(threads)))).view(gram.shape[:-1])
+        return torch.cat(list(pool.map(torch.linalg.eigvalsh, gram.flatten(0, -3).chunk(threads)))).view(
+            gram.shape[:-1]
+        )

@@ -97,6 +97,11 @@ class Strategy(ABC):
         return True
 
     @property
+    def compilable(self) -> bool:
+        """Whether `torch.compile` takes the model as the strategy makes it."""
+        return True
+
+    @property
     def merge_tolerance(self) -> float:
         """How far logits may move when merging, as a share of the largest logit: a sum in another order."""
         return 0.0

@@ -63,6 +63,11 @@ class DiffPruning(Strategy):
         require(positive, f"strategy.finetune_rate={self.finetune_rate}: allowed is above 0, or null for the run's")
         self._gates = HardConcrete(self.lower, self.upper)
 
+    @property
+    def compilable(self) -> bool:
+        """Whether `torch.compile` takes the model: torch 2.13 fails on parametrizations that are modules."""
+        return False
+
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return differences and gates, or, once pruned, the values of the sparse difference."""
         parts = self._differences.items()

@@ -69,6 +69,11 @@ class FineTuning(LightningModule):
             return F.mse_loss(logits.squeeze(-1), labels.float())
         return F.cross_entropy(logits, labels)
 
+    def on_fit_start(self) -> None:
+        """Compile the model if that is asked for, as the strategy has made it."""
+        if self.settings.compile is not None:
+            self.model.compile(backend=self.settings.compile, dynamic=True)
+
     def on_train_start(self) -> None:
         """Switch dropout on: an epoch that is gone on with in its middle has no start."""
         self.strategy.train_mode()

@@ -8,12 +8,15 @@ from typing import Any
 from peftlab.errors import UserError, require
 from peftlab.options import build
 
+# Of torch.compile. The last two generate no code: for finding out what a graph breaks.
+BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Learning rate and what goes with it. `batch_size` None: the size of the training set.
 
-    `epochs` is what `trainer.max_epochs` is when nobody sets it.
+    `epochs` is what `trainer.max_epochs` is when nobody sets it. `compile` names a backend of `torch.compile`.
     """
 
     learning_rate: float
@@ -21,6 +24,7 @@ class TrainingSettings:
     epochs: int
     weight_decay: float
     warmup: float
+    compile: str | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
@@ -31,6 +35,8 @@ class TrainingSettings:
         require(self.epochs >= 1, f"training.epochs={self.epochs}: allowed is 1 or more")
         require(self.weight_decay >= 0, f"training.weight_decay={self.weight_decay}: allowed is 0 or more")
         require(0 <= self.warmup < 1, f"training.warmup={self.warmup}: allowed is [0, 1), a share of all steps")
+        if self.compile not in (None, *BACKENDS):
+            raise UserError(f"training.compile={self.compile}: allowed are null, {', '.join(BACKENDS)}")
 
 
 def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, Any]:
