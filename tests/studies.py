@@ -108,7 +108,9 @@ def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True,
     parts = []
     for number, (strategy, sharp) in enumerate(zip(("full", "heads"), sharpness, strict=True)):
         bowl = [[0.1 + sharp * (x * x + y * y) for x in line] for y in line]
-        way = [Waypoint(step, -x, -x / 2, 0.01, 0.1 + x / 2, 0.15 + x / 2) for step, x in ((0, 0.8), (5, 0.3), (10, 0.0))]
+        way = [
+            Waypoint(step, -x, -x / 2, 0.01, 0.1 + x / 2, 0.15 + x / 2) for step, x in ((0, 0.8), (5, 0.3), (10, 0.0))
+        ]
         part = RunLandscape(
             str(number) * 16, strategy, 1, 0.1, Surface(line, line, bowl), Sharpness([[sharp, sharp]], sharp, sharp)
         )

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from peftlab.errors import UserError
+from peftlab.kept import Kept
 from peftlab.landscape import measure
 from peftlab.landscape.command import main
 from peftlab.landscape.directions import random_direction
 from peftlab.landscape.tuned import FixedLoss, TunedRun
 from peftlab.landscape.whole import draw
-from peftlab.kept import Kept
 from peftlab.results.landscapes import FILE_NAME, Landscape, Settings
 from peftlab.results.record import RunRecord
 from peftlab.run import run
@@ -32,7 +32,9 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tune(glue: Path, folder: Path, strategy: str, overrides: str = "") -> Path:
     where = f"task=rte data.root={glue} data.cache_dir={glue}/cache trainer.limit_val_batches=null"
-    run(small(f"{where} trainer.max_epochs=2 trainer.max_steps=4 checkpoint.trajectory=4 {overrides}", strategy), folder)
+    run(
+        small(f"{where} trainer.max_epochs=2 trainer.max_steps=4 checkpoint.trajectory=4 {overrides}", strategy), folder
+    )
     return folder
 
 
@@ -83,7 +85,10 @@ def test_all_runs_share_their_grids(landscape: Landscape):
     assert ways[0].surface.x == ways[1].surface.x
     assert ways[0].surface.y == ways[1].surface.y
     for way in ways:
-        for values, line in (([p.x for p in way.waypoints], way.surface.x), ([p.y for p in way.waypoints], way.surface.y)):
+        for values, line in (
+            ([p.x for p in way.waypoints], way.surface.x),
+            ([p.y for p in way.waypoints], way.surface.y),
+        ):
             assert line[0] < min(values)
             assert max(values) < line[-1]
 
@@ -134,7 +139,7 @@ def test_the_same_command_gives_the_same_landscape(landscape: Landscape, tuned: 
     assert facts(Landscape.read(tmp_path / FILE_NAME)) == facts(landscape)
 
 
-@pytest.mark.parametrize("losses", [1, 8, 14, 25, 49])
+@pytest.mark.parametrize("losses", [8, 14, 20, 60])
 def test_an_interrupted_landscape_goes_on_where_it_was(losses, landscape, tuned, tmp_path, monkeypatch):
     ask, asked = FixedLoss.__call__, []
 
@@ -174,7 +179,9 @@ def test_a_run_without_a_path_is_drawn_around_its_weights(tuned: Path, tmp_path:
 
 
 def test_the_grid_of_paths_reaches_beyond_all_of_them_and_the_weights():
-    way = measure.Trajectory([1, 0], [measure.Waypoint(0, -4.0, -1.0, 0, 0, 0), measure.Waypoint(1, -2.0, 1.0, 0, 0, 0)])
+    way = measure.Trajectory(
+        [1, 0], [measure.Waypoint(0, -4.0, -1.0, 0, 0, 0), measure.Waypoint(1, -2.0, 1.0, 0, 0, 0)]
+    )
     grid = measure.common_grid([way], 3)
     assert (grid.x, grid.y) == (pytest.approx([-5, -2, 1]), pytest.approx([-2, 0, 2]))
 
@@ -195,7 +202,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
     "no seed": ("--seed -1", {}, "--seed -1: allowed is 0 or more"),
     "another task": ("", {"task": "mrpc"}, "hifi: task is mrpc, that of {}/full is rte"),
     "other data": ("", {"data": {}}, "hifi: data is None, that of {}/full is another"),
-    "another run's files": ("--data-root {}", {}, "no such file"),
+    "no files": ("--data-root {}", {}, "train.tsv is missing under data.root="),
     "interrupted": ("", {"status": "interrupted"}, "hifi: its run is interrupted, not finished"),
     "no id": ("", {"id": None}, "hifi: its record has no id; run it again"),
 }
@@ -213,6 +220,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(mistake, tuned, tmp_path, capsys)
     assert not (tmp_path / "out" / FILE_NAME).exists()
 
 
+def test_files_that_hold_something_else_are_refused(tuned: Path, tmp_path: Path):
+    other = write_rte(tmp_path / "glue", train=24)
+    with pytest.raises(UserError, match=r"data.root=.*glue: not the data that .* was tuned on"):
+        draw([tuned], tmp_path / "out", SETTINGS, str(other), None, silent)
+
+
 def test_the_same_run_twice_is_refused(tuned: Path, tmp_path: Path):
     shutil.copytree(tuned / "full", tmp_path / "copy")
     with pytest.raises(UserError, match="the same run twice"):
@@ -226,7 +239,9 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path):
 
 def test_a_method_that_cannot_be_merged_is_refused_in_one_line(glue: Path, tmp_path: Path):
     tune(glue, tmp_path / "run", "adapter")
-    with pytest.raises(UserError, match="run: strategy adapter: its delta cannot be merged into the backbone's weights"):
+    with pytest.raises(
+        UserError, match="run: strategy adapter: its delta cannot be merged into the backbone's weights"
+    ):
         drawn(tmp_path / "run", tmp_path / "out")
 
 
@@ -238,7 +253,7 @@ def test_few_shots_take_the_few_examples_that_were_trained_on(glue: Path, tmp_pa
     assert found.shots == 4
     assert record.data["examples"]["train"] == 8
     tune(glue, tmp_path / "2", "hifi", f"{shots} seed=2")
-    with pytest.raises(UserError, match="2: seed is 2, that of .* is 1"):
+    with pytest.raises(UserError, match=r"2: seed is 2, that of .* is 1"):
         drawn(tmp_path, tmp_path / "other")
 
 
@@ -253,8 +268,8 @@ def test_a_landscape_of_other_settings_or_runs_is_not_written_over(landscape, tu
 
 
 def test_the_command_says_what_it_does_and_how_to_draw_it(tuned: Path, tmp_path: Path, capsys):
-    options = "--points 3 --examples 8 --directions 1 --radius 0.5 --without-embeddings".split()
-    assert main([str(tuned), "--out", str(tmp_path), *options]) == 0
+    typed = f"{tuned} --out {tmp_path} --points 3 --examples 8 --directions 1 --radius 0.5 --without-embeddings"
+    assert main(typed.split()) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / FILE_NAME}: python report.py on a folder above it draws it\n"
     assert "hifi seed 1, random plane: row 3 of 3, about 0.0 minutes left" in said.err

@@ -88,7 +88,17 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
 
 def test_every_figure_draws_in_every_variant(opened: Opened) -> None:
     states = opened.draw_everything()
-    assert set(states) == {"scores", "duels", "pareto", "learning", "options", "heads", "covariance", "robustness", "landscape"}
+    assert set(states) == {
+        "scores",
+        "duels",
+        "pareto",
+        "learning",
+        "options",
+        "heads",
+        "covariance",
+        "robustness",
+        "landscape",
+    }
     assert {state for of in states.values() for state in of} == {"drawn"}
     assert len(states["scores"]) == 3
     marks = opened.page.locator(".plot .trace path, .plot .hm image").count()

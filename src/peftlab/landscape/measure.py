@@ -123,9 +123,7 @@ class Survey:
             spot = self._spot(run)
             self._fill(way.surface, spot, lambda: spot.path()[1].axes, f"{_name(part)}, plane of its path")
 
-    def _fill(
-        self, surface: Surface, spot: Spot, plane: Callable[[], tuple[Direction, Direction]], what: str
-    ) -> None:
+    def _fill(self, surface: Surface, spot: Spot, plane: Callable[[], tuple[Direction, Direction]], what: str) -> None:
         """Measure the missing rows of a surface."""
         done, since = len(surface.losses), time.monotonic()
         left = surface.y[done:]

@@ -64,7 +64,7 @@ def draw(
 
 def check(settings: Settings) -> None:
     """Raise `UserError` for settings out of their range."""
-    require(0 <= settings.seed, f"--seed {settings.seed}: allowed is 0 or more")
+    require(settings.seed >= 0, f"--seed {settings.seed}: allowed is 0 or more")
     odd = settings.points >= 3 and settings.points % 2 == 1
     require(odd, f"--points {settings.points}: allowed are odd numbers from 3")
     for name in ("examples", "directions"):
@@ -77,7 +77,9 @@ def check(settings: Settings) -> None:
 
 def find_runs(folders: Sequence[Path], backbone_path: str | None) -> list[TunedRun]:
     """Return every run below `folders`, each once; UserError where they cannot stand side by side."""
-    records = {record.folder.resolve(): record for folder in folders for record in find_records(folder) if record.folder}
+    records = {
+        record.folder.resolve(): record for folder in folders for record in find_records(folder) if record.folder
+    }
     require(bool(records), f"no runs below {', '.join(map(str, folders))}: not one result.json was found")
     kept = Kept(most=1)
     runs = [TunedRun(record, kept, backbone_path) for record in records.values()]
@@ -98,13 +100,20 @@ def go_on(new: Landscape, out: Path) -> Landscape:
     theirs, ours = _defining(found), _defining(new)
     for name, value in ours.items():
         was = theirs[name]
-        require(value == was, f"{file}: is a landscape with {name}={was}, not {value}; name another folder, or remove it")
+        require(
+            value == was, f"{file}: is a landscape with {name}={was}, not {value}; name another folder, or remove it"
+        )
     return found
 
 
 def _defining(landscape: Landscape) -> dict[str, Any]:
     data = {"task": landscape.task, "backbone": landscape.backbone, "shots": landscape.shots}
-    return {**data, "examples": landscape.examples_sha256, **asdict(landscape.settings), "runs": [run.id for run in landscape.runs]}
+    return {
+        **data,
+        "examples": landscape.examples_sha256,
+        **asdict(landscape.settings),
+        "runs": [run.id for run in landscape.runs],
+    }
 
 
 def _new(runs: Sequence[TunedRun], settings: Settings, data: TaskData, device: torch.device) -> Landscape:

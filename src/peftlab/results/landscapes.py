@@ -84,7 +84,7 @@ class Trajectory:
 
 @dataclass
 class RunLandscape:
-    """One run: the loss at its weights, around them on the random plane, and on the plane of its path if it kept one."""
+    """One run: the loss at its weights, around them on the random plane, and on the plane of its path if it has one."""
 
     id: str
     strategy: str

@@ -82,7 +82,9 @@ def _contours(landscape: Landscape, surfaces: dict[str, Surface], called: dict[s
         )
         _add_path(figure, run, found is run.surface, where)
     bar = {"title": {"text": "loss"}, "thickness": 12, "outlinewidth": 0}
-    figure.update_layout(showlegend=False, coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": bar})
+    figure.update_layout(
+        showlegend=False, coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": bar}
+    )
     return figure
 
 
