@@ -27,7 +27,8 @@ def test_the_path_comes_first_and_both_planes_can_be_chosen(tmp_path: Path) -> N
 
 
 def test_runs_stand_side_by_side_on_one_scale_with_the_same_levels(tmp_path: Path) -> None:
-    for variant in drawn(tmp_path, sharpness=(0.4, 0.2)).variants:
+    numbers = (("95.0 % explained",) * 2, ("sharpness 0.4", "sharpness 0.2"))
+    for variant, told in zip(drawn(tmp_path, sharpness=(0.4, 0.2)).variants, numbers, strict=True):
         first, second = (trace for trace in variant.figure.data if trace.type == "contour")
         assert (first.xaxis, second.xaxis) == ("x", "x2")
         assert first.coloraxis == second.coloraxis == "coloraxis"
@@ -35,7 +36,7 @@ def test_runs_stand_side_by_side_on_one_scale_with_the_same_levels(tmp_path: Pat
         scale = variant.figure.layout.coloraxis
         assert (scale.cmin, scale.cmax) == pytest.approx((0.1, 0.9))
         titles = [note.text for note in variant.figure.layout.annotations]
-        assert titles == ["full, seed 1", "heads, seed 1"]
+        assert titles == [f"full, seed 1 · {told[0]}", f"heads, seed 1 · {told[1]}"]
 
 
 def test_the_path_ends_at_the_star_and_is_drawn_on_its_own_plane_only(tmp_path: Path) -> None:
