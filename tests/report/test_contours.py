@@ -52,9 +52,9 @@ def test_the_path_ends_at_the_star_and_is_drawn_on_its_own_plane_only(tmp_path: 
 def test_sharpness_explained_variance_and_the_planes_error_are_told(tmp_path: Path) -> None:
     about, full, heads = drawn(tmp_path).variants[0].notes
     assert "Loss over 128 training examples, grids of 5 × 5, seed 0." in about
-    assert "1 random filter-normalised directions, both ways, at the relative radius 0.5." in about
+    assert "4 random filter-normalised directions, both ways, at the relative radius 0.2; ± one standard" in about
     assert full == (
-        "full, seed 1: loss 0.1, sharpness 0.4 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % of the "
+        "full, seed 1: loss 0.1, sharpness 0.4 ± 0.04 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % of the "
         "variance of 3 points, whose own loss is at most 0.05 from that of the plane."
     )
     assert heads.startswith("heads, seed 1: loss 0.1, sharpness 0.2")
@@ -64,7 +64,7 @@ def test_sharpness_explained_variance_and_the_planes_error_are_told(tmp_path: Pa
 def test_a_loss_that_is_no_number_leaves_a_gap_and_not_the_scale(tmp_path: Path) -> None:
     found = landscape(path=False)
     found.runs[0].surface.losses[0][0] = float("nan")
-    found.runs[0].sharpness = dataclasses.replace(found.runs[0].sharpness, mean=None, worst=None)
+    found.runs[0].sharpness = dataclasses.replace(found.runs[0].sharpness, mean=None, worst=None, error=None)
     (variant,) = landscapes([found.write(tmp_path)])[0].variants
     assert np.isfinite([variant.figure.layout.coloraxis.cmin, variant.figure.layout.coloraxis.cmax]).all()
     assert variant.figure.data[0].z[0][0] is None

@@ -131,11 +131,12 @@ def _notes(landscape: Landscape) -> list[str]:
     lines = [
         f"Loss over {settings.examples} training examples, grids of {settings.points} × {settings.points}, seed "
         f"{settings.seed}. Sharpness: mean rise of the loss over {settings.directions} random filter-normalised "
-        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}."
+        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}; ± one standard error."
     ]
     for run in landscape.runs:
         sharp, way = run.sharpness, run.trajectory
-        told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)} (highest {_number(sharp.worst)})"
+        error = "" if sharp.error is None else f" ± {_number(sharp.error)}"
+        told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)}{error} (highest {_number(sharp.worst)})"
         lines.append(f"{called[run.id]}: {told}{_path_in_words(way) if way else '; it kept no path'}.")
     return lines
 
