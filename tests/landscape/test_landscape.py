@@ -21,7 +21,7 @@ from peftlab.results.record import RunRecord
 from peftlab.run import run
 from runs import small, write_rte
 
-SETTINGS = Settings(seed=4, points=3, examples=20, directions=2, sharpness_radius=0.3)
+SETTINGS = Settings(seed=4, points=3, radius=1.0, examples=20, directions=2, sharpness_radius=0.3)
 METHODS = ("full", "hifi")
 
 

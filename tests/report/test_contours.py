@@ -54,8 +54,8 @@ def test_sharpness_explained_variance_and_the_planes_error_are_told(tmp_path: Pa
     assert "Loss over 128 training examples, grids of 5 × 5, seed 0." in about
     assert "4 random filter-normalised directions, both ways, at the relative radius 0.2; ± one standard" in about
     assert full == (
-        "full, seed 1: loss 0.1, sharpness 0.4 ± 0.04 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % of the "
-        "variance of 3 points, whose own loss is at most 0.05 from that of the plane."
+        "full, seed 1: loss 0.1, sharpness 0.4 ± 0.04 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % "
+        "of the variance of 3 points, whose own loss is at most 0.05 from that of the plane."
     )
     assert heads.startswith("heads, seed 1: loss 0.1, sharpness 0.2")
     assert drawn(tmp_path, path=False).variants[0].notes[1].endswith("; it kept no path.")

@@ -131,7 +131,8 @@ def _notes(landscape: Landscape) -> list[str]:
     lines = [
         f"Loss over {settings.examples} training examples, grids of {settings.points} × {settings.points}, seed "
         f"{settings.seed}. Sharpness: mean rise of the loss over {settings.directions} random filter-normalised "
-        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}; ± one standard error."
+        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}; ± one standard "
+        "error."
     ]
     for run in landscape.runs:
         sharp, way = run.sharpness, run.trajectory
