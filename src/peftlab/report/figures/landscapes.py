@@ -45,7 +45,8 @@ def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
         "Loss over the same training examples, on one scale of colours. The plane of a path holds its first two "
         "principal axes, in the units of the weights; from the ring (before training) every point is one that "
         "training passed, the star is where the run's weights are. On the random plane 1 moves each row of a matrix "
-        "by its own length (filter-normalised, Li et al. 2018), the same draw for every run."
+        "by its own length (filter-normalised, Li et al. 2018), the same draw for every run. "
+        "Far away a model only guesses: the nearer its own loss is to that of guessing, the flatter it looks."
     )
     missing = "no landscape.json of python -m peftlab.landscape lies below the folders"
     return Figure("landscape", "Loss contours and trajectories (Fig. 7)", caption, variants, missing), broken
