@@ -27,9 +27,9 @@ class Settings:
     """
 
     seed: int = 0
-    points: int = 21
+    points: int = 11
     radius: float = 0.5
-    examples: int = 256
+    examples: int = 128
     directions: int = 10
     sharpness_radius: float = 0.2
     embeddings: bool = True
