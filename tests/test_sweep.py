@@ -137,6 +137,24 @@ def test_a_run_that_another_process_does_is_left_to_it(work, typed, monkeypatch,
     assert "what is missing: python train.py resume=out" in printed
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "+strategy=bitfit experiment=search search.trial=9",
+            "training.learning_rate=no such search.trial: ",
+        ),
+        ("+strategy=bitfit experiment=search search.trial=x", "Index 'x' (str) is not an int"),
+        ("+strategy=bitfit seed=${nowhere}", "Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_a_value_that_is_found_nowhere_is_one_line(typed, message, work, monkeypatch, capfd):
+    assert command(f"{typed} task=rte data.root=glue {SMALL} {SILENT}", work, monkeypatch) == 2
+    (line,) = {line for line in capfd.readouterr().err.splitlines() if line}
+    assert line.startswith("error: ")
+    assert message in line
+
+
 def test_a_single_run_where_another_is_at_work_is_one_line(work, typed, monkeypatch, capfd):
     with alone_in(work / "out"):
         single = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "hydra.run.dir=out")

@@ -150,6 +150,9 @@ def quiet_libraries() -> None:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(mistakes.in_one_line(error, sys.argv[1:], CONF)) from error
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
