@@ -2,10 +2,11 @@
 
 Each strategy is run once undisturbed; then again and again in a fresh process that is killed (SIGKILL) after a random
 share of that run's processor time, which does not depend on what else the machine does, and started with the same
-configuration and folder until it ends. A strategy's kills are spread: one at random in each equal part of its time. A
-run that trains in stages is also killed in the midst of exchanging its parameters. The record's facts, the delta, the
-selection and the log must be those of the undisturbed run. Prints a line a kill and the count; ends with code 1 when
-anything differs. Processes are forked, so that a second goes into the run and not into importing.
+configuration and folder until it ends. A strategy's kills are spread: one at random in each equal part of its time,
+most of them after its first checkpoint. A run that trains in stages is also killed in the midst of exchanging its
+parameters. The record's facts, the delta, the selection and the log must be those of the undisturbed run. Prints a line
+a kill and the count; ends with code 1 when anything differs. Processes are forked, so that a second goes into the run
+and not into importing.
 """
 
 import os
@@ -99,12 +100,20 @@ def ended(process: int) -> bool:
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def killed(config: dict[str, Any], folder: Path, share: float, seconds: float, pruning: bool) -> str:
+def wait(process: int, folder: Path, share: float, seconds: float, trains: bool) -> None:
+    """Wait for a share of the processor seconds that a run takes, or of those from its first checkpoint on."""
+    while trains and not (folder / FOLDER / FILE_NAME).exists() and not ended(process):
+        time.sleep(0.002)
+    begun = processor_seconds(process) if trains else 0.0
+    while processor_seconds(process) < begun + share * (seconds - begun) and not ended(process):
+        time.sleep(0.002)
+
+
+def killed(config: dict[str, Any], folder: Path, share: float, seconds: float, trains: bool, pruning: bool) -> str:
     """Start a run and kill it after a share of its processor seconds, or of its pruning; return what it was doing."""
     process = start(config, folder, pruned=share if pruning else None)
     if not pruning:
-        while processor_seconds(process) < share * seconds and not ended(process):
-            time.sleep(0.002)
+        wait(process, folder, share, seconds, trains)
         os.kill(process, signal.SIGKILL)
     if not os.WIFSIGNALED(os.waitpid(process, 0)[1]):
         return "not at all: it had ended"
@@ -133,9 +142,9 @@ def main(kills: int, seed: int) -> int:
                 undisturbed[name] = (outcome(RunRecord.read(root / f"{name}-undisturbed")), seconds)
             expected, seconds = undisturbed[name]
             folder = root / f"{name}-{number}"
-            turns = len(range(number % len(CASES), kills, len(CASES)))
-            share = (number // len(CASES) + draw.random()) / turns
-            at = killed(config, folder, share, seconds, name == PRUNES)
+            turn, turns = number // len(CASES), len(range(number % len(CASES), kills, len(CASES)))
+            share = (turn + draw.random()) / turns
+            at = killed(config, folder, share, seconds, turn % 3 > 0, name == PRUNES)
             os.waitpid(start(config, folder), 0)
             record = RunRecord.read(folder)
             same = record.status == "finished" and outcome(record) == expected

@@ -126,7 +126,8 @@ def main() -> None:
     except KeyboardInterrupt:
         tell("interrupted")
         runs.exit_code = 128 + runs.signal
-    if runs.records:
+    # Of the processes of a distributed run the first one speaks.
+    if runs.records and os.environ.get("LOCAL_RANK", "0") == "0":
         runs.report()
     raise SystemExit(runs.exit_code)
 
