@@ -39,7 +39,7 @@ def open_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any
 def logged_text(loggers: Sequence[Logger]) -> str:
     """Return what the CSV logger has written so far: that of the first rank, since the others write nothing."""
     for logger in loggers:
-        if isinstance(logger, CSVLogger) and rank_zero_only.rank == 0:
+        if isinstance(logger, CSVLogger) and getattr(rank_zero_only, "rank", 0) == 0:
             logger.save()
             file = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
             return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -25,6 +25,7 @@ _KNOWN_REMARKS = (
     # The data itself begins at the right batch.
     ".*your dataloader is not resumable.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",
+    ".*all_gather is deprecated.*",
     # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
     ".*could not find the monitored key.*",
 )
@@ -51,7 +52,8 @@ def build_trainer(
     Raises:
         UserError: Lightning refuses an argument, or the accelerator is not there.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for remark in _KNOWN_REMARKS:
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
