@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -13,6 +14,8 @@ from omegaconf import OmegaConf
 from conftest import ROOT
 from peftlab.arguments import normalise
 from peftlab.cli import CONF
+from peftlab.errors import UserError
+from peftlab.run import run
 
 SMALL = "backbone=tiny trainer=cpu trainer.max_steps=2 trainer.limit_val_batches=1 data.max_length=48"
 SILENT = "trainer.enable_progress_bar=false trainer.enable_model_summary=false"
@@ -46,6 +49,15 @@ def write_rte(root: Path, train: int = 40, validation: int = 12) -> Path:
         rows = [f"{i}\tbird {i} sang\tdog {i} sang\t{('entailment', 'not_entailment')[i % 2]}" for i in range(examples)]
         write_split(root / "RTE" / name, "index\tsentence1\tsentence2\tlabel", rows)
     return root
+
+
+def refused(config: dict[str, Any], folder: Path) -> str:
+    """Return the one line with which a run is refused."""
+    with pytest.raises(UserError) as caught:
+        run(config, folder)
+    message = str(caught.value)
+    assert message.splitlines() == [message]
+    return message
 
 
 def train(arguments: str, folder: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

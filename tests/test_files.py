@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.files import alone_in, remove_leftovers, told_of_disk, write_bytes_atomic, write_text_atomic
+from peftlab.files import (
+    alone_in,
+    folder_written_whole,
+    remove_leftovers,
+    told_of_disk,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 
 
 def test_text_is_written_as_utf8_into_folders_that_are_made(tmp_path):
@@ -59,6 +66,49 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_appears_as_a_whole(exists, tmp_path):
+    folder = tmp_path / "models" / "mine"
+    if exists:
+        folder.mkdir(parents=True)
+    with folder_written_whole(folder) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "a.txt").write_text("a")
+        assert temporary.parent == folder.parent
+        assert folder.exists() == exists
+        assert not exists or not list(folder.iterdir())
+    assert (folder / "deep" / "a.txt").read_text() == "a"
+    assert os.listdir(folder.parent) == ["mine"]
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync", None])
+def test_where_filling_a_folder_fails_nothing_is_left(step, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space"), folder_written_whole(tmp_path / "mine") as temporary:  # noqa: PT012
+        (temporary / "a.txt").write_text("a")
+        if not step:
+            fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_holds_something_is_not_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("a")
+    message = rf"^{tmp_path}/mine: Directory not empty$"
+    with (
+        pytest.raises(UserError, match=message),
+        told_of_disk(tmp_path),
+        folder_written_whole(tmp_path / "mine") as temporary,
+    ):
+        (temporary / "b.txt").write_text("b")
+    assert os.listdir(tmp_path) == ["mine"]
+    assert os.listdir(tmp_path / "mine") == ["a.txt"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR])

@@ -11,8 +11,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 # From the top down; what stands on one line may import each other.
 FLOORS = [
     ["cli", "merge", "report"],
-    ["earlier", "search", "landscape"],
+    ["search", "landscape"],
     ["run", "arguments", "mistakes", "resume"],
+    ["earlier"],
     ["deployment", "identity"],
     ["results"],
     ["preflight"],

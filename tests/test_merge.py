@@ -1,5 +1,8 @@
 """A run's delta becomes a plain Hugging Face model that stock transformers loads, with the same logits."""
 
+import errno
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -132,9 +135,15 @@ def filled(folder: Path) -> None:
     (folder / "plain" / "mine.txt").write_text("mine")
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 # What is wrong, and what the one line names.
 MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "the target is not empty": (filled, "plain: is there already"),
+    "the target is where one is": (lambda folder: os.chdir(_made(folder / "plain")), "plain: is the folder you are in"),
     "the target is a file": (lambda folder: (folder / "plain").write_text("mine"), "plain: is there already"),
     "no tensors": (lambda folder: (folder / "run" / TENSORS_FILE).unlink(), f"run/{TENSORS_FILE}: no such file"),
     "no facts": (lambda folder: (folder / "run" / FACTS_FILE).unlink(), f"run/{FACTS_FILE}: no such file"),
@@ -146,6 +155,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_mistake_is_one_line_and_exit_code_2(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    monkeypatch.chdir(tmp_path)
     tuned("bitfit", {}, "bert", tmp_path / "run")
     spoil, named = MISTAKES[mistake]
     spoil(tmp_path)
@@ -165,3 +175,35 @@ def test_a_method_that_cannot_be_merged_writes_nothing(tmp_path: Path, monkeypat
     with pytest.raises(UserError, match="strategy bitfit: its delta cannot be merged"):
         export_merged(tmp_path / "run", tmp_path / "plain")
     assert not (tmp_path / "plain").exists()
+
+
+@pytest.mark.parametrize("part", ["the weights", "the tokenizer", "the whole"])
+def test_a_model_that_cannot_be_written_leaves_no_half_of_it(part: str, tmp_path: Path, monkeypatch):
+    tuned("bitfit", {}, "bert", tmp_path / "run")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tokenizer = type(load_backbone(tiny_spec(), LABELS, seed=1).tokenizer)
+    owners = {"the weights": (PreTrainedModel, "save_pretrained"), "the tokenizer": (tokenizer, "save_pretrained")}
+    monkeypatch.setattr(*owners.get(part, (os, "fsync")), refuse)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/plain: No space left on device$"):
+        export_merged(tmp_path / "run", tmp_path / "plain")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_killed_merge_leaves_no_model_folder(tmp_path: Path, monkeypatch):
+    """Killed when all but the tokenizer is written, in a process of its own."""
+    tuned("bitfit", {}, "bert", tmp_path / "run")
+    tokenizer = type(load_backbone(tiny_spec(), LABELS, seed=1).tokenizer)
+    process = os.fork()
+    if not process:
+        torch.set_num_threads(1)
+        monkeypatch.setattr(tokenizer, "save_pretrained", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        export_merged(tmp_path / "run", tmp_path / "plain")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
+    assert not (tmp_path / "plain").exists()
+    monkeypatch.undo()
+    export_merged(tmp_path / "run", tmp_path / "plain")
+    stock(tmp_path / "plain")

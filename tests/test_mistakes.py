@@ -20,6 +20,12 @@ MISTAKES = [
     ("+strategy=hifi strategy.xii=0.5", "strategy.xii: no such option (did you mean strategy.xi"),
     ("+strategy=hifi trainer.max_step=2", "trainer.max_step: no such option (did you mean trainer.max_steps"),
     ("+strategy=hifi training.lr=1", "allowed are training.learning_rate, training.batch_size"),
+    ("+strategy=hifi strategy.xii=0.5,0.9 -m", "strategy.xii: no such option (did you mean strategy.xi"),
+    (
+        "+strategy=hifi trainer.max_step=2 -m seed=1,2",
+        "trainer.max_step: no such option (did you mean trainer.max_steps",
+    ),
+    ("+strategy=hifi,bitfit tsk=rte,mrpc -m", "tsk: no such option (did you mean task, "),
     ("+strategy=hifi tsk=rte", "tsk: no such option (did you mean task, "),
     ("+strategy=hifi task=rt", "task=rt: no such task (did you mean rte"),
     ("+strategy=hifi task=rte,rt -m", "task=rt: no such task (did you mean rte"),
@@ -140,7 +146,7 @@ def test_shell_completion_can_be_installed(tmp_path):
 
 def _runs(monkeypatch, run):
     """Start one run of the command line with `run` in the place of the real one."""
-    monkeypatch.setitem(sys.modules, "peftlab.run", SimpleNamespace(run=run))
+    monkeypatch.setitem(sys.modules, "peftlab.run", SimpleNamespace(run_unless_finished=run))
     hydra_config = SimpleNamespace(mode=None, runtime=SimpleNamespace(output_dir="nowhere"))
     monkeypatch.setattr(cli.HydraConfig, "get", staticmethod(lambda: hydra_config))
     runs = cli.Runs()

@@ -121,13 +121,45 @@ def test_an_interrupted_run_of_a_sweep_goes_on_where_it_was(override, code, resu
     assert (record.id == before.id) == (code is None)
 
 
-def test_a_run_that_has_not_ended_keeps_its_checkpoint(work, typed, monkeypatch):
+def test_a_run_that_another_process_does_is_left_to_it(work, typed, monkeypatch, capfd):
     one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
     folder = interrupted(one, work, monkeypatch).folder
-    monkeypatch.setattr("peftlab.run.PATIENCE", 0)
-    with alone_in(folder, patience=0):
-        assert command(f"{one} force=true", work, monkeypatch) == 2
+    files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "train.log"}
+    capfd.readouterr()
+    with alone_in(folder):
+        assert command(f"{one.replace('seed=1', 'seed=1,2')} force=true", work, monkeypatch) == 0
+    assert {path: path.read_bytes() for path in files} == files
     assert (folder / "checkpoints" / "last.safetensors").exists()
+    assert statuses(work / "out") == {1: "interrupted", 2: "finished"}
+    printed = capfd.readouterr().out
+    assert f"{folder.name}: another run is at work in this folder and does it; on to the next" in printed
+    assert "1 were left to another process" in printed
+    assert "what is missing: python train.py resume=out" in printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "+strategy=bitfit experiment=search search.trial=9",
+            "training.learning_rate=no such search.trial: ",
+        ),
+        ("+strategy=bitfit experiment=search search.trial=x", "Index 'x' (str) is not an int"),
+        ("+strategy=bitfit seed=${nowhere}", "Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_a_value_that_is_found_nowhere_is_one_line(typed, message, work, monkeypatch, capfd):
+    assert command(f"{typed} task=rte data.root=glue {SMALL} {SILENT}", work, monkeypatch) == 2
+    (line,) = {line for line in capfd.readouterr().err.splitlines() if line}
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_single_run_where_another_is_at_work_is_one_line(work, typed, monkeypatch, capfd):
+    with alone_in(work / "out"):
+        single = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "hydra.run.dir=out")
+        assert command(single, work, monkeypatch) == 2
+    assert capfd.readouterr().err == f"error: {work / 'out'}: another run is at work in this folder\n"
 
 
 def test_a_failed_run_is_tried_again_and_the_others_are_not(work, typed, monkeypatch, capfd):
@@ -174,6 +206,15 @@ def test_what_is_not_whole_is_not_finished(damage, work, typed, tuned, monkeypat
     command(one, work, monkeypatch)
     assert tuned == [1, 1]
     assert find_records(work / "out")[0].status == "finished"
+
+
+@pytest.mark.parametrize("mistake", ["seed=one", "shots.per_class=few", "strategy.k=3"])
+def test_a_mistake_leaves_what_finished_as_it_is(mistake, work, typed, monkeypatch):
+    single = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "hydra.run.dir=out")
+    assert command(single, work, monkeypatch) == 0
+    before = (work / "out" / "result.json").read_bytes()
+    assert command(f"{single} {mistake}", work, monkeypatch) == 2
+    assert (work / "out" / "result.json").read_bytes() == before
 
 
 def test_data_that_is_no_longer_there_leaves_what_finished_as_it_is(work, typed, tuned, monkeypatch, capfd):

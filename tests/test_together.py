@@ -2,20 +2,26 @@
 
 import multiprocessing
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from conftest import ROOT
 from models import tiny
-from peftlab import run as running
 from peftlab.data import tokens
 from peftlab.data.tokens import tokenise
-from peftlab.errors import UserError
+from peftlab.errors import BusyError
 from peftlab.files import alone_in
+from peftlab.results.record import find_records
 from peftlab.run import run
 from peftlab.tasks.source import load_splits
-from runs import small, write_rte
+from runs import SILENT, SMALL, small, write_rte
 from tasks.shipped import shipped
 
 PROCESSES = 8
@@ -47,9 +53,65 @@ def test_eight_runs_on_an_empty_token_cache_tokenise_once(tmp_path, monkeypatch)
     assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
 
 
-def test_a_folder_where_a_run_is_at_work_is_refused_and_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "PATIENCE", 0.0)
-    with alone_in(tmp_path, 0), pytest.raises(UserError, match=rf"^{tmp_path}: another run is at work in this folder"):
+def test_a_folder_where_a_run_is_at_work_is_refused_and_left(tmp_path):
+    with alone_in(tmp_path), pytest.raises(BusyError, match=rf"^{tmp_path}: another run is at work in this folder$"):
         run(small("data.cache_dir=null", "bitfit"), tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
     assert run(small("data.cache_dir=null", "bitfit"), tmp_path).status == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_killed_process_goes_with_it_though_its_children_live(number, tmp_path):
+    """A loader's process notices only after seconds that its parent is gone."""
+    child, held = tmp_path / "child", tmp_path / "held"
+    process = os.fork()
+    if not process:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with alone_in(held):
+            if not os.fork():
+                child.write_text(str(os.getpid()))
+            time.sleep(60)
+            os._exit(0)
+    while not (child.exists() and child.read_text()):
+        time.sleep(0.01)
+    with alone_in(held) as alone:
+        assert not alone
+    os.kill(process, number)
+    os.waitpid(process, 0)
+    try:
+        with alone_in(held) as alone:
+            assert alone
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
+
+
+def test_two_sweeps_in_the_same_folder_share_their_work(tmp_path):
+    """Two processes with the jobs 1-4 and 3-6, started together: each job is done once, and every record is whole."""
+    write_rte(tmp_path / "glue")
+    settings = f"+strategy=bitfit task=rte data.root=glue {SMALL} {SILENT} trainer.max_steps=12 hydra.sweep.dir=out"
+    environment = {**os.environ, "PEFTLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *settings.split(), "-m", f"seed={seeds}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for seeds in ("1,2,3,4", "4,3,2,1,5,6")
+    ]
+    printed = [process.communicate(timeout=500)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], printed
+    records = find_records(tmp_path / "out")
+    assert sorted((record.seed, record.status, record.resumed) for record in records) == [
+        (seed, "finished", 0) for seed in range(1, 7)
+    ]
+    # A record that is replaced is set aside, and a run that is done twice begins a second log.
+    assert not list(tmp_path.rglob("result-*.json"))
+    done_by = [sum(record.command[-1] == f"seed={seeds}" for record in records) for seeds in ("1,2,3,4", "4,3,2,1,5,6")]
+    not_done = [
+        sum(map(int, re.findall(r"^(\d+) (?:of \d+ had finished before|were left)", text, re.MULTILINE)))
+        for text in printed
+    ]
+    assert [done + other for done, other in zip(done_by, not_done, strict=True)] == [4, 6]

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab import arguments, mistakes, resume
-from peftlab.errors import UserError
+from peftlab.errors import BusyError, UserError
 from peftlab.kept import Kept
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Runs:
         self._kept = Kept()
         self._place: Path | None = None
         self._skipped = 0
+        self._left = 0
 
     def end(self, number: int, frame: FrameType | None) -> None:
         """End as Ctrl-C does; a run that trains writes its checkpoint first."""
@@ -61,8 +62,12 @@ class Runs:
                 raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
             self._run(_plain(config), folder)
         except UserError as error:
-            tell(error)
-            self.exit_code = self.exit_code or 2
+            if self.is_sweep and isinstance(error, BusyError):
+                self._left += 1
+                print(f"{error} and does it; on to the next")
+            else:
+                tell(error)
+                self.exit_code = self.exit_code or 2
         except Exception:
             traceback.print_exc()
             self.exit_code = 1
@@ -76,12 +81,9 @@ class Runs:
             self.is_sweep, self._kept, self._place = True, Kept(KEPT), Path(hydra.sweep.dir)
 
     def _run(self, config: dict[str, Any], folder: Path) -> None:
-        from peftlab.earlier import take_up
-        from peftlab.run import run
+        from peftlab.run import run_unless_finished
 
-        if take_up(config, folder, self._kept) is None:
-            run(config, folder, self._kept)
-        else:
+        if not run_unless_finished(config, folder, self._kept):
             self._skipped += 1
 
     def report(self) -> None:
@@ -95,7 +97,9 @@ class Runs:
             print(f"record: {record.folder}/result.json")
         if self._skipped:
             print(f"{self._skipped} of {len(self.records)} had finished before and were not repeated (force=true does)")
-        if self._place is not None and self.exit_code:
+        if self._left:
+            print(f"{self._left} were left to another process that is at work on them")
+        if self._place is not None and (self.exit_code or self._left):
             print(f"what is missing: python train.py resume={self._place}")
 
 
@@ -112,6 +116,7 @@ def main() -> None:
         OmegaConf.register_new_resolver("digest", digest, replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         arguments.check(sys.argv[1:], CONF)
+        mistakes.check_first_job(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
@@ -121,7 +126,8 @@ def main() -> None:
     except KeyboardInterrupt:
         tell("interrupted")
         runs.exit_code = 128 + runs.signal
-    if runs.records:
+    # Of the processes of a distributed run the first one speaks.
+    if runs.records and os.environ.get("LOCAL_RANK", "0") == "0":
         runs.report()
     raise SystemExit(runs.exit_code)
 
@@ -145,6 +151,9 @@ def quiet_libraries() -> None:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(mistakes.in_one_line(error, sys.argv[1:], CONF)) from error
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}

@@ -7,7 +7,6 @@ from typing import Any
 
 from peftlab.data.originals import read_originals
 from peftlab.errors import UserError
-from peftlab.files import alone_in
 from peftlab.identity import identify
 from peftlab.kept import Kept
 from peftlab.preflight import make_parts
@@ -24,6 +23,7 @@ def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | 
     does not hold, or any that cannot be read, is set aside as ``result-<its id>.json``, so that no number is lost when
     the run is done again.
     An interrupted run's checkpoint is left to go on from, unless it is of other code, data or weights, or `force`.
+    Nobody else may be at work in `folder`.
 
     Raises:
         UserError: a mistake in the configuration, before anything is touched.
@@ -33,9 +33,7 @@ def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | 
         return None
     if record.status != "finished":
         if not _may_go_on(config, record, kept):
-            with alone_in(folder, patience=0) as alone:
-                if alone:  # otherwise it has not ended
-                    remove_checkpoints(folder)
+            remove_checkpoints(folder)
         return None
     differing = set() if config["force"] else _differing(config, record, kept)
     if not config["force"] and not differing and _is_whole(record):

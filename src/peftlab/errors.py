@@ -9,6 +9,10 @@ class UserError(Exception):
     """A mistake in options, data or files; its message is one line: what, where, which values are allowed."""
 
 
+class BusyError(UserError):
+    """Another process is at work where this one was to begin."""
+
+
 class MissingPackageError(UserError):
     """What was asked for needs a package that this environment does not have; says what to install."""
 

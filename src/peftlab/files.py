@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from peftlab.errors import UserError
 
-_CODES = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST")
+_CODES = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY")
 _DISK = {getattr(errno, name) for name in _CODES}
 # What a process that was killed leaves beside a file it was writing.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -28,11 +29,29 @@ def written_whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _bring_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder` to fill; it is then brought to the disk and takes the place of `folder`.
+
+    That one is empty or not there yet. Where filling fails, it stays as it was and nothing is left beside it.
+    """
+    target = folder.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            _bring_to_disk(path)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -43,7 +62,8 @@ def told_of_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        raise UserError(f"{error.filename or folder}: {error.strerror}") from error
+        # Where a temporary file cannot take its place, the place is what its user knows.
+        raise UserError(f"{error.filename2 or error.filename or folder}: {error.strerror}") from error
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
@@ -58,7 +78,7 @@ def write_text_atomic(path: Path, content: str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, patience: float) -> Iterator[bool]:
+def alone_in(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     """Let one process at a time into what it guards in `folder`; give whether nobody else is there.
 
     The lock is the operating system's on the folder itself: no file stands for it, and it goes with its process.
@@ -70,10 +90,24 @@ def alone_in(folder: Path, patience: float) -> Iterator[bool]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
+    _handles.add(handle)
     try:
         yield _locked(handle, time.monotonic() + patience)
     finally:
+        if handle in _handles:  # not so in a child that was forked meanwhile
+            _handles.remove(handle)
+            os.close(handle)
+
+
+def _let_go() -> None:
+    """Close a forked child's copies of its parent's locks: a loader's process would keep them if that is killed."""
+    for handle in _handles:
         os.close(handle)
+    _handles.clear()
+
+
+_handles: set[int] = set()
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _locked(handle: int, until: float) -> bool:
@@ -88,6 +122,14 @@ def _locked(handle: int, until: float) -> bool:
             return True
         else:
             return True
+
+
+def _bring_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -30,7 +30,7 @@ INCIDENTAL = {
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
 }
 # Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "identity", "network", "errors", "files", "secrets", "training.loggers"}
+_SILENT = {"results", "earlier", "identity", "network", "errors", "files", "secrets", "training.loggers"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 

@@ -19,6 +19,8 @@ def main() -> None:
     try:
         if arguments.target.exists() and (not arguments.target.is_dir() or any(arguments.target.iterdir())):
             raise UserError(f"{arguments.target}: is there already; name a folder that is new or empty")
+        if arguments.target.resolve() == Path.cwd():
+            raise UserError(f"{arguments.target}: is the folder you are in; name one that is new or empty")
         from peftlab.strategies.restore import (
             export_merged,  # torch and transformers: only when they are needed
         )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +23,30 @@ def in_one_line(error: Exception, arguments: list[str], conf: Path) -> str:
     if match := re.search(r"Could not override '(\S+?)'", text) or re.search(r"Key '(\S+)' is not in struct", text):
         return _unknown_option(match.group(1), arguments, conf)
     return " ".join(text.split())
+
+
+def check_first_job(arguments: list[str], conf: Path) -> None:
+    """Compose the first job of a sweep: Hydra finds a misspelt option only after it has made the sweep's folder.
+
+    A sweep over glob(...), or one that an experiment holds, is left to Hydra.
+
+    Raises:
+        HydraException: what Hydra itself would raise later.
+    """
+    if "-m" not in arguments or any(re.match(r"experiment=|.*=.*glob\(", argument) for argument in arguments):
+        return
+    overrides = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and not a.startswith("-")])
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        compose("config", overrides=[_first(override) for override in overrides])
+    GlobalHydra.instance().clear()
+
+
+def _first(override: Override) -> str:
+    """Return an override with the first of the values that it sweeps over."""
+    if not override.is_discrete_sweep():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
 
 
 def _missing_choice(error: MissingConfigException) -> str:

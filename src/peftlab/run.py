@@ -4,7 +4,8 @@ import hashlib
 import json
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
-from peftlab.errors import UserError, require
+from peftlab.earlier import take_up
+from peftlab.errors import BusyError, UserError
 from peftlab.files import alone_in, remove_leftovers, told_of_disk
 from peftlab.heads import selection as heads
 from peftlab.identity import identify
@@ -39,8 +41,6 @@ from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
-# Seconds for the loader processes of a run that was killed to notice it.
-PATIENCE = 10.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -59,13 +59,37 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
     Raises:
         UserError: a mistake in options, data or files; as with any other failure, the record says so. Without a
             valid name, seed or shots there is no record, and a folder that holds something else is left as it is.
+        BusyError: another run is at work in `folder`, which is left to it.
     """
+    with _alone(config, folder):
+        return _recorded(config, folder, kept or Kept())
+
+
+def run_unless_finished(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> bool:
+    """Do a run as `run` does, unless `folder` holds the finished record of that very run; return whether it was done.
+
+    Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
+    """
+    with _alone(config, folder):
+        missing = not _leads() or take_up(config, folder, kept or Kept()) is None
+        if missing:
+            _recorded(config, folder, kept or Kept())
+        return missing
+
+
+@contextmanager
+def _alone(config: dict[str, Any], folder: Path) -> Iterator[None]:
+    """Guard a run's folder, once what its record is filed by is known to be valid."""
     check_identity(config)
     with told_of_disk(folder), ExitStack() as stack:
-        if getattr(rank_zero_only, "rank", 0) == 0:  # the other ranks of a distributed run are no other run
-            alone = stack.enter_context(alone_in(folder, PATIENCE))
-            require(alone, f"{folder}: another run is at work in this folder; give hydra.run.dir another")
-        return _recorded(config, folder, kept or Kept())
+        # The other ranks of a distributed run are no other run.
+        if _leads() and not stack.enter_context(alone_in(folder)):
+            raise BusyError(f"{folder}: another run is at work in this folder")
+        yield
+
+
+def _leads() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _recorded(config: dict[str, Any], folder: Path, kept: Kept) -> RunRecord:
@@ -127,7 +151,8 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, b
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     with open_loggers(config["logger"], folder, _label(config)) as loggers:
-        trainer = build_trainer(config["trainer"], parts.settings.epochs, folder, loggers, observers.callbacks)
+        around = (folder, loggers, observers.callbacks, parts.strategy.leaves_out)
+        trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
         device = trainer.strategy.root_device
         result.device = device_name(device.type)
         with PeakMemory(device.type) as memory:

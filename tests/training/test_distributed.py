@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +10,28 @@ from typing import Any
 
 import pytest
 from fitting import TRAIN, VALIDATION, fit
+from test_resumption import outcome
 from two_ranks import SIZES
 
+from peftlab.results.record import RunRecord
 from peftlab.strategies.hifi import HiFi
+from runs import write_rte
 
 HERE = Path(__file__).parent
+
+
+def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Start a script of this folder that goes on two processes."""
+    places = [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "two_ranks.py"), str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = start("two_ranks.py", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -49,3 +59,18 @@ def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: 
     assert ranks[0]["results"] == pytest.approx(alone.module.results, abs=1e-6)
     for ours, theirs in zip(ranks[0]["classifier"], alone.module.model.classifier.weight.tolist(), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_run_of_two_processes_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+    """AdapterDrop: each process draws what a step leaves out, so each needs its own random state back."""
+    write_rte(tmp_path)
+    undisturbed = start("two_ranks_killed.py", tmp_path, "adapterdrop")
+    assert undisturbed.returncode == 0, undisturbed.stderr[-3000:]
+    killed = start("two_ranks_killed.py", tmp_path, "adapterdrop", 4)
+    assert killed.returncode == -signal.SIGKILL
+    assert RunRecord.read(tmp_path / "killed").status == "running"
+    again = start("two_ranks_killed.py", tmp_path, "adapterdrop", 99)
+    assert again.returncode == 0, again.stderr[-3000:]
+    record = RunRecord.read(tmp_path / "killed")
+    assert record.resumed == 1
+    assert outcome(record) == outcome(RunRecord.read(tmp_path / "undisturbed"))

@@ -5,15 +5,20 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.errors import UserError
 from peftlab.results.record import RunRecord
 from peftlab.run import run
+from peftlab.training.loggers import logged_text
 from peftlab.training.module import FineTuning
-from peftlab.training.resumption import FOLDER, Resumption
+from peftlab.training.resumption import FOLDER, Resumption, _set_random_states
 from runs import small, write_rte
 
 EPOCHS, STEPS_PER_EPOCH = 3, 3
@@ -200,3 +205,23 @@ def test_a_damaged_checkpoint_is_named_and_left(content, configured, tmp_path, m
         run(configured(), tmp_path)
     assert (tmp_path / "result.json").read_text() == record
     assert json.loads(record)["status"] == "running"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_rank_gets_its_own_random_state_back(rank):
+    states, drawn = [], []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        states.append(torch.get_rng_state())
+        drawn.append(torch.rand(3))
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    _set_random_states(trainer, {"cpu": torch.stack(states)[rank]})
+    assert torch.equal(torch.rand(3), drawn[rank])
+
+
+def test_of_several_ranks_the_first_alone_has_a_log(tmp_path, monkeypatch):
+    logger = CSVLogger(tmp_path, name="", version="")
+    logger.log_metrics({"train/loss": 0.5}, step=1)
+    assert logged_text([logger]).splitlines()[0] == "step,train/loss"
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert logged_text([CSVLogger(tmp_path, name="", version="")]) == ""

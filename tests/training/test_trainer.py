@@ -79,3 +79,19 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_line(tmp_path: Path):
     with pytest.raises(UserError, match=r"^trainer: No supported gpu backend found.*accelerator=gpu") as caught:
         built(tmp_path, accelerator="gpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "leaves_out", "finds"),
+    [
+        ({"devices": 2}, True, True),
+        ({"devices": 2, "strategy": "ddp"}, True, True),
+        ({"devices": 2}, False, False),
+        ({"devices": 1}, True, False),
+    ],
+    ids=str,
+)
+def test_devices_that_leave_out_different_parts_ask_which(options, leaves_out: bool, finds: bool, tmp_path: Path):
+    trainer = build_trainer({**CPU, **options}, 1, tmp_path, [], [], leaves_out)
+    settings = getattr(trainer.strategy, "_ddp_kwargs", {})
+    assert settings.get("find_unused_parameters", False) == finds

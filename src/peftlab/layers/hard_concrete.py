@@ -29,8 +29,8 @@ class HardConcrete:
     upper: float = 1.5
 
     def __post_init__(self) -> None:
-        require(self.lower < 0, f"strategy.lower={self.lower}: allowed is below 0")
-        require(self.upper > 1, f"strategy.upper={self.upper}: allowed is above 1")
+        require(-math.inf < self.lower < 0, f"strategy.lower={self.lower}: allowed is below 0")
+        require(1 < self.upper < math.inf, f"strategy.upper={self.upper}: allowed is above 1")
 
     def gate(self, alpha: Tensor, noise: Tensor | None) -> Tensor:
         """Return the gates for `noise` u, of alpha's shape; None: those of u = 1/2, the deterministic ones."""

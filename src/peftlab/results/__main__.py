@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         records = find_records(folder)
         require(bool(records), f"no runs below {folder}: not one {FILE_NAME} was found")
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return 2
     if given.markdown:
         sys.stdout.write(sweep_in_markdown(records))

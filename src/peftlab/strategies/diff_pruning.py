@@ -56,10 +56,11 @@ class DiffPruning(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 < self.target < 1, f"strategy.target={self.target}: allowed is between 0 and 1")
-        require(self.l0 >= 0, f"strategy.l0={self.l0}: allowed is 0 or more")
-        require(self.alpha_rate > 0, f"strategy.alpha_rate={self.alpha_rate}: allowed is above 0")
+        require(0 <= self.l0 < math.inf, f"strategy.l0={self.l0}: allowed is 0 or more")
+        require(math.isfinite(self.alpha), f"strategy.alpha={self.alpha}: allowed are numbers")
+        require(0 < self.alpha_rate < math.inf, f"strategy.alpha_rate={self.alpha_rate}: allowed is above 0")
         require(0 < self.share < 1, f"strategy.share={self.share}: allowed is between 0 and 1")
-        positive = self.finetune_rate is None or self.finetune_rate > 0
+        positive = self.finetune_rate is None or 0 < self.finetune_rate < math.inf
         require(positive, f"strategy.finetune_rate={self.finetune_rate}: allowed is above 0, or null for the run's")
         self._gates = HardConcrete(self.lower, self.upper)
 

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
-from peftlab.errors import told_as
+from peftlab.errors import UserError, told_as
+from peftlab.files import folder_written_whole, told_of_disk
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
@@ -66,15 +69,19 @@ def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
 
 
 def export_merged(folder: Path, target: Path, backbone_path: str | None = None) -> None:
-    """Merge a run's delta into its backbone and write a plain Hugging Face folder.
+    """Merge a run's delta into its backbone and write a plain Hugging Face folder, whole or not at all.
 
     `AutoModelForSequenceClassification.from_pretrained(target)` of stock transformers loads it.
 
     Raises:
-        UserError: the delta does not fit, or its method cannot be merged.
+        UserError: the delta does not fit, its method cannot be merged, `target` holds something, or the disk says no.
     """
     strategy = restore(folder, backbone_path)
     backbone = strategy.backbone
     strategy.merge()
-    backbone.model.save_pretrained(target)
-    backbone.tokenizer.save_pretrained(target)
+    with told_of_disk(target), folder_written_whole(target) as temporary:
+        try:
+            backbone.model.save_pretrained(temporary)
+            backbone.tokenizer.save_pretrained(temporary)
+        except SafetensorError as error:
+            raise UserError(f"{target}: cannot be written ({error})") from error

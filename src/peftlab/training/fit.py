@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from peftlab.data.module import TaskData
+from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
 from peftlab.training.guards import FiniteLoss, GradientsArrive
@@ -55,8 +57,16 @@ class Fitted:
 
 
 def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: Observers) -> Fitted:
-    """Train `module`, leave the best epoch's weights in it, and evaluate exactly those."""
-    trainer.fit(module, datamodule=data, ckpt_path=observers.resumption.checkpoint, weights_only=True)
+    """Train `module`, leave the best epoch's weights in it, and evaluate exactly those.
+
+    Raises:
+        UserError: an option of the trainer that does not fit the data.
+    """
+    _check_interval(trainer, len(data.train_dataloader()))
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=observers.resumption.checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     steps, epochs = trainer.global_step, trainer.current_epoch
     best_epoch = load_best(observers.best, module)
     trainer.validate(module, datamodule=data, verbose=False)
@@ -71,4 +81,14 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
         seconds=Spent(attach.seconds, stopwatch.training, stopwatch.evaluation),
         selection=attach.selection,
         curve=observers.curve.rows,
+    )
+
+
+def _check_interval(trainer: Trainer, batches: int) -> None:
+    """Refuse to validate every so many batches where an epoch has fewer."""
+    every, limit = trainer.val_check_interval, trainer.limit_train_batches
+    there = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    require(
+        not isinstance(every, int) or 1 <= every <= there,
+        f"trainer.val_check_interval={every}: allowed are 1 to {there}, the batches of an epoch, or a share up to 1.0",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.errors import UserError
 from peftlab.network import reachable
@@ -36,9 +37,9 @@ def open_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any
 
 
 def logged_text(loggers: Sequence[Logger]) -> str:
-    """Return what the CSV logger has written so far."""
+    """Return what the CSV logger has written so far: that of the first rank, since the others write nothing."""
     for logger in loggers:
-        if isinstance(logger, CSVLogger):
+        if isinstance(logger, CSVLogger) and getattr(rank_zero_only, "rank", 0) == 0:
             logger.save()
             file = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
             return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -228,5 +228,5 @@ class FineTuning(LightningModule):
             # The progress bar has room for one short name.
             primary = self.task.metrics[0]
             if name == "validation":
-                self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False)
+                self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False, sync_dist=True)
         self._collected = {}

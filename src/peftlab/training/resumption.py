@@ -241,10 +241,11 @@ def _random_states(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _set_random_states(trainer: Trainer, states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
+    # Copies: torch reads a state from where its storage begins, and a later rank's begins further on.
+    torch.set_rng_state(states["cpu"].clone())
     device = trainer.strategy.root_device
     if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])
+        torch.get_device_module(device).set_rng_state(states[device.type].clone())
 
 
 def _of_all_ranks(trainer: Trainer, tensor: Tensor) -> Tensor:

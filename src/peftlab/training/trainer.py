@@ -25,24 +25,41 @@ _KNOWN_REMARKS = (
     # The data itself begins at the right batch.
     ".*your dataloader is not resumable.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",
+    ".*all_gather is deprecated.*",
     # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
     ".*could not find the monitored key.*",
 )
 
 
 def build_trainer(
-    options: Mapping[str, Any], epochs: int, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]
+    options: Mapping[str, Any],
+    epochs: int,
+    folder: Path,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[Callback],
+    leaves_out: bool = False,
 ) -> Trainer:
     """Return a Trainer; `options` are Lightning's own arguments, None standing for Lightning's default.
+
+    Args:
+        options: `conf/trainer`.
+        epochs: what `max_epochs` is when nobody sets it.
+        folder: the run's output folder.
+        loggers: where metrics go.
+        callbacks: what is done around training.
+        leaves_out: whether a training step may leave out some of what is tuned, another on each device.
 
     Raises:
         UserError: Lightning refuses an argument, or the accelerator is not there.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for remark in _KNOWN_REMARKS:
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
     _check_types(given)
+    if leaves_out and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
+        given["strategy"] = "ddp_find_unused_parameters_true"
     shown: list[Callback] = []
     if given.get("enable_progress_bar"):
         shown.append(RichProgressBar())
