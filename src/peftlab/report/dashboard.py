@@ -1,6 +1,7 @@
 """The comparison as a report in Weights & Biases, beside the runs that were logged there, through its own API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import wandb
@@ -12,6 +13,7 @@ from peftlab.report import tables, writers
 from peftlab.report.study import Cell, Setting, Study
 from peftlab.results.record import RunRecord
 
+TITLE = "PEFT Lab: the comparison"
 INSTEAD = "the page and the tables are written all the same"
 # (title, path in the record, whether it is drawn on a logarithmic axis)
 COSTS = (
@@ -36,19 +38,22 @@ def publish(study: Study) -> str:
     entity, project = _place(study)
     require(has_wandb_key(), f"--wandb: there is no key of W&B (`wandb login`, or WANDB_API_KEY); {INSTEAD}")
     require(wandb_reachable(), f"--wandb: the server of W&B cannot be reached from here; {INSTEAD}")
-    try:
-        report = blocks.Report(
-            project=project,
-            **({"entity": entity} if entity else {}),
-            title="PEFT Lab: the comparison",
-            description=f"{len(_logged(study.cells))} runs in {len(study.settings)} settings.",
-            width="fluid",
-        )
-        report.blocks = _blocks(study, report.entity, project)
+    description = f"{len(_logged(study.cells))} runs in {len(study.settings)} settings."
+    with _refusals_told():
+        owner = {"entity": entity} if entity else {}
+        report = blocks.Report(project=project, title=TITLE, description=description, width="fluid", **owner)
+    report.blocks = _blocks(study, report.entity, project)
+    with _refusals_told():  # a project that is not there, for example: all of its runs are still offline
         report.save()
+    return str(report.url)
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    try:
+        yield
     except (wandb.Error, OSError, ValueError) as error:
         raise UserError(f"--wandb: W&B refuses: {' '.join(str(error).split())}; {INSTEAD}") from error
-    return str(report.url)
 
 
 def _place(study: Study) -> tuple[str | None, str]:
@@ -122,4 +127,4 @@ def _pareto(score: str) -> list[Any]:
 
 
 def _table() -> Any:
-    return blocks.WeavePanelSummaryTable("table", layout=blocks.Layout(x=0, y=3 * HEIGHT, w=WHOLE, h=HEIGHT))
+    return blocks.WeavePanelSummaryTable(table_name="table", layout=blocks.Layout(x=0, y=3 * HEIGHT, w=WHOLE, h=HEIGHT))
