@@ -7,6 +7,15 @@ from typing import Any
 import numpy as np
 
 from peftlab.report.study import Study, gather
+from peftlab.results.landscapes import (
+    Landscape,
+    RunLandscape,
+    Settings,
+    Sharpness,
+    Surface,
+    Trajectory,
+    Waypoint,
+)
 from peftlab.results.record import Delta, Metric, Parameters, RunRecord, Seconds
 from results.records import failed, finished
 
@@ -91,3 +100,29 @@ def write_selection(record: RunRecord, layers: int = 2, heads: int = 4, k: int =
     }
     assert record.folder is not None
     (record.folder / "selection.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True, finished: bool = True) -> Landscape:
+    """Two runs with bowls of these sharpnesses; with a path of three points each, the last at the weights."""
+    line = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    parts = []
+    for number, (strategy, sharp) in enumerate(zip(("full", "heads"), sharpness, strict=True)):
+        bowl = [[0.1 + sharp * (x * x + y * y) for x in line] for y in line]
+        way = [
+            Waypoint(step, -x, -x / 2, 0.01, 0.1 + x / 2, 0.15 + x / 2) for step, x in ((0, 0.8), (5, 0.3), (10, 0.0))
+        ]
+        part = RunLandscape(
+            str(number) * 16, strategy, 1, 0.1, Surface(line, line, bowl), Sharpness([[sharp, sharp]], sharp, sharp)
+        )
+        part.trajectory = Trajectory([0.9, 0.05], way, Surface(line, line, bowl)) if path else None
+        parts.append(part)
+    return Landscape(
+        finished=finished,
+        task="rte",
+        backbone="minilm",
+        shots=None,
+        settings=Settings(points=5, directions=1, examples=128),
+        examples_sha256="0" * 64,
+        runs=parts,
+        command=["python", "-m", "peftlab.landscape", "runs", "--out", "drawn"],
+    )

@@ -89,6 +89,8 @@ OPTIONS = [
     ("trainer.limit_val_batches=0.0", "trainer.limit_val_batches=0.0: allowed is above 0"),
     ("checkpoint.every_steps=0", "checkpoint.every_steps=0: allowed is above 0, or null"),
     ("checkpoint.every_minutes=-1", "checkpoint.every_minutes=-1: allowed is above 0, or null"),
+    ("checkpoint.trajectory=0", "checkpoint.trajectory=0: allowed is above 0, or null"),
+    ("checkpoint.trajectory=true", "checkpoint.trajectory=True: allowed is a whole number or is null"),
     ("checkpoint.every_epoch=sometimes", "checkpoint.every_epoch=sometimes: allowed are true, false"),
     ("+checkpoint.every_day=1", "checkpoint.every_day: no such option (did you mean every_"),
     ("logger.name=diary", "logger=diary: no such logger; there are csv, tensorboard, wandb"),

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 # From the top down; what stands on one line may import each other.
 FLOORS = [
     ["cli", "merge", "report"],
-    ["earlier", "search"],
+    ["earlier", "search", "landscape"],
     ["run", "arguments", "mistakes", "resume"],
     ["deployment", "identity"],
     ["results"],

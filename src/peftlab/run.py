@@ -38,6 +38,7 @@ from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
+from peftlab.training.trajectory import remove_trajectory
 
 # Seconds for the loader processes of a run that was killed to notice it.
 PATIENCE = 10.0
@@ -77,6 +78,8 @@ def _recorded(config: dict[str, Any], folder: Path, kept: Kept, loggers: RunLogg
     begun = time.perf_counter() - seconds
     _write(result, folder)
     _discard_delta(folder)
+    if not result.resumed:
+        _discard_trajectory(folder)
     try:
         _tune(config, folder, result, kept, begun, loggers)
         result.status = "finished"
@@ -195,6 +198,11 @@ def _discard_delta(folder: Path) -> None:
     # Of an earlier attempt: if this one fails, the folder must not look as if it had succeeded.
     for name in (TENSORS_FILE, FACTS_FILE):
         (folder / name).unlink(missing_ok=True)
+
+
+@rank_zero_only
+def _discard_trajectory(folder: Path) -> None:
+    remove_trajectory(folder)
 
 
 def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, kept: Kept) -> TaskData:

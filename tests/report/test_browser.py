@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from peftlab.report.command import write as write_report
-from studies import broken, run, runs, write, write_selection
+from studies import broken, landscape, run, runs, write, write_selection
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -69,6 +69,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     for record in of:
         if record.strategy == "heads":
             write_selection(record)
+    landscape().write(folder / "landscape")
     write_report([folder], folder / "report")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses a sandbox to root
     with playwright.sync_playwright() as driver:
@@ -87,7 +88,17 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
 
 def test_every_figure_draws_in_every_variant(opened: Opened) -> None:
     states = opened.draw_everything()
-    assert set(states) == {"scores", "duels", "pareto", "learning", "options", "heads", "covariance", "robustness"}
+    assert set(states) == {
+        "scores",
+        "duels",
+        "pareto",
+        "learning",
+        "options",
+        "heads",
+        "covariance",
+        "robustness",
+        "landscape",
+    }
     assert {state for of in states.values() for state in of} == {"drawn"}
     assert len(states["scores"]) == 3
     marks = opened.page.locator(".plot .trace path, .plot .hm image").count()

@@ -45,9 +45,15 @@ class Delta:
 
 def save_delta(delta: Delta, folder: Path) -> int:
     """Write a delta into `folder` and return the bytes of its tensors file."""
-    content = safetensors.torch.save(dict(delta.tensors), metadata={"format": "pt"})
-    write_bytes_atomic(folder / TENSORS_FILE, content)
+    size = write_tensors(delta.tensors, folder / TENSORS_FILE)
     write_text_atomic(folder / FACTS_FILE, json.dumps(asdict(delta.facts), indent=2) + "\n")
+    return size
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> int:
+    """Write named tensors, whole or not at all, and return the bytes of the file."""
+    content = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
+    write_bytes_atomic(path, content)
     return len(content)
 
 
@@ -58,7 +64,7 @@ def load_delta(folder: Path) -> Delta:
         UserError: a file is missing, truncated or edited into something else, or of a newer schema.
     """
     facts = _read_facts(folder / FACTS_FILE)
-    tensors = _read_tensors(folder / TENSORS_FILE)
+    tensors = read_tensors(folder / TENSORS_FILE)
     if len(tensors) != facts.tensors:
         raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
     return Delta(facts, tensors)
@@ -92,7 +98,8 @@ def _read_facts(path: Path) -> DeltaFacts:
     return build(DeltaFacts, content, str(path))
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a file; UserError where it is missing or not whole."""
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError as error:

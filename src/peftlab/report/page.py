@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from peftlab.report import provenance, selections
 from peftlab.report.comparisons import Family, verdict
-from peftlab.report.figures import costs, curves, heads, scores
+from peftlab.report.figures import costs, curves, heads, landscapes, scores
 from peftlab.report.figures.base import Figure
 from peftlab.report.overview import Row
 from peftlab.report.overview import rows as overview_rows
@@ -21,7 +21,6 @@ STRIP = 96  # pixels: the width of a row's strip of seeds
 # What the paper shows and no record holds.
 NEVER_RECORDED = (
     "Cumulative singular values (Fig. 5): selections hold richness, not the singular values it was counted from.",
-    "Loss contours and trajectories (Fig. 7): no record holds a loss away from the trained weights.",
 )
 
 
@@ -66,13 +65,15 @@ def render(study: Study, families: list[Family], tables: list[Table], reference:
 
 
 def draw(study: Study, families: list[Family]) -> tuple[list[Figure], list[str]]:
-    """Return all figures, and a line for each selection that could not be read."""
+    """Return all figures, and a line for each selection or landscape that could not be read."""
     found, broken = {}, []
     for cell in study.cells:
         chosen, unread = selections.heads_of(cell)
         broken += unread
         if chosen is not None:
             found[cell] = chosen
+    around, unread = landscapes.landscapes(study.landscapes)
+    broken += unread
     figures = [
         scores.scores(study),
         scores.duels(families),
@@ -82,6 +83,7 @@ def draw(study: Study, families: list[Family]) -> tuple[list[Figure], list[str]]
         heads.maps(found),
         heads.covariance(found),
         heads.robustness(study, found),
+        around,
     ]
     return figures, broken
 

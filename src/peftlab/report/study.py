@@ -3,11 +3,12 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from peftlab.errors import UserError, require
+from peftlab.results.landscapes import FILE_NAME as LANDSCAPE
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.results.table import defining, one_a_seed, short, why
 
@@ -124,10 +125,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that was read; `unreadable` are the records that could not be, each with the reason."""
+    """Everything that was read; `unreadable` are the records that could not be, each with the reason.
+
+    `landscapes` are the files of loss landscapes beside the records.
+    """
 
     cells: tuple[Cell, ...]
     unreadable: tuple[str, ...] = ()
+    landscapes: tuple[Path, ...] = ()
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -161,9 +166,11 @@ def read(folders: Iterable[Path]) -> Study:
     """
     records, unreadable = [], []
     files: dict[Path, Path] = {}
+    landscapes: dict[Path, Path] = {}
     for folder in folders:
         require(folder.is_dir(), f"no folder {folder}: give folders that hold runs (their {FILE_NAME})")
         files |= {path.resolve(): path for path in sorted(folder.rglob(FILE_NAME))}
+        landscapes |= {path.resolve(): path for path in sorted(folder.rglob(LANDSCAPE))}
     for path in files.values():
         try:
             records.append(RunRecord.read(path))
@@ -171,7 +178,7 @@ def read(folders: Iterable[Path]) -> Study:
             unreadable.append(str(error))
     first = f"; {unreadable[0]}" if unreadable else f": not one {FILE_NAME} was found"
     require(bool(records), f"no runs to report on{first}")
-    return gather(records, unreadable)
+    return replace(gather(records, unreadable), landscapes=tuple(landscapes.values()))
 
 
 def gather(records: Iterable[RunRecord], unreadable: Iterable[str] = ()) -> Study:

@@ -11,22 +11,25 @@ from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_check
 from peftlab.training.guards import FiniteLoss, GradientsArrive
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption
+from peftlab.training.trajectory import KeepTrajectory
 
 
 class Observers:
-    """The callbacks of one run: attaching, timing, the learning curve, checkpoints, the best epoch's weights."""
+    """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights."""
 
     def __init__(self, attach: AttachStrategy, metric: str, folder: Path, resumption: Resumption) -> None:
         self.attach, self.resumption = attach, resumption
         self.stopwatch = resumption.stopwatch
         self.curve = LearningCurve()
         self.best = best_checkpoint(folder, metric)
+        points = resumption.options.trajectory
+        self.trajectory = [KeepTrajectory(attach.strategy, folder, points, self.stopwatch)] if points else []
 
     @property
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
         guards = [FiniteLoss(), GradientsArrive(self.attach.strategy)]
-        return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best]
+        return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best, *self.trajectory]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,13 @@ from peftlab.training.stages import Stages
 Batch = dict[str, Tensor]
 
 
+def task_loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits [B, C], or the mean squared error of a regression's [B, 1]."""
+    if task.is_regression:
+        return F.mse_loss(logits.squeeze(-1), labels.float())
+    return F.cross_entropy(logits, labels)
+
+
 class FineTuning(LightningModule):
     """Tunes a backbone on a task with a strategy that is attached before the optimiser is made.
 
@@ -64,10 +71,8 @@ class FineTuning(LightningModule):
         return self.model(**inputs).logits.float()
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy, or the mean squared error of a regression."""
-        if self.task.is_regression:
-            return F.mse_loss(logits.squeeze(-1), labels.float())
-        return F.cross_entropy(logits, labels)
+        """Return the mean loss of a batch."""
+        return task_loss(self.task, logits, labels)
 
     def on_train_start(self) -> None:
         """Switch dropout on: an epoch that is gone on with in its middle has no start."""

@@ -37,14 +37,18 @@ _FREE |= {"data.cache_dir", "data.num_workers", "trainer.enable_progress_bar", "
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """The group `checkpoint` of `conf/config.yaml`: when to write one; null: never for that reason."""
+    """The group `checkpoint` of `conf/config.yaml`: when to write one; null: never for that reason.
+
+    `trajectory` is how many weights are kept along the way, besides the start; they stay when the run has finished.
+    """
 
     every_epoch: bool = True
     every_steps: int | None = None
     every_minutes: float | None = 10.0
+    trajectory: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("every_steps", "every_minutes"):
+        for name in ("every_steps", "every_minutes", "trajectory"):
             value = getattr(self, name)
             require(value is None or value > 0, f"checkpoint.{name}={value}: allowed is above 0, or null")
 
@@ -74,7 +78,7 @@ class Resumption(Callback):
         self, options: CheckpointOptions, folder: Path, config: Mapping[str, Any], data: TaskData, begun: float
     ) -> None:
         self.stopwatch = Stopwatch()
-        self._options, self._data, self._begun = options, data, begun
+        self.options, self._data, self._begun = options, data, begun
         self._file = folder / FOLDER / FILE_NAME
         self._config = _decisive(config)
         self._found: dict[str, Any] | None = None
@@ -120,7 +124,7 @@ class Resumption(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last checkpoint: only evaluation is left."""
-        if self._options.every_epoch or self._signal is not None:
+        if self.options.every_epoch or self._signal is not None:
             self._save(trainer)
         self._let_through()
         self._release()
@@ -147,7 +151,7 @@ class Resumption(Callback):
     def _is_time(self, trainer: Trainer, batch: int) -> bool:
         if batch % trainer.accumulate_grad_batches:
             return False  # gradients of half a step are in no checkpoint
-        options, steps = self._options, trainer.global_step - self._saved_step
+        options, steps = self.options, trainer.global_step - self._saved_step
         minutes = (time.monotonic() - self._saved_at) / 60
         return (
             self._signal is not None

@@ -1,0 +1,68 @@
+"""``python -m peftlab.landscape RUN...``: the loss around tuned weights and along the path that led to them.
+
+Around: a random plane through the weights, its axes filter-normalised after Li et al. (2018), the same draw, scale,
+grid and examples for every run, and sharpness as a number. Along: where a run kept its trajectory
+(checkpoint.trajectory=N), the plane of its first two principal axes. All in the space of the backbone's own weights:
+a run is merged first, and a method that cannot be merged is refused. An interrupted landscape goes on with the same
+command.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from peftlab.errors import UserError
+from peftlab.files import told_of_disk
+from peftlab.results.landscapes import FILE_NAME, Settings
+
+_HELP = {
+    "seed": "draws directions and examples",
+    "points": "side of each grid, an odd number, so that the weights themselves are on it",
+    "radius": "half the width of the random plane; 1 moves each row of a matrix by its own length",
+    "examples": "training examples that the loss is taken over",
+    "directions": "random directions that sharpness is measured along, each both ways",
+    "sharpness_radius": "how far along them, relative to the weights as --radius is",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, and return 0; 2 with one line on stderr for a mistake, 130 when interrupted."""
+    given = _parser().parse_args(arguments)
+    settings = Settings(**{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings)
+    try:
+        from peftlab.landscape.whole import draw  # torch and transformers: only when they are needed
+
+        with told_of_disk(given.out):
+            draw(given.runs, given.out, settings, given.data_root, given.backbone, _tell)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on\n")
+        return 130
+    print(f"{given.out / FILE_NAME}: python report.py on a folder above it draws it")
+    return 0
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m peftlab.landscape", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run, or a folder of such")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"where {FILE_NAME} is written to")
+    for field in fields(Settings):
+        if field.name in _HELP:
+            kind = type(field.default)
+            told = f"{_HELP[field.name]} (default: {field.default})"
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=told)
+    parser.add_argument(
+        "--without-embeddings", action="store_true", help="leave embeddings where they are along random directions"
+    )
+    parser.add_argument("--data-root", metavar="FOLDER", help="the task's files, when they are not where they were")
+    parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, when the runs had backbone.path")
+    return parser

@@ -1,0 +1,159 @@
+"""A finished run, rebuilt: a plain model with its weights, those along its way, and the loss that it was tuned by."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.data.batching import collate, longest_first
+from peftlab.data.module import TaskData
+from peftlab.delta.delta import Delta, load_delta, read_tensors
+from peftlab.errors import require, told_as
+from peftlab.kept import Kept
+from peftlab.options import build
+from peftlab.preflight import DataOptions
+from peftlab.results.record import RunRecord
+from peftlab.strategies.restore import apply_delta
+from peftlab.tasks.task import Task
+from peftlab.training.module import task_loss
+from peftlab.training.trajectory import trajectory_files
+
+
+class TunedRun:
+    """A run whose weights can be rebuilt in the space of its backbone's own parameters.
+
+    Args:
+        record: of a finished run, read from its folder.
+        kept: where the untouched backbone stays for the next model.
+        backbone_path: where the backbone's files are, when they come from a folder.
+
+    Raises:
+        UserError: the run is not finished, has no id, or no delta.
+    """
+
+    def __init__(self, record: RunRecord, kept: Kept, backbone_path: str | None = None) -> None:
+        assert record.folder is not None
+        self.record, self.folder, self._kept = record, record.folder, kept
+        require(record.status == "finished", f"{self.folder}: its run is {record.status}, not finished")
+        require(record.id is not None, f"{self.folder}: its record has no id; run it again")
+        self.id = str(record.id)
+        self._delta = load_delta(self.folder)
+        self._spec = build(BackboneSpec, {**self._delta.facts.backbone, "path": backbone_path}, "backbone")
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What runs must share to be compared around one set of examples."""
+        data = self.record.config["data"]
+        return {
+            "task": self.record.task,
+            "backbone": self._delta.facts.fingerprint,
+            "shots": self.record.shots,
+            "seed": self.record.seed if self.record.shots else None,  # it draws the few examples
+            "data": self.record.data.get("content_sha256"),
+            "data.max_length": data["max_length"],
+            "data.holdout": data["holdout"],
+        }
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps after which weights were kept along the way; empty without `checkpoint.trajectory`."""
+        return list(trajectory_files(self.folder))
+
+    def rebuild(self, step: int | None = None) -> Backbone:
+        """Return the backbone with the weights that the run kept, or those after `step`, merged: a plain model.
+
+        Raises:
+            UserError: the method cannot be merged: its weights are no point in the backbone's own space.
+        """
+        tensors = self._delta.tensors if step is None else read_tensors(trajectory_files(self.folder)[step])
+        with told_as(f"{self.folder}: "):
+            backbone = load_backbone(self._spec, self._delta.facts.labels, seed=0, kept=self._kept)
+            apply_delta(Delta(self._delta.facts, tensors), backbone).merge()
+        return backbone
+
+    def way(self) -> Iterator[dict[str, Tensor]]:
+        """Yield all weights at each of `steps`, by their names in the merged model."""
+        for step in self.steps:
+            yield {name: parameter.detach() for name, parameter in self.rebuild(step).model.named_parameters()}
+
+    def data(self, backbone: Backbone, root: str | None) -> TaskData:
+        """Return the data that the run was tuned on.
+
+        Args:
+            backbone: its tokenizer is used.
+            root: where the files are now, if elsewhere than then.
+
+        Raises:
+            UserError: they are not there, or hold something else.
+        """
+        config = self.record.config
+        options = build(DataOptions, {**config["data"], **({"root": root} if root else {})}, "data")
+        data = TaskData(
+            Task.from_config(config["task"]),
+            backbone.tokenizer,
+            root=options.folder,
+            shots=self.record.shots,
+            seed=self.record.seed,
+            batch_size=None,
+            eval_batch_size=options.eval_batch_size,
+            max_length=options.max_length,
+            holdout=options.holdout,
+            cache_dir=options.cache,
+        )
+        data.setup()
+        same = data.describe()["content_sha256"] == self.record.data.get("content_sha256")
+        require(same, f"data.root={options.root}: not the data that {self.folder} was tuned on")
+        return data
+
+
+class FixedLoss:
+    """The mean loss of a model over fixed examples, each time it is called; in evaluation mode and float32.
+
+    Args:
+        backbone: whose model is asked; it stays where it is.
+        data: whose training examples are taken, as they were trained on.
+        count: how many of them, all if there are fewer.
+        seed: draws them.
+    """
+
+    def __init__(self, backbone: Backbone, data: TaskData, count: int, seed: int, batch_size: int = 64) -> None:
+        self._model, self._task = backbone.model.eval(), data.task
+        examples = data.sample(count, seed, pool="shots")
+        order = longest_first(examples.lengths)
+        padding, device = backbone.tokenizer.pad_token_id, backbone.model.device
+        groups = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+        batches = [collate([examples[index] for index in group], padding) for group in groups]
+        names = backbone.tokenizer.model_input_names
+        self._batches = [
+            ({name: batch[name].to(device) for name in names if name in batch}, batch["labels"].to(device))
+            for batch in batches
+        ]
+
+    @torch.inference_mode()
+    def __call__(self) -> float:
+        """Return the loss at the model's present weights."""
+        total, count = 0.0, 0
+        for inputs, labels in self._batches:
+            loss = task_loss(self._task, self._model(**inputs).logits.float(), labels)
+            total, count = total + float(loss) * len(labels), count + len(labels)
+        return total / count
+
+
+def check_together(runs: Sequence[TunedRun]) -> None:
+    """Refuse runs that no single set of examples belongs to.
+
+    Raises:
+        UserError: naming the first two that differ, and in what.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for name, value in run.setting.items():
+            was = first.setting[name]
+            require(value == was, f"{run.folder}: {name} is {_told(value)}, that of {first.folder} is {_told(was)}")
+        require(run.id != first.id, f"{run.folder} and {first.folder}: the same run twice")
+
+
+def _told(value: Any) -> str:
+    return "another" if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,136 @@
+"""The loss around tuned weights and along the path that led to them (Fig. 7), from each `landscape.json`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+
+from peftlab.errors import UserError
+from peftlab.report.figures.base import Figure, Variant, grid
+from peftlab.report.study import Block, Setting
+from peftlab.results.landscapes import Landscape, RunLandscape, Surface, Trajectory
+
+PATH = "#D55E00"  # stands out from every colour of the scale
+LEVELS = 20
+ABREAST = 2  # panels side by side
+
+
+def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
+    """Return the contours of all runs of each landscape, and a line for each file that could not be drawn."""
+    variants: list[Variant] = []
+    broken: list[str] = []
+    for file in files:
+        try:
+            landscape = Landscape.read(file)
+        except UserError as error:
+            broken.append(str(error))
+            continue
+        if landscape.finished:
+            variants += _variants(landscape)
+        else:
+            broken.append(f"{file}: not finished; its command goes on with it: {' '.join(landscape.command)}")
+    caption = (
+        "Loss over the same training examples, on one scale of colours. The plane of a path holds its first two "
+        "principal axes, in the units of the weights; from the ring (before training) every point is one that "
+        "training passed, the star is where the run's weights are. On the random plane 1 moves each row of a matrix "
+        "by its own length (filter-normalised, Li et al. 2018), the same draw for every run."
+    )
+    missing = "no landscape.json of python -m peftlab.landscape lies below the folders"
+    return Figure("landscape", "Loss contours and trajectories (Fig. 7)", caption, variants, missing), broken
+
+
+def _variants(landscape: Landscape) -> list[Variant]:
+    title = Setting(landscape.task, Block(landscape.backbone, landscape.shots)).title
+    called, notes = names(landscape), _notes(landscape)
+    around = {run.id: run.surface for run in landscape.runs}
+    along = {run.id: run.trajectory.surface for run in landscape.runs if run.trajectory}
+    return [
+        Variant(f"{title} · {plane}", _contours(landscape, surfaces, called), notes)
+        for plane, surfaces in (("plane of the path", along), ("random plane", around))
+        if surfaces
+    ]
+
+
+def names(landscape: Landscape) -> dict[str, str]:
+    """Return what each run is called, by its id: strategy and seed, with the id where that is not enough."""
+    plain = {run.id: f"{run.strategy}, seed {run.seed}" for run in landscape.runs}
+    often = Counter(plain.values())
+    return {key: name if often[name] == 1 else f"{name} ({key[:6]})" for key, name in plain.items()}
+
+
+def _contours(landscape: Landscape, surfaces: dict[str, Surface], called: dict[str, str]) -> go.Figure:
+    runs = [run for run in landscape.runs if run.id in surfaces]
+    columns = min(ABREAST, len(runs))
+    lines = -(-len(runs) // columns)
+    figure = grid(lines, columns, 100 + 420 * lines, [called[run.id] for run in runs], horizontal_spacing=0.08)
+    known = np.concatenate([np.array(surface.losses, dtype=float).ravel() for surface in surfaces.values()])
+    low, high = float(np.nanmin(known)), float(np.nanmax(known))
+    for number, run in enumerate(runs):
+        where = {"row": number // columns + 1, "col": number % columns + 1}
+        found = surfaces[run.id]
+        figure.add_contour(
+            x=found.x,
+            y=found.y,
+            z=found.losses,
+            coloraxis="coloraxis",
+            contours={"start": low, "end": high, "size": (high - low) / LEVELS or 1.0},
+            line={"width": 0.6},
+            hovertemplate="%{x:.3g}, %{y:.3g}: %{z:.4g}<extra></extra>",
+            **where,
+        )
+        _add_path(figure, run, found is run.surface, where)
+    bar = {"title": {"text": "loss"}, "thickness": 12, "outlinewidth": 0}
+    figure.update_layout(
+        showlegend=False, coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": bar}
+    )
+    return figure
+
+
+def _add_path(figure: go.Figure, run: RunLandscape, around: bool, where: dict[str, int]) -> None:
+    points = run.trajectory.waypoints if run.trajectory and not around else []
+    if points:
+        figure.add_scatter(
+            x=[point.x for point in points],
+            y=[point.y for point in points],
+            customdata=[[point.step, point.loss] for point in points],
+            mode="lines+markers",
+            line={"color": PATH, "width": 2},
+            marker={"symbol": ["circle-open", *["circle"] * (len(points) - 1)], "size": [12] + [6] * (len(points) - 1)},
+            hovertemplate="step %{customdata[0]}: loss %{customdata[1]:.4g}<extra></extra>",
+            **where,
+        )
+    star = {"symbol": "star", "size": 13, "color": PATH, "line": {"color": "white", "width": 1}}
+    told = f"the run's weights: loss {_number(run.loss)}<extra></extra>"
+    figure.add_scatter(x=[0], y=[0], mode="markers", marker=star, hovertemplate=told, **where)
+
+
+def _notes(landscape: Landscape) -> list[str]:
+    settings, called = landscape.settings, names(landscape)
+    embeddings = "" if settings.embeddings else ", embeddings unmoved"
+    lines = [
+        f"Loss over {settings.examples} training examples, grids of {settings.points} × {settings.points}, seed "
+        f"{settings.seed}. Sharpness: mean rise of the loss over {settings.directions} random filter-normalised "
+        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}."
+    ]
+    for run in landscape.runs:
+        sharp, way = run.sharpness, run.trajectory
+        told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)} (highest {_number(sharp.worst)})"
+        lines.append(f"{called[run.id]}: {told}{_path_in_words(way) if way else '; it kept no path'}.")
+    return lines
+
+
+def _path_in_words(way: Trajectory) -> str:
+    first, second = way.explained
+    pairs = [(point.loss, point.plane_loss) for point in way.waypoints]
+    gaps = [abs(passed - seen) for passed, seen in pairs if passed is not None and seen is not None]
+    largest = f"{max(gaps):.3g}" if gaps else "–"
+    return (
+        f"; the plane of its path explains {100 * first:.1f} % + {100 * second:.1f} % of the variance of "
+        f"{len(way.waypoints)} points, whose own loss is at most {largest} from that of the plane"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
