@@ -10,6 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 
 # From the top down; what stands on one line may import each other.
 FLOORS = [
+    ["notebook"],
     ["cli", "merge", "report"],
     ["earlier", "search", "landscape"],
     ["run", "arguments", "mistakes", "resume"],
