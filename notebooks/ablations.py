@@ -7,7 +7,7 @@
 # %% tags=["parameters"]
 import os
 
-# The real study: "task=mrpc backbone=minilm data.root=GLUE trainer.precision=bf16-mixed", "1,2,3" and "1,2,3,4,5,6,8,12".
+# The real study: "task=mrpc backbone=minilm data.root=GLUE", "1,2,3" and "1,2,3,4,5,6,8,12".
 SETTING = os.environ.get("SETTING", "task=demo backbone=tiny strategy.n=20 trainer.max_steps=4 shots=16 shots.epochs=2")
 SEEDS = os.environ.get("SEEDS", "1,2")
 HEADS = os.environ.get("HEADS", "1,2,4")
@@ -20,8 +20,8 @@ from peftlab.report import tables
 # %% [markdown]
 # ## Table 3: six ways of ranking
 #
-# `pagerank` is HiFi; `richness` leaves the correlation out, `correlation` the information; the inverse ones tune the worst
-# heads; `random` does not look.
+# `pagerank` is HiFi; `richness` leaves the correlation out, `correlation` the information; the inverse ones tune the
+# worst heads; `random` does not look.
 
 # %%
 scores = "strategy.score=pagerank,richness,richness-inverse,correlation,pagerank-inverse,random"

@@ -71,8 +71,8 @@ for layer, scores in enumerate(walk.scores, start=1):
 # %% [markdown]
 # ## Over many examples, in several settings (Fig. 3 and 8-10)
 #
-# The same scores as means over examples of a task, with another batch size, sequence length or number of examples. A run
-# leaves them in its `selection.json`. What had finished before is not run again.
+# The same scores as means over examples of a task, with another batch size, sequence length or number of examples. A
+# run leaves them in its `selection.json`. What had finished before is not run again.
 
 # %%
 train(f"experiment=fig3 {SETTING} seed={SEEDS} hydra.sweep.dir={RUNS}/fig3")

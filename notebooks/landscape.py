@@ -26,8 +26,8 @@ train(f"experiment=fig7 {SETTING} hydra.sweep.dir={RUNS}")
 # %% [markdown]
 # ## Losses over both planes
 #
-# A run is merged first: what is moved is the backbone's own weights, for both strategies alike. An interrupted landscape
-# goes on where it was.
+# A run is merged first: what is moved is the backbone's own weights, for both strategies alike. An interrupted
+# landscape goes on where it was.
 
 # %%
 python(f"-m peftlab.landscape {RUNS} --out {RUNS}/landscape {GRID}")

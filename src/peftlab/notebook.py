@@ -1,4 +1,4 @@
-"""What the notebooks share: a command typed in a cell, a setting composed, and the page's figures shown between cells."""
+"""What the notebooks share: commands typed in a cell, a setting composed, and the page's figures shown."""
 
 import shlex
 import subprocess
