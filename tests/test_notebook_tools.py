@@ -71,5 +71,5 @@ def test_tables_come_with_what_can_be_concluded(shown):
     of = study({"lora": [0.8, 0.9], "full": [0.7, 0.9]})
     notebook.tell(of, tables.performance(of))
     table, conclusions = shown
-    assert "| lora | **85.0 ± 7.1**" in table
+    assert "| lora | **85.0** ± 7.1 |" in table
     assert conclusions.startswith("- **What was read:** 4 runs of 2 strategies on RTE")

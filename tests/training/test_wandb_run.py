@@ -8,13 +8,14 @@ import pytest
 import wandb
 from PIL import Image
 
+from commands import command
 from peftlab import network
 from peftlab.errors import UserError
 from peftlab.results.record import RunRecord
 from peftlab.run import _label, run
 from peftlab.training import wandb_run
 from peftlab.training.module import FineTuning
-from runs import small
+from runs import SILENT, SMALL, small
 from wandb_files import OfflineRun, forget_account, offline_runs
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -183,6 +184,23 @@ def test_it_is_online_only_with_a_key_and_a_network_or_when_told(given, mode, ke
         (Path.home() / ".netrc").write_text("machine api.wandb.ai login user password none\n")
     monkeypatch.setattr(network, "reachable", lambda address: answers)
     assert wandb_run.is_offline(given) is offline
+
+
+def test_where_an_offline_run_lies_is_told(tmp_path: Path, caplog):
+    with caplog.at_level("INFO"):
+        wandb_run.end(wandb_run.begin(OPTIONS, tmp_path, LABEL), tmp_path, {"status": "failed"})
+    (found,) = offline_runs(tmp_path)
+    assert f"W&B: offline; `wandb sync {found.folder}` uploads it" in caplog.text
+
+
+def test_each_run_of_a_sweep_is_one_of_wandb_in_the_same_group(tmp_path: Path, monkeypatch):
+    sweep = f"+strategy=bitfit task=demo {SMALL} {SILENT} logger=wandb data.cache_dir=null -m seed=1,2"
+    assert command(f"{sweep} hydra.sweep.dir=sweep", tmp_path, monkeypatch) == 0
+    first, second = (found for folder in (tmp_path / "sweep").glob("*seed*") for found in offline_runs(folder))
+    assert first.group == second.group
+    assert first.id != second.id
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert {first.summary["seed"], second.summary["seed"]} == {1, 2}
 
 
 def test_what_the_server_refuses_at_the_start_is_one_line(tmp_path: Path, monkeypatch):

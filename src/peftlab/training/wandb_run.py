@@ -59,7 +59,7 @@ def begin(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> W
         settings={"silent": True},
     )
     try:
-        _ = logger.experiment  # asking for it begins the run
+        _tell(logger.experiment)  # asking for it begins the run
     except wandb.Error as error:
         told = " ".join(str(error).split())
         raise UserError(f"logger=wandb: {told}; logger.offline=true needs neither key nor server") from error
@@ -80,6 +80,11 @@ def end(logger: WandbLogger, folder: Path, record: Mapping[str, Any]) -> None:
             logger.experiment.finish(exit_code)
     except wandb.Error as error:
         log.warning("W&B did not take all of %s: %s", folder, " ".join(str(error).split()))
+
+
+@rank_zero_only
+def _tell(run: wandb.Run) -> None:
+    log.info("W&B: %s", run.url or f"offline; `wandb sync {run.settings.sync_dir}` uploads it")
 
 
 def is_offline(wish: bool | None) -> bool:
