@@ -40,7 +40,7 @@ bench: setup-dev
 
 # SETTING="task=mrpc backbone=minilm data.root=GLUE" SEEDS=1,2,3 make notebooks: the real study; see each one's first cell.
 notebooks: setup-dev
-	$(BIN)/python -m nbconvert --execute --to html --output-dir report/notebooks notebooks/*.ipynb
+	PLOTLY_RENDERER=notebook $(BIN)/python -m nbconvert --execute --to html --output-dir report/notebooks notebooks/*.ipynb
 
 # One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint

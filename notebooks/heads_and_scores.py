@@ -9,11 +9,21 @@
 import os
 
 # The real study: "task=mrpc backbone=minilm data.root=GLUE", and "1,2,3".
-SETTING = os.environ.get("SETTING", "task=demo backbone=tiny strategy.n=60")
+SMALL = "task=demo backbone=minilm strategy.n=8 training.batch_size=2 data.eval_batch_size=4"
+SETTING = os.environ.get("SETTING", SMALL)
 SEEDS = os.environ.get("SEEDS", "1,2")
 RUNS = os.environ.get("RUNS", "multirun/notebooks/heads")
 TEXT = "PEFT Lab compares ways of tuning a transformer lightly, fairly and with statistics."
 XI = 0.9  # the share of the singular values that counts as all of the information (Eq. 2)
+
+# %%
+from peftlab.notebook import configured, figures, show, study, train
+
+# %% [markdown]
+# ## One text, head by head (Fig. 5)
+#
+# The output of a head is a matrix of tokens × features. Its singular values say in how many directions it reaches: a
+# curve that rises late belongs to a head that holds much.
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,16 +34,8 @@ from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.richness import singular_values
-from peftlab.notebook import configured, figures, show, study, train
 from peftlab.preflight import make_parts
 
-# %% [markdown]
-# ## One text, head by head (Fig. 5)
-#
-# The output of a head is a matrix of tokens × features. Its singular values say in how many directions it reaches: a
-# curve that rises late belongs to a head that holds much.
-
-# %%
 parts = make_parts(configured(f"+strategy=hifi {SETTING}"))
 backbone = load_backbone(parts.spec, parts.task.labels, seed=1)
 batch = backbone.tokenizer(TEXT, return_tensors="pt")
@@ -46,12 +48,12 @@ shares = values.cumsum(-1) / values.sum(-1, keepdim=True)
 richness = (shares < XI).sum(-1) + 1
 
 # %%
-figure, panels = plt.subplots(1, len(shares), figsize=(3 * len(shares), 2.6), sharey=True, squeeze=False)
-for layer, (panel, curves) in enumerate(zip(panels[0], shares, strict=True), start=1):
+figure, panels = plt.subplots(1, len(shares), figsize=(2.4 * len(shares), 2.6), sharey=True)
+for layer, (panel, curves) in enumerate(zip(panels, shares, strict=True), start=1):
     panel.plot(range(1, curves.shape[-1] + 1), curves.T)
     panel.axhline(XI, color="black", linestyle=":", linewidth=1)
     panel.set(title=f"layer {layer}", xlabel="singular values")
-panels[0, 0].set_ylabel("share of their sum")
+panels[0].set_ylabel("share of their sum")
 figure.tight_layout()
 print("information richness, layers × heads:", *richness.tolist(), sep="\n")
 

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from peftlab.report.figures.base import Figure
 from peftlab.report.study import Study, read
 from peftlab.report.summary import sentences
 from peftlab.report.tables import Table
+
+# Progress bars of other libraries are plain text without ipywidgets, which is no loss.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 ROOT = CONF.parent  # of the repository: commands are typed there, and relative paths mean it
 QUIET = "trainer.enable_progress_bar=false trainer.enable_model_summary=false"

@@ -40,7 +40,7 @@ def publish(study: Study) -> str:
     require(wandb_reachable(), f"--wandb: the server of W&B cannot be reached from here; {INSTEAD}")
     description = f"{len(_logged(study.cells))} runs in {len(study.settings)} settings."
     with _refusals_told():
-        owner = {"entity": entity} if entity else {}
+        owner: dict[str, Any] = {"entity": entity} if entity else {}  # else that of the key
         report = blocks.Report(project=project, title=TITLE, description=description, width="fluid", **owner)
     report.blocks = _blocks(study, report.entity, project)
     with _refusals_told():  # a project that is not there, for example: all of its runs are still offline
@@ -86,7 +86,7 @@ def _blocks(study: Study, entity: str, project: str) -> list[Any]:
 def _grid(setting: Setting, cells: list[Cell], entity: str, project: str) -> blocks.PanelGrid:
     """Return the panels of one setting over its runs, seeds of one configuration grouped."""
     score = f"metric.{cells[0].split}"
-    ids = sorted({run.id for run in _logged(cells)})
+    ids = sorted({str(run.id) for run in _logged(cells)})
     runs = blocks.Runset(
         entity=entity,
         project=project,
