@@ -112,7 +112,12 @@ def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True,
             Waypoint(step, -x, -x / 2, 0.01, 0.1 + x / 2, 0.15 + x / 2) for step, x in ((0, 0.8), (5, 0.3), (10, 0.0))
         ]
         part = RunLandscape(
-            str(number) * 16, strategy, 1, 0.1, Surface(line, line, bowl), Sharpness([[sharp, sharp]], sharp, sharp)
+            str(number) * 16,
+            strategy,
+            1,
+            0.1,
+            Surface(line, line, bowl),
+            Sharpness([[sharp, sharp]] * 4, sharp, sharp, sharp / 10),
         )
         part.trajectory = Trajectory([0.9, 0.05], way, Surface(line, line, bowl)) if path else None
         parts.append(part)
@@ -121,7 +126,7 @@ def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True,
         task="rte",
         backbone="minilm",
         shots=None,
-        settings=Settings(points=5, directions=1, examples=128),
+        settings=Settings(points=5, directions=4, examples=128),
         examples_sha256="0" * 64,
         runs=parts,
         command=["python", "-m", "peftlab.landscape", "runs", "--out", "drawn"],

@@ -21,7 +21,7 @@ from peftlab.results.record import RunRecord
 from peftlab.run import run
 from runs import small, write_rte
 
-SETTINGS = Settings(seed=4, points=3, examples=20, directions=2, sharpness_radius=0.3)
+SETTINGS = Settings(seed=4, points=3, radius=1.0, examples=20, directions=2, sharpness_radius=0.3)
 METHODS = ("full", "hifi")
 
 
@@ -250,7 +250,7 @@ def test_few_shots_take_the_few_examples_that_were_trained_on(glue: Path, tmp_pa
     tune(glue, tmp_path / "1", "hifi", shots)
     found = drawn(tmp_path, tmp_path / "out")
     record = RunRecord.read(tmp_path / "1")
-    assert found.shots == 4
+    assert (found.shots, found.settings.examples) == (4, 8)
     assert record.data["examples"]["train"] == 8
     tune(glue, tmp_path / "2", "hifi", f"{shots} seed=2")
     with pytest.raises(UserError, match=r"2: seed is 2, that of .* is 1"):

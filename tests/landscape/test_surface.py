@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from peftlab.landscape.directions import random_direction
@@ -98,3 +100,12 @@ def test_sharpness_without_a_finite_loss_is_no_number():
     found = summarise([[0.1, math.inf], [0.2, 0.3]])
     assert (found.mean, found.worst) == (None, None)
     assert summarise([]).mean is None
+    assert summarise([[0.1, None]]).mean is None
+
+
+def test_the_error_is_that_of_the_mean_over_directions():
+    each = np.array([0.2, 0.5, 0.35])
+    found = summarise([[mean + 0.1, mean - 0.1] for mean in each])
+    assert (found.mean, found.worst) == (pytest.approx(0.35), pytest.approx(0.6))
+    assert found.error == pytest.approx(stats.sem(each))
+    assert summarise([[0.1, 0.2]]).error is None

@@ -27,7 +27,8 @@ def test_the_path_comes_first_and_both_planes_can_be_chosen(tmp_path: Path) -> N
 
 
 def test_runs_stand_side_by_side_on_one_scale_with_the_same_levels(tmp_path: Path) -> None:
-    for variant in drawn(tmp_path, sharpness=(0.4, 0.2)).variants:
+    numbers = (("95.0 % explained",) * 2, ("sharpness 0.4", "sharpness 0.2"))
+    for variant, told in zip(drawn(tmp_path, sharpness=(0.4, 0.2)).variants, numbers, strict=True):
         first, second = (trace for trace in variant.figure.data if trace.type == "contour")
         assert (first.xaxis, second.xaxis) == ("x", "x2")
         assert first.coloraxis == second.coloraxis == "coloraxis"
@@ -35,7 +36,7 @@ def test_runs_stand_side_by_side_on_one_scale_with_the_same_levels(tmp_path: Pat
         scale = variant.figure.layout.coloraxis
         assert (scale.cmin, scale.cmax) == pytest.approx((0.1, 0.9))
         titles = [note.text for note in variant.figure.layout.annotations]
-        assert titles == ["full, seed 1", "heads, seed 1"]
+        assert titles == [f"full, seed 1 · {told[0]}", f"heads, seed 1 · {told[1]}"]
 
 
 def test_the_path_ends_at_the_star_and_is_drawn_on_its_own_plane_only(tmp_path: Path) -> None:
@@ -51,10 +52,10 @@ def test_the_path_ends_at_the_star_and_is_drawn_on_its_own_plane_only(tmp_path: 
 def test_sharpness_explained_variance_and_the_planes_error_are_told(tmp_path: Path) -> None:
     about, full, heads = drawn(tmp_path).variants[0].notes
     assert "Loss over 128 training examples, grids of 5 × 5, seed 0." in about
-    assert "1 random filter-normalised directions, both ways, at the relative radius 0.5." in about
+    assert "4 random filter-normalised directions, both ways, at the relative radius 0.2; ± one standard" in about
     assert full == (
-        "full, seed 1: loss 0.1, sharpness 0.4 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % of the "
-        "variance of 3 points, whose own loss is at most 0.05 from that of the plane."
+        "full, seed 1: loss 0.1, sharpness 0.4 ± 0.04 (highest 0.4); the plane of its path explains 90.0 % + 5.0 % "
+        "of the variance of 3 points, whose own loss is at most 0.05 from that of the plane."
     )
     assert heads.startswith("heads, seed 1: loss 0.1, sharpness 0.2")
     assert drawn(tmp_path, path=False).variants[0].notes[1].endswith("; it kept no path.")
@@ -63,7 +64,7 @@ def test_sharpness_explained_variance_and_the_planes_error_are_told(tmp_path: Pa
 def test_a_loss_that_is_no_number_leaves_a_gap_and_not_the_scale(tmp_path: Path) -> None:
     found = landscape(path=False)
     found.runs[0].surface.losses[0][0] = float("nan")
-    found.runs[0].sharpness = dataclasses.replace(found.runs[0].sharpness, mean=None, worst=None)
+    found.runs[0].sharpness = dataclasses.replace(found.runs[0].sharpness, mean=None, worst=None, error=None)
     (variant,) = landscapes([found.write(tmp_path)])[0].variants
     assert np.isfinite([variant.figure.layout.coloraxis.cmin, variant.figure.layout.coloraxis.cmax]).all()
     assert variant.figure.data[0].z[0][0] is None

@@ -19,7 +19,7 @@ from peftlab.results.landscapes import FILE_NAME, Settings
 _HELP = {
     "seed": "draws directions and examples",
     "points": "side of each grid, an odd number, so that the weights themselves are on it",
-    "radius": "half the width of the random plane; 1 moves each row of a matrix by its own length",
+    "radius": "half the width of the random plane; 1, as Li et al. draw it, moves each row by its own length",
     "examples": "training examples that the loss is taken over",
     "directions": "random directions that sharpness is measured along, each both ways",
     "sharpness_radius": "how far along them, relative to the weights as --radius is",

@@ -112,7 +112,8 @@ class Survey:
             found.append([*pair])
             self._save()
         part.sharpness = summarise(found)
-        self.tell(f"{_name(part)}: sharpness {part.sharpness.mean}")
+        if part.sharpness.mean is not None:
+            self.tell(f"{_name(part)}: sharpness {part.sharpness.mean:.4f}")
         self._fill(part.surface, spot, lambda: (spot.direction(0), spot.direction(1)), f"{_name(part)}, random plane")
 
     def _look_along(self, part: RunLandscape, way: Trajectory, run: TunedRun, grid: Surface) -> None:

@@ -8,11 +8,14 @@ d a random direction that is filter-normalised at w (`directions.py`): each row 
 own length. It is estimated over K directions, each taken both ways, so that the slope drops out; for a quadratic loss
 it is r^2/2 times the mean of d^T H d, the curvature relative to the weights. The highest of the 2K rises stands
 beside it. Within a ball of radius r nearly all of the volume is at its rim, so this is also the mean rise within it.
+
+The radius must be small: once the loss is that of guessing, a rise says how low the loss was and nothing else. On
+MRPC minilm guesses from r = 0.5 on, whichever way it was tuned.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from statistics import fmean
+from statistics import fmean, stdev
 
 from peftlab.landscape.directions import Direction
 from peftlab.landscape.surface import Loss, Place
@@ -34,9 +37,10 @@ def rises(
 
 
 def summarise(found: list[list[float | None]]) -> Sharpness:
-    """Return the rises with their mean and the highest; None for both where a loss is no finite number."""
-    known = [rise for pair in found for rise in pair]
-    finite = [rise for rise in known if rise is not None and math.isfinite(rise)]
-    if not finite or len(finite) < len(known):
+    """Return the rises with their mean, the highest and the error; None for all where a loss is no finite number."""
+    finite = [[rise for rise in pair if rise is not None and math.isfinite(rise)] for pair in found]
+    if not found or any(len(pair) < 2 for pair in finite):
         return Sharpness(found)
-    return Sharpness(found, fmean(finite), max(finite))
+    each = [fmean(pair) for pair in finite]
+    error = stdev(each) / math.sqrt(len(each)) if len(each) > 1 else None
+    return Sharpness(found, fmean(each), max(map(max, finite)), error)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def draw(
         require(alone, f"{out}: another process is at work in this folder; give --out another")
         backbone = runs[0].rebuild()
         data = runs[0].data(backbone, data_root)
+        settings = replace(settings, examples=min(settings.examples, len(data.splits["train"])))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         landscape = go_on(_new(runs, settings, data, device), out)
         if landscape.finished:

@@ -28,10 +28,10 @@ class Settings:
 
     seed: int = 0
     points: int = 21
-    radius: float = 1.0
+    radius: float = 0.5
     examples: int = 256
     directions: int = 10
-    sharpness_radius: float = 0.5
+    sharpness_radius: float = 0.2
     embeddings: bool = True
 
 
@@ -51,11 +51,15 @@ class Surface:
 
 @dataclass
 class Sharpness:
-    """Rises of the loss at plus and minus each random direction, in nats; their mean and the highest."""
+    """Rises of the loss at plus and minus each random direction, in nats; their mean and the highest.
+
+    `error` is the standard error of the mean over directions; None for a single one.
+    """
 
     rises: list[list[float | None]] = field(default_factory=list)
     mean: float | None = None
     worst: float | None = None
+    error: float | None = None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ from peftlab.results.landscapes import Landscape, RunLandscape, Surface, Traject
 PATH = "#D55E00"  # stands out from every colour of the scale
 LEVELS = 20
 ABREAST = 2  # panels side by side
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A surface of one run, with its title."""
+
+    title: str
+    surface: Surface
+    run: RunLandscape
 
 
 def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
@@ -44,13 +54,16 @@ def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
 def _variants(landscape: Landscape) -> list[Variant]:
     title = Setting(landscape.task, Block(landscape.backbone, landscape.shots)).title
     called, notes = names(landscape), _notes(landscape)
-    around = {run.id: run.surface for run in landscape.runs}
-    along = {run.id: run.trajectory.surface for run in landscape.runs if run.trajectory}
-    return [
-        Variant(f"{title} · {plane}", _contours(landscape, surfaces, called), notes)
-        for plane, surfaces in (("plane of the path", along), ("random plane", around))
-        if surfaces
+    along = [
+        Panel(f"{called[run.id]} · {100 * sum(run.trajectory.explained):.1f} % explained", run.trajectory.surface, run)
+        for run in landscape.runs
+        if run.trajectory
     ]
+    around = [
+        Panel(f"{called[run.id]} · sharpness {_number(run.sharpness.mean)}", run.surface, run) for run in landscape.runs
+    ]
+    planes = (("plane of the path", along, "principal axis"), ("random plane", around, "random direction"))
+    return [Variant(f"{title} · {plane}", _contours(panels, axis), notes) for plane, panels, axis in planes if panels]
 
 
 def names(landscape: Landscape) -> dict[str, str]:
@@ -60,16 +73,15 @@ def names(landscape: Landscape) -> dict[str, str]:
     return {key: name if often[name] == 1 else f"{name} ({key[:6]})" for key, name in plain.items()}
 
 
-def _contours(landscape: Landscape, surfaces: dict[str, Surface], called: dict[str, str]) -> go.Figure:
-    runs = [run for run in landscape.runs if run.id in surfaces]
-    columns = min(ABREAST, len(runs))
-    lines = -(-len(runs) // columns)
-    figure = grid(lines, columns, 100 + 420 * lines, [called[run.id] for run in runs], horizontal_spacing=0.08)
-    known = np.concatenate([np.array(surface.losses, dtype=float).ravel() for surface in surfaces.values()])
+def _contours(panels: list[Panel], axis: str) -> go.Figure:
+    columns = min(ABREAST, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = grid(lines, columns, 110 + 430 * lines, [panel.title for panel in panels], horizontal_spacing=0.1)
+    known = np.concatenate([np.array(panel.surface.losses, dtype=float).ravel() for panel in panels])
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
-    for number, run in enumerate(runs):
+    for number, panel in enumerate(panels):
         where = {"row": number // columns + 1, "col": number % columns + 1}
-        found = surfaces[run.id]
+        found, run = panel.surface, panel.run
         figure.add_contour(
             x=found.x,
             y=found.y,
@@ -81,6 +93,8 @@ def _contours(landscape: Landscape, surfaces: dict[str, Surface], called: dict[s
             **where,
         )
         _add_path(figure, run, found is run.surface, where)
+    figure.update_xaxes(title_text=f"first {axis}", row=lines)
+    figure.update_yaxes(title_text=f"second {axis}", col=1)
     bar = {"title": {"text": "loss"}, "thickness": 12, "outlinewidth": 0}
     figure.update_layout(
         showlegend=False, coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high, "colorbar": bar}
@@ -97,7 +111,12 @@ def _add_path(figure: go.Figure, run: RunLandscape, around: bool, where: dict[st
             customdata=[[point.step, point.loss] for point in points],
             mode="lines+markers",
             line={"color": PATH, "width": 2},
-            marker={"symbol": ["circle-open", *["circle"] * (len(points) - 1)], "size": [12] + [6] * (len(points) - 1)},
+            marker={
+                "symbol": ["circle-open", *["circle"] * (len(points) - 1)],
+                "size": [12] + [5] * (len(points) - 1),
+                "line": {"width": 2, "color": PATH},
+                "color": PATH,
+            },
             hovertemplate="step %{customdata[0]}: loss %{customdata[1]:.4g}<extra></extra>",
             **where,
         )
@@ -112,11 +131,13 @@ def _notes(landscape: Landscape) -> list[str]:
     lines = [
         f"Loss over {settings.examples} training examples, grids of {settings.points} × {settings.points}, seed "
         f"{settings.seed}. Sharpness: mean rise of the loss over {settings.directions} random filter-normalised "
-        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}."
+        f"directions, both ways, at the relative radius {settings.sharpness_radius:g}{embeddings}; ± one standard "
+        "error."
     ]
     for run in landscape.runs:
         sharp, way = run.sharpness, run.trajectory
-        told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)} (highest {_number(sharp.worst)})"
+        error = "" if sharp.error is None else f" ± {_number(sharp.error)}"
+        told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)}{error} (highest {_number(sharp.worst)})"
         lines.append(f"{called[run.id]}: {told}{_path_in_words(way) if way else '; it kept no path'}.")
     return lines
 
