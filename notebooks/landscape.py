@@ -8,7 +8,7 @@
 # %% tags=["parameters"]
 import os
 
-# The real study: "backbone=minilm data.root=GLUE" and "--points 21 --examples 256".
+# The real study: "backbone=minilm data.root=GLUE" and "--points 11 --examples 128".
 SETTING = os.environ.get("SETTING", "task=demo backbone=tiny trainer.max_steps=12")
 GRID = os.environ.get("GRID", "--points 5 --examples 16 --directions 2")
 RUNS = os.environ.get("RUNS", "multirun/notebooks/landscape")
@@ -38,11 +38,12 @@ show(figures(study(RUNS))["landscape"], most=2)
 # %% [markdown]
 # ## Sharpness as a number
 #
-# How much the loss rises, on average and at most, when the weights are moved along random directions by a set share of
-# their own length.
+# How much the loss rises, on average (± the standard error) and at most, when the weights are moved along random
+# directions by a set share of their own length.
 
 # %%
 measured = Landscape.read(ROOT / RUNS / "landscape" / FILE_NAME)
 print(f"within {measured.settings.sharpness_radius} of the weights' length, in nats:")
 for run in measured.runs:
-    print(f"{run.strategy:10} seed {run.seed}: mean rise {run.sharpness.mean:.4f}, highest {run.sharpness.worst:.4f}")
+    rise = run.sharpness
+    print(f"{run.strategy:10} seed {run.seed}: mean rise {rise.mean:.4f} ± {rise.error:.4f}, highest {rise.worst:.4f}")
