@@ -8,7 +8,8 @@
 import os
 
 # The real study: "task=mrpc backbone=minilm data.root=GLUE", "1,2,3" and "1,2,3,4,5,6,8,12".
-SETTING = os.environ.get("SETTING", "task=demo backbone=tiny strategy.n=20 trainer.max_steps=4 shots=16 shots.epochs=2")
+SMALL = "task=demo backbone=tiny strategy.n=20 shots=16 shots.epochs=1 trainer.limit_test_batches=1"
+SETTING = os.environ.get("SETTING", SMALL)
 SEEDS = os.environ.get("SEEDS", "1,2")
 HEADS = os.environ.get("HEADS", "1,4")
 RUNS = os.environ.get("RUNS", "multirun/notebooks/ablations")

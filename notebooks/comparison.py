@@ -9,7 +9,7 @@
 import os
 
 # The real study: "task=mrpc,rte,cola backbone=minilm data.root=GLUE shots=16", all strategies, and "1,2,3,4,5".
-SETTING = os.environ.get("SETTING", "task=demo backbone=tiny shots=16 shots.epochs=2")
+SETTING = os.environ.get("SETTING", "task=demo backbone=tiny shots=16 shots.epochs=2 trainer.limit_test_batches=1")
 STRATEGIES = os.environ.get("STRATEGIES", "hifi,bitfit,full,classifier")
 SEEDS = os.environ.get("SEEDS", "1,2")
 RUNS = os.environ.get("RUNS", "multirun/notebooks/comparison")

@@ -27,7 +27,7 @@ def outputs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[di
         monkeypatch.delenv(name_of_setting, raising=False)
     notebook = jupytext.read(FOLDER / f"{name}.py")
     NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
