@@ -2,6 +2,7 @@
 # make demo    three seeds of HiFi on the demo task, from nothing to a table of results
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
+# make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
 # make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo bench test test-adapters lint clean
+.PHONY: setup setup-dev demo bench notebooks test test-adapters lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -36,6 +37,10 @@ demo: setup
 
 bench: setup-dev
 	$(BIN)/python -m bench
+
+# SETTING="task=mrpc backbone=minilm data.root=GLUE" SEEDS=1,2,3 make notebooks: the real study; see each one's first cell.
+notebooks: setup-dev
+	PLOTLY_RENDERER=notebook $(BIN)/python -m nbconvert --execute --to html --output-dir report/notebooks notebooks/*.ipynb
 
 # One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint

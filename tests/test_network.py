@@ -8,7 +8,7 @@ import time
 import pytest
 
 from peftlab import network
-from peftlab.network import hub_reachable, reachable
+from peftlab.network import has_wandb_key, hub_reachable, reachable, wandb_reachable
 
 PROXIES = ("https_proxy", "HTTPS_PROXY")
 
@@ -107,3 +107,40 @@ def test_a_hanging_name_service_holds_up_neither_the_answer_nor_the_end_of_the_p
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "False"
     assert time.perf_counter() - started < 15
+
+
+@pytest.mark.parametrize(
+    ("server", "tried"), [(None, ("api.wandb.ai", 443)), ("http://wandb.example:8080", ("wandb.example", 8080))]
+)
+def test_wandb_is_asked_at_its_own_server_or_at_the_one_that_is_named(server, tried, attempts, monkeypatch):
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    if server:
+        monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert wandb_reachable()
+    assert attempts == [tried]
+
+
+@pytest.mark.parametrize(
+    ("key", "netrc", "server", "found"),
+    [
+        (None, None, None, False),
+        ("0123", None, None, True),
+        (None, "machine api.wandb.ai login user password 0123", None, True),
+        (None, "machine github.com login user password 0123", None, False),
+        (None, "machine api.wandb.ai login user password 0123", "https://wandb.example", False),
+        (None, "machine wandb.example login user password 0123", "https://wandb.example", True),
+    ],
+)
+@pytest.mark.parametrize("place", [".netrc", "_netrc", "elsewhere"])
+def test_a_key_is_found_where_wandb_looks_for_it(key, netrc, server, found, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {
+        "WANDB_API_KEY": key,
+        "WANDB_BASE_URL": server,
+        "NETRC": str(tmp_path / place) if place == "elsewhere" else None,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    if netrc:
+        (tmp_path / place).write_text(netrc)
+    assert has_wandb_key() is found

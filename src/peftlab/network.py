@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -15,6 +16,16 @@ def hub_reachable() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     return reachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+
+
+def wandb_reachable() -> bool:
+    """Return True when the server of Weights & Biases, or the one that WANDB_BASE_URL names, can be reached."""
+    return reachable(_wandb_server())
+
+
+def has_wandb_key() -> bool:
+    """Return True when Weights & Biases will find a key: in WANDB_API_KEY, or where `wandb login` writes it."""
+    return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc(urlsplit(_wandb_server()).hostname or "")
 
 
 @cache
@@ -34,6 +45,21 @@ def reachable(address: str, timeout: float = 3.0) -> bool:
     attempt.start()
     attempt.join(timeout + 1)
     return answers == [True]
+
+
+def _wandb_server() -> str:
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+def _in_netrc(host: str) -> bool:
+    given = os.environ.get("NETRC")
+    for file in [Path(given)] if given else [Path.home() / name for name in (".netrc", "_netrc")]:
+        try:
+            if f"machine {host}" in file.expanduser().read_text(encoding="utf-8"):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _proxy() -> str | None:

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from peftlab.preflight import Parts, check_identity, check_length, make_parts
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
+from peftlab.results.table import defining
 from peftlab.secrets import hidden
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.restore import describe_delta
@@ -35,7 +36,7 @@ from peftlab.tasks.metrics import is_collapsed
 from peftlab.tasks.task import Task
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import Fitted, Observers, fit_and_evaluate
-from peftlab.training.loggers import open_loggers
+from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
@@ -61,8 +62,8 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
             valid name, seed or shots there is no record, and a folder that holds something else is left as it is.
         BusyError: another run is at work in `folder`, which is left to it.
     """
-    with _alone(config, folder):
-        return _recorded(config, folder, kept or Kept())
+    with _alone(config, folder) as loggers:
+        return _recorded(config, folder, kept or Kept(), loggers)
 
 
 def run_unless_finished(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> bool:
@@ -70,29 +71,30 @@ def run_unless_finished(config: dict[str, Any], folder: Path, kept: Kept | None 
 
     Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
     """
-    with _alone(config, folder):
+    with _alone(config, folder) as loggers:
         missing = not _leads() or take_up(config, folder, kept or Kept()) is None
         if missing:
-            _recorded(config, folder, kept or Kept())
+            _recorded(config, folder, kept or Kept(), loggers)
         return missing
 
 
 @contextmanager
-def _alone(config: dict[str, Any], folder: Path) -> Iterator[None]:
-    """Guard a run's folder, once what its record is filed by is known to be valid."""
+def _alone(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
+    """Guard a run's folder, once what its record is filed by is known to be valid; give its loggers, not yet open."""
     check_identity(config)
     with told_of_disk(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
         if _leads() and not stack.enter_context(alone_in(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
-        yield
+        # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
+        yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
 
 
 def _leads() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _recorded(config: dict[str, Any], folder: Path, kept: Kept) -> RunRecord:
+def _recorded(config: dict[str, Any], folder: Path, kept: Kept, loggers: RunLoggers) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
     result = _new_record(config)
     result.resumed, seconds = _interrupted(config, folder)
@@ -102,7 +104,7 @@ def _recorded(config: dict[str, Any], folder: Path, kept: Kept) -> RunRecord:
     if not result.resumed:
         _discard_trajectory(folder)
     try:
-        _tune(config, folder, result, kept, begun)
+        _tune(config, folder, result, kept, begun, loggers)
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
@@ -132,7 +134,9 @@ def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
     return (before.resumed if before else 0) + 1, seconds
 
 
-def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, begun: float) -> None:
+def _tune(
+    config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, begun: float, loggers: RunLoggers
+) -> None:
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
@@ -150,13 +154,13 @@ def _tune(config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, b
     observers = Observers(attach, parts.task.metrics[0], folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
-    with open_loggers(config["logger"], folder, _label(config)) as loggers:
-        around = (folder, loggers, observers.callbacks, parts.strategy.leaves_out)
-        trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
-        device = trainer.strategy.root_device
-        result.device = device_name(device.type)
-        with PeakMemory(device.type) as memory:
-            fitted = fit_and_evaluate(trainer, module, data, observers)
+    opened = loggers.open(_label(config) | {"id": result.id, "resumed": result.resumed > 0})
+    around = (folder, opened, observers.callbacks, parts.strategy.leaves_out)
+    trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
+    device = trainer.strategy.root_device
+    result.device = device_name(device.type)
+    with PeakMemory(device.type) as memory:
+        fitted = fit_and_evaluate(trainer, module, data, observers)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
         _keep_delta(config, parts, folder, result)
@@ -264,9 +268,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
 def _label(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
     shown = hidden({name: value for name, value in config.items() if name != "recipe"})
-    aside = ("seed", "logger", "deployment", "checkpoint")
-    seedless = {name: value for name, value in shown.items() if name not in aside}
-    digest = hashlib.sha256(json.dumps(seedless, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(defining(shown), sort_keys=True).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
     group = "-".join([*tags, digest])

@@ -7,7 +7,7 @@ from pathlib import Path
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 
-EXTRA = {"plotly", "statsmodels", "jinja2"}
+EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
 INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
 
 
@@ -16,6 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         summary = write(given.folders, given.output, given.reference)
+        print("\n".join(f"{about}: {said}" for about, said in summary))
+        print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
+        if given.wandb:
+            print(f"dashboard: {publish(given.folders)}")
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -24,8 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: the report needs {error.name}, which is not installed: {INSTALL}\n")
         return 2
-    print("\n".join(f"{about}: {said}" for about, said in summary))
-    print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
     return 0
 
 
@@ -47,6 +49,14 @@ def write(folders: list[Path], output: Path, reference: str | None = None) -> li
     return sentences(study, families)
 
 
+def publish(folders: list[Path]) -> str:
+    """Build the dashboard of every run below `folders` in Weights & Biases; return its address."""
+    from peftlab.report import dashboard
+    from peftlab.report.study import read
+
+    return dashboard.publish(read(folders))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="report.py", description="Turn the runs below folders into tables and one HTML page."
@@ -57,5 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         "--reference",
         metavar="METHOD",
         help="compare all methods with this one alone (fewer tests, so more power); name it before you see results",
+    )
+    parser.add_argument(
+        "--wandb",
+        action="store_true",
+        help="also build a dashboard in Weights & Biases, in the project that the runs were logged to (logger=wandb)",
     )
     return parser

@@ -2,9 +2,8 @@
 
 import csv
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,61 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.errors import UserError
-from peftlab.network import reachable
 
 
-@contextmanager
-def open_loggers(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> Iterator[list[Logger]]:
-    """Give the loggers of one run and close them at its end, whether it was finished or failed.
+class RunLoggers:
+    """The loggers of one run: opened once it is known what it is, closed once its record says how it ended.
 
     Args:
         options: `conf/logger`.
-        folder: the run's output folder.
-        run: its `name`, `group` (the run without its seed), `tags` and `config`.
-
-    Raises:
-        UserError: an unknown logger.
+        folder: the run's output folder; closing reads its `result.json`.
     """
-    loggers = _build(options, folder, run)
-    failed = True
-    try:
-        yield loggers
-        failed = False
-    finally:
-        _close(loggers, failed)
+
+    def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
+        self._options, self._folder = options, folder
+        self._opened: list[Logger] = []
+
+    def open(self, run: Mapping[str, Any]) -> list[Logger]:
+        """Open and return the loggers.
+
+        Args:
+            run: its `id` (peftlab.identity), `name`, `group` (the run without its seed), `tags` and `config`, and
+                whether it is `resumed`.
+
+        Raises:
+            UserError: an unknown logger, or one that does not let the run begin.
+        """
+        self._opened.append(CSVLogger(save_dir=self._folder, name="", version=""))
+        match self._options["name"]:
+            case "csv":
+                pass
+            case "tensorboard":
+                self._opened.append(TensorBoardLogger(save_dir=self._folder, name="", version="tensorboard"))
+            case "wandb":
+                from peftlab.training import wandb_run  # wandb takes its time to import
+
+                self._opened.append(wandb_run.begin(self._options, self._folder, run))
+            case unknown:
+                raise UserError(f"logger={unknown}: no such logger; there are csv, tensorboard, wandb")
+        return self._opened
+
+    def close(self) -> None:
+        """End what loggers keep open, so that the next run of the same process starts its own."""
+        record = self._record() if self._opened else {}
+        for logger in self._opened:
+            logger.finalize("success" if record.get("status") == "finished" else "failed")
+            if isinstance(logger, WandbLogger):
+                from peftlab.training import wandb_run
+
+                wandb_run.end(logger, self._folder, record)
+        self._opened = []
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads((self._folder / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # a full disk, for example: the run has failed
+        return record
 
 
 def logged_text(loggers: Sequence[Logger]) -> str:
@@ -51,57 +83,3 @@ def take_back_log(loggers: Sequence[Logger], text: str) -> None:
     for logger in loggers:
         if isinstance(logger, CSVLogger):
             logger.experiment.metrics = [*csv.DictReader(io.StringIO(text))]
-
-
-def _build(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(save_dir=folder, name="", version="")]
-    match options["name"]:
-        case "csv":
-            pass
-        case "tensorboard":
-            loggers.append(TensorBoardLogger(save_dir=folder, name="", version="tensorboard"))
-        case "wandb":
-            loggers.append(_wandb(options, folder, run))
-        case unknown:
-            raise UserError(f"logger={unknown}: no such logger; there are csv, tensorboard, wandb")
-    return loggers
-
-
-def _close(loggers: Sequence[Logger], failed: bool) -> None:
-    """End what a logger keeps open, so that the next run of the same process starts its own."""
-    for logger in loggers:
-        logger.finalize("failed" if failed else "success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
-
-
-def _wandb(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> WandbLogger:
-    offline = options["offline"]
-    if offline is None:
-        offline = os.environ.get("WANDB_MODE") == "offline" or not _online()
-    return WandbLogger(
-        save_dir=folder,
-        project=options["project"],
-        entity=options["entity"],
-        offline=bool(offline),
-        name=run["name"],
-        group=run["group"],
-        tags=run["tags"],
-        config=run["config"],
-        settings={"silent": True},
-    )
-
-
-def _online() -> bool:
-    has_key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc("api.wandb.ai")
-    return has_key and reachable(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-
-
-def _in_netrc(host: str) -> bool:
-    for name in (".netrc", "_netrc"):
-        try:
-            if host in (Path.home() / name).read_text(encoding="utf-8"):
-                return True
-        except OSError:
-            continue
-    return False
