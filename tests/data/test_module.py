@@ -169,10 +169,14 @@ def test_the_record_gets_sizes_source_and_content(shots: int | None, sizes: dict
     assert facts["overlap"] == {name: 0 for name in sizes if name != "train"}
 
 
-def test_texts_of_training_that_are_evaluated_again_are_counted(shared_data: Path):
+def test_texts_of_training_that_are_evaluated_again_are_counted_and_told(
+    shared_data: Path, caplog: pytest.LogCaptureFixture
+):
     # CoLA's official files share 16 sentences; few-shot, only what is trained on counts.
-    assert ready("cola", root=shared_data).describe()["overlap"] == {"validation": 16}
     assert ready("cola", root=shared_data, shots=16).describe()["overlap"] == {"validation": 0, "test": 0}
+    assert "training examples too" not in caplog.text
+    assert ready("cola", root=shared_data).describe()["overlap"] == {"validation": 16}
+    assert "16 of the 1043 examples of validation are training examples too" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -195,11 +195,11 @@ class TaskData(LightningDataModule):
             for name, (origin, rows) in places.items()
         }
         seen = set(texts["train"])
-        return {
-            "source": originals.source,
-            "content_sha256": originals.hashes,
-            "overlap": {name: sum(text in seen for text in texts[name]) for name in places if name != "train"},
-        }
+        overlap = {name: sum(text in seen for text in texts[name]) for name in places if name != "train"}
+        for name, number in overlap.items():
+            if number:
+                log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
+        return {"source": originals.source, "content_sha256": originals.hashes, "overlap": overlap}
 
     def _evaluation_loader(self, name: str) -> Loader:
         split = self.splits[name]
