@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from peftlab.report import provenance, selections
 from peftlab.report.comparisons import Family, verdict
-from peftlab.report.figures import costs, curves, heads, scores
+from peftlab.report.figures import costs, curves, heads, robustness, scores, spectra
 from peftlab.report.figures.base import Figure
 from peftlab.report.overview import Row
 from peftlab.report.overview import rows as overview_rows
@@ -19,10 +19,7 @@ from peftlab.report.tables import Table
 
 STRIP = 96  # pixels: the width of a row's strip of seeds
 # What the paper shows and no record holds.
-NEVER_RECORDED = (
-    "Cumulative singular values (Fig. 5): selections hold richness, not the singular values it was counted from.",
-    "Loss contours and trajectories (Fig. 7): no record holds a loss away from the trained weights.",
-)
+NEVER_RECORDED = ("Loss contours and trajectories (Fig. 7): no record holds a loss away from the trained weights.",)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,9 @@ def draw(study: Study, families: list[Family]) -> tuple[list[Figure], list[str]]
         curves.options(study),
         heads.maps(found),
         heads.covariance(found),
-        heads.robustness(study, found),
+        robustness.richness(study, found),
+        robustness.correlation(study, found),
+        spectra.spectra(found),
     ]
     return figures, broken
 
