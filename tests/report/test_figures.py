@@ -192,8 +192,8 @@ def test_a_matrix_leaves_out_pairs_that_never_met() -> None:
     heatmap = variant.figure.data[0]
     words = {(row, column): heatmap.text[i][j] for i, row in enumerate(heatmap.y) for j, column in enumerate(heatmap.x)}
     assert {words[name, name] for name in "abc"} == {""}
-    assert words["b", "a"] == "2/0/0"
-    assert words["a", "b"] == "0/0/2"
+    assert words["b", "a"] == "1/1/0"
+    assert words["a", "b"] == "0/1/1"
     assert words["c", "a"] == "1/0/0"
 
 

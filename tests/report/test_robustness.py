@@ -128,7 +128,7 @@ def test_a_variant_of_another_model_is_not_drawn_among_the_others(tmp_path: Path
         write_selection(record, layers=3)
     found = read([tmp_path])
     (variant,) = robustness.richness(found, of(found)).variants
-    assert {trace.name for trace in variant.figure.data} == {"heads batch_size=32", "batch_size=16"}
+    assert {trace.name for trace in variant.figure.data} == {"heads batch_size=16", "batch_size=32"}
     assert len(variant.figure.layout.annotations) == 2
 
 
