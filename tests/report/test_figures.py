@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from peftlab.report.comparisons import compare_all
@@ -152,6 +152,7 @@ def test_pareto_panels_name_their_axes_with_units_and_tell_of_other_machines() -
 
 
 @given(some.lists(some.tuples(some.integers(0, 6), some.integers(0, 6)), max_size=12))
+@settings(max_examples=50, deadline=None)
 def test_the_front_is_that_of_comparing_everything_with_everything(points: list[tuple[int, int]]) -> None:
     expected = {
         (cost, score)

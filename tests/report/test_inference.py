@@ -200,6 +200,7 @@ def test_a_lower_level_gives_a_narrower_interval() -> None:
 
 
 @given(some.lists(some.floats(0.0001, 1), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
 def test_holm_is_the_step_down_maximum_of_its_definition(p_values: list[float]) -> None:
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     expected, largest = [0.0] * len(p_values), 0.0

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from peftlab.report import provenance
@@ -19,6 +19,7 @@ def training(**changes) -> Training:
 
 
 @given(some.lists(some.text(some.characters(blacklist_categories=["Cs"], blacklist_characters="\0")), min_size=1))
+@settings(max_examples=50, deadline=None)
 def test_a_shell_reads_the_command_back_word_by_word(words: list[str]) -> None:
     assert shlex.split(provenance.command(run(command=words))) == ["python", *words]
 

@@ -50,19 +50,19 @@ def test_the_standard_does_not_depend_on_which_variant_scored_best(best: int) ->
 def test_each_variant_is_told_beside_the_standard_and_beside_itself(settings: Study) -> None:
     (variant,) = robustness.richness(settings, of(settings)).variants
     same = "Spearman 1.000 (lowest layer 1.000), Kendall 1.000; in common 100 % of a layer's 2 richest heads, 100 %"
-    against, between = variant.notes[:3], variant.notes[3:]
-    name = "heads batch_size=32 n=300 rate=2e-05"
-    assert against[0] == f"batch_size=16 against {name}, seed by seed: {same} of the chosen heads."
+    standard, against, between = variant.notes[0], variant.notes[1:4], variant.notes[4:]
+    assert standard == "The standard: heads batch_size=32 n=300 rate=2e-05."
+    assert against[0] == f"batch_size=16 against the standard, seed by seed: {same} of the chosen heads."
     assert "n=1000 against" in against[1]
     assert "Spearman -1.000 (lowest layer -1.000), Kendall -1.000; in common 0 % of a layer's" in against[1]
-    assert between[0] == f"{name}, between its 2 seeds: {same} of the chosen heads."
+    assert between[0] == f"The standard, between its 2 seeds: {same} of the chosen heads."
     assert [note.partition(",")[0] for note in between[1:]] == ["batch_size=16", "n=1000", "rate=5e-05"]
 
 
 def test_of_the_correlation_the_numbers_are_of_pairs_and_the_lines_of_heads(settings: Study) -> None:
     selections = of(settings)
     (variant,) = robustness.correlation(settings, selections).variants
-    assert "of a layer's 1 strongest of 6 pairs" in variant.notes[0]
+    assert "of a layer's 1 strongest of 6 pairs" in variant.notes[1]
     standard = selections[robustness.standard(selections)]
     line = variant.figure.data[1]
     assert np.asarray(line.y) == pytest.approx(standard.degree.mean(axis=0)[0])
@@ -86,7 +86,8 @@ def test_every_layer_has_its_panel_and_every_variant_one_entry_in_the_legend(set
     assert [note.text for note in figure.layout.annotations] == ["layer 1", "layer 2"]
     assert len(figure.data) == 2 * 2 * 4  # band and line, layers, variants
     assert sum(bool(trace.showlegend) for trace in figure.data) == 4
-    assert len({trace.line.color for trace in figure.data if trace.line.color}) == 4
+    lines = [trace.line for trace in figure.data if trace.line.color]
+    assert len({line.color for line in lines}) == len({line.dash for line in lines}) == 4  # what agrees stays visible
 
 
 def test_states_of_the_model_are_never_drawn_together(tmp_path: Path) -> None:
@@ -117,7 +118,9 @@ def test_one_seed_in_two_variants_has_lines_without_a_band(tmp_path: Path) -> No
     (variant,) = robustness.richness(found, of(found)).variants
     band, line = variant.figure.data[:2]
     assert np.asarray(band.y)[:4] == pytest.approx(np.asarray(line.y))
-    assert len(variant.notes) == 1
+    assert [note.partition(",")[0] for note in variant.notes] == [
+        "The standard: heads batch_size=16.", "batch_size=32 against the standard",
+    ]  # fmt: skip
 
 
 def test_a_variant_of_another_model_is_not_drawn_among_the_others(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from peftlab.report import tables, writers
@@ -177,6 +177,7 @@ PRINTABLE = some.text(some.characters(blacklist_categories=["Cs", "Cc"]), min_si
 
 
 @given(PRINTABLE)
+@settings(max_examples=50, deadline=None)
 def test_no_name_adds_a_column_to_markdown(name: str) -> None:
     lines = writers.markdown([table_named(name)]).splitlines()
     rows = [line for line in lines if line.startswith("| ") or line.startswith("|---")]
@@ -184,6 +185,7 @@ def test_no_name_adds_a_column_to_markdown(name: str) -> None:
 
 
 @given(PRINTABLE)
+@settings(max_examples=50, deadline=None)
 def test_no_name_breaks_latex_out_of_its_cell(name: str) -> None:
     text = writers.latex([table_named(name)])
     plain = re.sub(r"\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}", "", text)
@@ -194,6 +196,7 @@ def test_no_name_breaks_latex_out_of_its_cell(name: str) -> None:
 
 
 @given(some.lists(some.lists(PRINTABLE, min_size=2, max_size=2), min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
 def test_csv_gives_back_every_text_but_for_the_apostrophe(rows: list[list[str]]) -> None:
     read = list(csv.reader(io.StringIO(writers.csv_text(rows))))
     stripped = [[[cell.removeprefix("'") for cell in row] for row in of] for of in (read, rows)]

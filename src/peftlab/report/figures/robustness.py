@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import COLOURS, Figure, Variant, faded, grid, text
+from peftlab.report.figures.base import COLOURS, DASHES, Figure, Variant, faded, grid, text
 from peftlab.report.likeness import Likeness, Metric, against, between_seeds, top_count
 from peftlab.report.selections import Heads
 from peftlab.report.study import Cell, Study
@@ -88,24 +88,27 @@ def _draw(lines: Mapping[str, Heads], metric: Metric) -> go.Figure:
         spread = values.std(axis=0, ddof=1) if len(heads.seeds) > 1 else np.zeros_like(mean)
         for layer in range(layers):
             where = {"row": layer // COLUMNS + 1, "col": layer % COLUMNS + 1, "showlegend": layer == 0}
-            _add_line(figure, name, mean[layer], spread[layer], COLOURS[number % len(COLOURS)], where)
+            # Lines that agree lie on each other: dashes let the ones below be seen.
+            style = {"color": COLOURS[number % len(COLOURS)], "width": 1.8, "dash": DASHES[number % len(DASHES)]}
+            _add_line(figure, name, mean[layer], spread[layer], style, where)
+    figure.update_xaxes(dtick=1)
     figure.update_xaxes(title_text="head", row=rows)
     figure.update_yaxes(title_text="richness" if metric == "richness" else "share of correlation", col=1)
-    figure.update_layout(margin_b=70 + 20 * len(lines))
+    figure.update_layout(margin_b=70 + 10 * len(lines))
     return figure
 
 
 def _add_line(
-    figure: go.Figure, name: str, mean: np.ndarray, spread: np.ndarray, colour: str, where: dict[str, Any]
+    figure: go.Figure, name: str, mean: np.ndarray, spread: np.ndarray, style: dict[str, Any], where: dict[str, Any]
 ) -> None:
     heads = [str(head + 1) for head in range(len(mean))]
     shared = {"legendgroup": name, "name": text(name), "x": heads, "mode": "lines"}
     band = {"x": heads + heads[::-1], "y": np.concatenate([mean + spread, (mean - spread)[::-1]]), "showlegend": False}
     figure.add_scatter(
-        **(shared | where | band), fill="toself", fillcolor=faded(colour), line={"width": 0}, hoverinfo="skip"
+        **(shared | where | band), fill="toself", fillcolor=faded(style["color"]), line={"width": 0}, hoverinfo="skip"
     )
     hover = "head %{x}: %{y:.3~g}"
-    figure.add_scatter(**(shared | where), y=mean, line={"color": colour, "width": 1.8}, hovertemplate=hover)
+    figure.add_scatter(**(shared | where), y=mean, line=style, hovertemplate=hover)
 
 
 def _notes(lines: Mapping[str, Heads], metric: Metric) -> list[str]:
@@ -113,13 +116,17 @@ def _notes(lines: Mapping[str, Heads], metric: Metric) -> list[str]:
     (standard_name, first), *others = lines.items()
     count = top_count(first, metric)
     what = f"{count} richest heads" if metric == "richness" else f"{count} strongest of {first.pairs.shape[-1]} pairs"
-    notes = [
-        f"{name} against {standard_name}, seed by seed: {_told(found, what)}"
+    compared = [
+        f"{name} against the standard, seed by seed: {_told(found, what)}"
         for name, heads in others
         if (found := against(heads, first, metric))
     ]
-    own = [(name, between_seeds(heads, metric), len(heads.seeds)) for name, heads in lines.items()]
-    return notes + [f"{name}, between its {n} seeds: {_told(found, what)}" for name, found, n in own if found]
+    own = [
+        f"{name}, between its {len(heads.seeds)} seeds: {_told(found, what)}"
+        for name, heads in {"The standard": first, **dict(others)}.items()
+        if (found := between_seeds(heads, metric))
+    ]
+    return [*([f"The standard: {standard_name}."] if others else []), *compared, *own]
 
 
 def _told(found: Likeness, what: str) -> str:
