@@ -11,6 +11,7 @@ from models import tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
+from peftlab.heads.selection import HeadSelection
 from peftlab.strategies.contract import Preparation
 from peftlab.strategies.hifi import ChosenHeads, HiFi
 from peftlab.tasks.task import Task
@@ -143,12 +144,13 @@ def test_rate_and_batch_reach_the_scores_only_of_a_trained_model(prepared: Prepa
         assert torch.allclose(first, second, rtol=1e-5, atol=1e-9) == (steps == 0)
 
 
-def test_spectra_are_kept_where_they_are_asked_for(prepared: Preparation) -> None:
-    assert HiFi(**FAST).select(prepared).scores.spectrum is None
-    kept = HiFi(**FAST, spectrum=True).select(prepared)
-    assert kept.scores.spectrum is not None
-    assert kept.scores.spectrum.shape == (2, 4, 8)
-    assert kept.heads == HiFi(**FAST).select(prepared).heads
+def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(prepared: Preparation, tmp_path: Path) -> None:
+    selection = HiFi(**FAST).select(prepared)
+    assert selection.scores.spectrum is not None
+    assert selection.scores.spectrum.shape == (2, 4, 8)
+    read = HeadSelection.load(selection.save(tmp_path)).scores.spectrum
+    assert read is not None
+    torch.testing.assert_close(read, selection.scores.spectrum, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ FILE_NAME = "selection.json"
 class HeadScores:
     """Means over `examples` examples: richness [L, H] (Eq. 3) and correlation [L, H, H] (Eq. 7).
 
-    spectrum [L, H, D'], where it is kept: the share that the largest 1, 2, ... singular values have in their sum.
+    spectrum [L, H, D'], None in older files: the share that the largest 1, 2, ... singular values have in their sum.
     """
 
     richness: Tensor
@@ -59,7 +59,7 @@ class HeadSelection:
         }
 
     def to_json(self) -> str:
-        """Return the text of `selection.json`; every float64 comes back from it exactly, spectra to five digits."""
+        """Return the text of `selection.json`; every float64 comes back from it exactly, spectra to three digits."""
         fields = {
             "layers": len(self.heads),
             "heads": self.ranking.shape[-1],
@@ -172,8 +172,8 @@ def _order(ranking: Tensor) -> Tensor:
 
 
 def _short(spectrum: Tensor) -> list[Any]:
-    """Return shares with five digits: what a picture shows, in a third of the bytes."""
-    return spectrum.to("cpu", torch.float64).round(decimals=5).tolist()
+    """Return shares with three digits: what a picture shows, in a third of the bytes."""
+    return spectrum.to("cpu", torch.float64).round(decimals=3).tolist()
 
 
 def _file(path: Path) -> Path:

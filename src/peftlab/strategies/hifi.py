@@ -59,7 +59,6 @@ class HiFi(Strategy):
         score_after_steps: steps of full fine-tuning before the scores are taken (Sec. 5.1); heads are tuned from the
             untouched weights all the same.
         score_learning_rate: of those steps.
-        spectrum: whether the selection keeps each head's cumulative singular values (Fig. 5).
         selection: a `selection.json`, or a run's folder, to reuse instead of scoring.
     """
 
@@ -80,7 +79,6 @@ class HiFi(Strategy):
     batch_size: int = 32
     score_after_steps: int = 0
     score_learning_rate: float = 2e-5
-    spectrum: bool = False
     selection: str | None = field(default=None, metadata={"path": True})
 
     def __post_init__(self) -> None:
@@ -175,8 +173,7 @@ class HiFi(Strategy):
             how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
             state = briefly_tuned(backbone, preparation.data.sample(None, seed, self.pool), how, device)
         with state:
-            scores = score_heads(backbone, examples, self.xi, self.batch_size, device)
-        return scores if self.spectrum else replace(scores, spectrum=None)
+            return score_heads(backbone, examples, self.xi, self.batch_size, device)
 
     def _state(self) -> dict[str, Any]:
         """Return what the selection says of the state in which the backbone was scored."""
