@@ -83,21 +83,38 @@ def write(folder: Path, records: list[RunRecord]) -> Path:
     return folder
 
 
-def write_selection(record: RunRecord, layers: int = 2, heads: int = 4, k: int = 2) -> None:
-    """Write a selection of heads beside a written record: richness differs a little from seed to seed."""
+def write_selection(
+    record: RunRecord,
+    layers: int = 2,
+    heads: int = 4,
+    k: int = 2,
+    *,
+    features: int | None = None,
+    after_steps: int = 0,
+    flipped: bool = False,
+) -> None:
+    """Write a selection of heads beside a written record: richness differs a little from seed to seed.
+
+    With `features` it keeps the spectra of heads whose singular values halve (head 1), fall by a third (head 2), ...;
+    `flipped` turns the order of the heads around.
+    """
     noise = np.random.default_rng(record.seed)
     richness = np.arange(1.0, heads + 1) + np.arange(layers)[:, None] + 0.1 * noise.random((layers, heads))
+    richness = richness[:, ::-1] if flipped else richness
     correlation = noise.random((layers, heads, heads))
     correlation = (correlation + correlation.transpose(0, 2, 1)) * (1 - np.eye(heads))
     ranks = (-richness).argsort(axis=1).argsort(axis=1) + 1
-    content = {
+    content: dict[str, Any] = {
         "layers": layers,
         "heads": heads,
+        "options": {"xi": 0.9, "score_after_steps": after_steps},
         "richness": richness.tolist(),
         "correlation": correlation.tolist(),
         "ranks": ranks.tolist(),
         "chosen": [[head for head in range(heads) if row[head] <= k] for row in ranks.tolist()],
     }
+    if features is not None:
+        content["spectrum"] = np.broadcast_to(spectra(heads, features), (layers, heads, features)).tolist()
     assert record.folder is not None
     (record.folder / "selection.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -131,3 +148,10 @@ def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True,
         runs=parts,
         command=["python", "-m", "peftlab.landscape", "runs", "--out", "drawn"],
     )
+
+
+def spectra(heads: int, features: int) -> np.ndarray:
+    """Cumulative shares [heads, features] of singular values that fall by h / (h + 1) in head h = 1, 2, ..."""
+    rates = np.arange(1, heads + 1) / np.arange(2, heads + 2)
+    sums = (rates[:, None] ** np.arange(features)).cumsum(axis=1)
+    return sums / sums[:, -1:]

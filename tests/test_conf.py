@@ -38,9 +38,10 @@ def composed(*overrides):
 
 
 def names_its_strategy(group, choice):
-    """Return whether a choice brings a strategy along; an experiment may leave it to its sweep."""
-    content = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
-    return any("/strategy" in entry for entry in content.get("defaults", []))
+    """Return whether a choice, or another one that it stands on, brings a strategy along."""
+    entries = (yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}).get("defaults", [])
+    below = set(entries) & set(choices(CONF, group)) if all(isinstance(entry, str) for entry in entries) else set()
+    return any("/strategy" in entry for entry in entries) or any(names_its_strategy(group, other) for other in below)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -157,8 +158,11 @@ SWEEPS = {
     "table2-full": {"seed": 3, "task": 8},
     "table2-few": {"seed": 5, "task": 7},
     "table3": {"strategy.score": 6, "seed": 3},
-    "fig3": {"strategy.batch_size": 2, "data.max_length": 2, "strategy.n": 2, "seed": 3},
+    "table6": {"seed": 3},
+    "fig3": {"robustness.setting": 5, "strategy.score_after_steps": 2, "seed": 3},
+    "fig8-11": {"robustness.setting": 5, "strategy.score_after_steps": 1, "seed": 3},
     "fig4": {"seed": 3},
+    "fig5": {"task": 4, "seed": 1},
     "fig6-k": {"strategy.k": 8, "seed": 3, "task": 4},
     "fig6-d": {"strategy.d": 10, "seed": 1, "task": 4},
     "search": {"search.trial": 5, "task": 2, "seed": 1},
@@ -181,3 +185,30 @@ def test_an_experiment_composes_with_any_task_backbone_and_data(name):
     config = composed(*base, f"experiment={name}", "task=qnli", "backbone=tiny", "data.root=here")
     assert (config["task"]["name"], config["backbone"]["name"], config["data"]["root"]) == ("qnli", "tiny", "here")
     assert config["shots"]["per_class"] == (16 if name == "table2-few" else None)
+
+
+# Section 5.1: what each setting is, and the one thing in which it differs from the standard.
+SECTION_5_1 = {
+    "ST": (32, 2e-5, 128, 300),
+    "BS": (16, 2e-5, 128, 300),
+    "LR": (32, 5e-5, 128, 300),
+    "SL": (32, 2e-5, 64, 300),
+    "SS": (32, 2e-5, 128, 1000),
+}
+
+
+@pytest.mark.parametrize("experiment", ["fig3", "fig8-11"])
+@pytest.mark.parametrize("setting", SECTION_5_1)
+def test_heads_are_scored_in_the_papers_settings(experiment, setting):
+    config = composed(f"experiment={experiment}", f"robustness.setting={setting}")
+    strategy = config["strategy"]
+    found = (strategy["batch_size"], strategy["score_learning_rate"], config["data"]["max_length"], strategy["n"])
+    assert found == SECTION_5_1[setting]
+    assert (config["task"]["name"], config["backbone"]["name"]) == ("mrpc", "bert-base")
+
+
+def test_table6_has_the_papers_methods_and_epochs():
+    swept = yaml.safe_load((CONF / "experiment" / "table6.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert len(swept["+strategy"].split(",")) == 9
+    assert set(swept["+strategy"].split(",")) <= set(strategy_names())
+    assert composed("+strategy=hifi", "experiment=table6", "task=rte")["trainer"]["max_epochs"] == 3

@@ -23,7 +23,7 @@ from peftlab.strategies.contract import Strategy
 PACKAGE = Path(__file__).parent
 # Where things lie, what is shown, and how a command is carried out: none of it reaches a number.
 INCIDENTAL = {
-    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search"),
+    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search", "robustness"),
     "task": ("hub", "files", "generator"),
     "backbone": ("hub", "path", "package", "sha256", "random"),
     "data": ("root", "cache_dir", "num_workers"),

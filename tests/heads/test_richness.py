@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peftlab.errors import UserError
-from peftlab.heads.richness import information_richness, singular_values
+from peftlab.heads.richness import cumulative_shares, information_richness, singular_values
+
+
+def richness_of(outputs, mask, xi):
+    return information_richness(cumulative_shares(outputs, mask), xi)
 
 
 def full(batch, length):
@@ -64,7 +68,7 @@ def richness_by_svd(outputs, lengths, xi):
     ],
 )
 def test_counts_plain_singular_values_until_their_share_reaches_xi(values, xi, expected):
-    assert information_richness(diagonal(*values), full(1, 8), xi).tolist() == [[expected]]
+    assert richness_of(diagonal(*values), full(1, 8), xi).tolist() == [[expected]]
 
 
 @pytest.mark.parametrize(("xi", "expected"), [(0.5, 1), (0.8, 2), (0.9, 3), (1.0, 4)])
@@ -74,7 +78,7 @@ def test_exact_ties_are_settled_whatever_the_rounding(xi, expected):
     left, right = (torch.randn(100, n, 4, generator=draw, dtype=torch.float64) for n in (40, 6))
     values = torch.tensor([5.0, 3.0, 1.0, 1.0], dtype=torch.float64)
     outputs = (torch.linalg.qr(left).Q * values) @ torch.linalg.qr(right).Q.mT
-    assert (information_richness(outputs[:, :, None], full(100, 40), xi) == expected).all()
+    assert (richness_of(outputs[:, :, None], full(100, 40), xi) == expected).all()
 
 
 @pytest.mark.parametrize("xi", [0.3, 0.5, 0.9, 0.99])
@@ -96,7 +100,7 @@ def test_exact_ties_are_settled_whatever_the_rounding(xi, expected):
 def test_equals_float64_svd(outputs, xi):
     batch, length = outputs.shape[:2]
     expected = richness_by_svd(outputs, [length] * batch, xi)
-    assert torch.equal(information_richness(outputs, full(batch, length), xi), expected)
+    assert torch.equal(richness_of(outputs, full(batch, length), xi), expected)
 
 
 @pytest.mark.parametrize("size", [4, 16, 64])
@@ -119,7 +123,7 @@ def test_pads_count_neither_by_their_values_nor_by_their_number(side):
         place = slice(0, length) if side == "right" else slice(30 - length, 30)
         padded[example, place] = real[example, :length]
         mask[example, place] = 1
-    assert torch.equal(information_richness(padded, mask, 0.9), richness_by_svd(real, lengths, 0.9))
+    assert torch.equal(richness_of(padded, mask, 0.9), richness_by_svd(real, lengths, 0.9))
     values = singular_values(padded, mask)
     for example, length in enumerate(lengths):
         assert (values[example, :, :length] > 0).all()
@@ -128,7 +132,7 @@ def test_pads_count_neither_by_their_values_nor_by_their_number(side):
 
 def test_the_input_is_left_as_it_is():
     outputs = torch.ones(2, 3, 1, 2, dtype=torch.float64)
-    information_richness(outputs, torch.tensor([[1, 0, 0], [1, 1, 0]]), 0.9)
+    richness_of(outputs, torch.tensor([[1, 0, 0], [1, 1, 0]]), 0.9)
     assert (outputs == 1).all()
 
 
@@ -138,21 +142,21 @@ def test_the_input_is_left_as_it_is():
 def test_all_of_the_sum_is_reached_at_the_rank_and_not_beyond(rank, length, size, dtype):
     outputs = low_rank(rank, length=length, size=size).to(dtype)
     ranks = torch.linalg.matrix_rank(outputs.transpose(1, 2).double()).double()
-    assert torch.equal(information_richness(outputs, full(3, length), 1.0), ranks)
+    assert torch.equal(richness_of(outputs, full(3, length), 1.0), ranks)
 
 
 @given(scale=st.floats(1e-12, 1e12), xi=st.floats(0.01, 0.999))
 def test_the_scale_of_a_head_does_not_matter(scale, xi):
     outputs = decaying(rate=0.9)
-    expected = information_richness(outputs, full(3, 40), xi)
-    assert torch.equal(information_richness(outputs * scale, full(3, 40), xi), expected)
+    expected = richness_of(outputs, full(3, 40), xi)
+    assert torch.equal(richness_of(outputs * scale, full(3, 40), xi), expected)
 
 
 @given(low=st.floats(1e-6, 1), high=st.floats(1e-6, 1), rank=st.integers(1, 16), seed=st.integers(0, 99))
 def test_richness_grows_with_xi_up_to_the_rank(low, high, rank, seed):
     low, high = sorted((low, high))
     outputs = low_rank(rank, seed=seed)
-    smaller, larger = (information_richness(outputs, full(3, 40), xi) for xi in (low, high))
+    smaller, larger = (richness_of(outputs, full(3, 40), xi) for xi in (low, high))
     assert (smaller >= 1).all()
     assert (smaller <= larger).all()
     assert (larger <= rank).all()
@@ -160,18 +164,33 @@ def test_richness_grows_with_xi_up_to_the_rank(low, high, rank, seed):
 
 def test_an_example_alone_scores_as_in_a_batch():
     outputs = decaying(rate=0.9, batch=5)
-    together = information_richness(outputs, full(5, 40), 0.9)
-    alone = [information_richness(outputs[i : i + 1], full(1, 40), 0.9) for i in range(5)]
+    together = richness_of(outputs, full(5, 40), 0.9)
+    alone = [richness_of(outputs[i : i + 1], full(1, 40), 0.9) for i in range(5)]
     assert torch.equal(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize("xi", [0, -0.1, 1.01, 90, float("nan"), float("inf"), "high", True])
 def test_xi_outside_its_range_is_refused(xi):
     with pytest.raises(UserError, match=rf"xi={xi}: .*\(0, 1\]"):
-        information_richness(diagonal(1.0), full(1, 8), xi)
+        richness_of(diagonal(1.0), full(1, 8), xi)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_outputs_that_are_not_finite_are_refused_with_a_remedy(value):
     with pytest.raises(UserError, match=r"not finite.*precision"):
-        information_richness(diagonal(1.0, value), full(1, 8), 0.9)
+        richness_of(diagonal(1.0, value), full(1, 8), 0.9)
+
+
+@pytest.mark.parametrize("length", [9, 40])
+def test_the_shares_are_those_of_a_float64_svd_over_all_features(length):
+    outputs = decaying(length=length, rate=0.9)
+    shares = cumulative_shares(outputs, full(3, length))
+    values = torch.linalg.svdvals(outputs.transpose(1, 2))
+    expected = torch.ones(3, 4, 16, dtype=torch.float64)
+    expected[..., : values.shape[-1]] = values.cumsum(-1) / values.sum(-1, keepdim=True)
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-9)
+
+
+def test_the_shares_of_a_dead_head_are_nothing_and_of_one_direction_everything():
+    shares = cumulative_shares(torch.cat([diagonal(), diagonal(2.0)], dim=2), full(1, 8))
+    assert shares.tolist() == [[[0.0] * 6, [1.0] * 6]]

@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from models import tiny
+from peftlab.backbones import passes
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.geometry import Geometry
 from peftlab.data.module import TaskData
@@ -63,7 +64,7 @@ def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPa
     backbone = tiny(kind)
     examples = examples_of(backbone, 24)
     expected = score_heads(backbone, examples, 0.9, 8, CPU)
-    plain = scoring.collate
+    plain = passes.collate
 
     def padded(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
         batch = plain(rows, pad)
@@ -72,7 +73,7 @@ def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPa
         widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in fill.items()}
         return {**batch, **widened}
 
-    monkeypatch.setattr(scoring, "collate", padded)
+    monkeypatch.setattr(passes, "collate", padded)
     assert_same(score_heads(backbone, examples, 0.9, 8, CPU), expected)
 
 
@@ -107,15 +108,15 @@ def test_nothing_listens_after_scoring_and_the_mode_is_as_before() -> None:
 def test_samples_stream_so_no_head_output_outlives_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[Tensor]] = []
     most = 0
-    plain = scoring.information_richness
+    plain = scoring.cumulative_shares
 
-    def watched(outputs: Tensor, mask: Tensor, xi: float) -> Tensor:
+    def watched(outputs: Tensor, mask: Tensor) -> Tensor:
         nonlocal most
         alive.append(weakref.ref(outputs))
         most = max(most, sum(reference() is not None for reference in alive))
-        return plain(outputs, mask, xi)
+        return plain(outputs, mask)
 
-    monkeypatch.setattr(scoring, "information_richness", watched)
+    monkeypatch.setattr(scoring, "cumulative_shares", watched)
     backbone = tiny()
     score_heads(backbone, examples_of(backbone, 40), 0.9, 4, CPU)
     assert len(alive) == 20
@@ -157,3 +158,23 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
         ours = select_heads(scores, **choice)
         theirs = select_heads(HeadScores(exact, scores.correlation, len(examples)), **choice)
         assert ours.heads == theirs.heads
+
+
+def test_the_spectrum_is_the_mean_of_exact_shares_and_counts_to_the_richness() -> None:
+    backbone = tiny()
+    examples = examples_of(backbone, 12)
+    scores = score_heads(backbone, examples, 0.9, 5, CPU)
+    total = torch.zeros(2, 4, 8, dtype=torch.float64)
+
+    def consume(layer: int, outputs: Tensor) -> None:
+        for head in range(4):
+            shares = torch.linalg.svdvals(outputs[0, :, head].double()).cumsum(0)
+            total[layer, head] += shares / shares[-1]
+
+    with head_outputs(backbone.geometry, consume), torch.no_grad():
+        for index in range(12):
+            row = examples[index]
+            ids, types = row["input_ids"][None], row["token_type_ids"][None]
+            backbone.model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types)
+    assert scores.spectrum is not None
+    torch.testing.assert_close(scores.spectrum, total / 12, rtol=0, atol=1e-6)

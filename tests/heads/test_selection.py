@@ -1,5 +1,6 @@
 """Selection keeps the best k heads of each tuned layer, and its file gives back exactly what was written."""
 
+import dataclasses
 import json
 
 import pytest
@@ -182,7 +183,7 @@ def test_json_never_holds_what_is_not_a_number():
 
 def test_json_can_be_read_by_a_person():
     document = json.loads(select(chain(), score="richness").to_json())
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert (document["layers"], document["heads"], document["examples"]) == (1, 4, 10)
     assert document["chosen"] == [[0, 3]]
     assert document["ranks"] == [[2, 3, 4, 1]]
@@ -211,7 +212,7 @@ MISSING = object()
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("schema", 2, "schema=2: must be 1"),
+        ("schema", 3, "schema=3: must be one of 1, 2"),
         ("schema", MISSING, "schema=None"),
         ("chosen", MISSING, "lacks chosen"),
         ("chozen", [], "unknown chozen"),
@@ -281,3 +282,39 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         HeadSelection.load(tmp_path / "absent.json")
     with pytest.raises(UserError, match=r"selection.json: cannot be read"):
         HeadSelection.load(tmp_path)
+
+
+def with_spectrum():
+    shares = torch.tensor([0.5, 0.8, 1.0], dtype=torch.float64).expand(1, 4, 3)
+    return dataclasses.replace(chain(), spectrum=shares / 1.0)
+
+
+def test_spectra_are_kept_where_there_are_any_with_three_digits():
+    third = dataclasses.replace(chain(), spectrum=torch.full((1, 4, 3), 1 / 3, dtype=torch.float64))
+    text = select(third, score="richness").to_json()
+    assert json.loads(text)["spectrum"] == [[[0.333] * 3] * 4]
+    again = HeadSelection.from_json(text)
+    assert again.to_json() == text
+    assert HeadSelection.from_json(select(chain()).to_json()).scores.spectrum is None
+
+
+def test_files_of_the_first_form_which_kept_no_spectra_are_read():
+    document = json.loads(select(chain(), score="richness").to_json())
+    del document["spectrum"]
+    older = HeadSelection.from_json(json.dumps({**document, "schema": 1}))
+    assert_same(older, select(chain(), score="richness"))
+    with pytest.raises(UserError, match="lacks spectrum"):
+        HeadSelection.from_json(json.dumps(document))
+    with pytest.raises(UserError, match="unknown spectrum"):
+        HeadSelection.from_json(json.dumps({**document, "schema": 1, "spectrum": None}))
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [3, "all", [], [[]], [[[]]], {"a": 1}, [[[0.5, 1.0]] * 3], [[[0.5, 1.5]] * 4], [[[0.5], [0.5, 1.0]] * 2]],
+)
+def test_spectra_of_another_form_are_refused_in_one_line(spectrum):
+    document = json.loads(select(with_spectrum(), score="richness").to_json())
+    with pytest.raises(UserError, match=r"^spectrum: must") as caught:
+        HeadSelection.from_json(json.dumps({**document, "spectrum": spectrum}))
+    assert "\n" not in str(caught.value)

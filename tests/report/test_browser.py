@@ -68,7 +68,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     write(folder, of)
     for record in of:
         if record.strategy == "heads":
-            write_selection(record)
+            write_selection(record, features=8)
     landscape().write(folder / "landscape")
     write_report([folder], folder / "report")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses a sandbox to root
@@ -89,15 +89,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
 def test_every_figure_draws_in_every_variant(opened: Opened) -> None:
     states = opened.draw_everything()
     assert set(states) == {
-        "scores",
-        "duels",
-        "pareto",
-        "learning",
-        "options",
-        "heads",
-        "covariance",
-        "robustness",
-        "landscape",
+        *("scores", "duels", "pareto", "learning", "options", "heads", "covariance"),
+        *("robustness", "robustness-correlation", "spectra", "landscape"),
     }
     assert {state for of in states.values() for state in of} == {"drawn"}
     assert len(states["scores"]) == 3
@@ -162,6 +155,15 @@ def test_the_page_fits_its_window_as_a_screenshot_shows(opened: Opened, name: st
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     assert pixels.shape == (900, width, 3)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100  # figures have colours, text has shades
+
+
+def test_the_numbers_of_a_figure_stand_below_it(opened: Opened) -> None:
+    opened.draw_everything()
+    below = {"robustness": "Spearman", "robustness-correlation": "strongest of 6 pairs", "spectra": "ξ = 0.9"}
+    for slug, told in below.items():
+        notes = opened.page.locator(f"#{slug} .notes div").all_inner_texts()
+        assert notes
+        assert told in " ".join(notes)
 
 
 def test_nothing_is_fetched_and_the_console_is_clean(opened: Opened) -> None:

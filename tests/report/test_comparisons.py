@@ -1,9 +1,14 @@
 """What is paired with what, which tests are one family, and when nothing could have been shown."""
 
+import random
+from itertools import product
+
+import numpy as np
 import pytest
+from scipy import stats
 
 from peftlab.errors import UserError
-from peftlab.report.comparisons import compare_all, verdict
+from peftlab.report.comparisons import compare_all, match, verdict
 from peftlab.report.study import gather
 from studies import run, runs, study
 
@@ -89,3 +94,61 @@ def test_one_pair_has_a_difference_and_no_test() -> None:
     (family,) = compare_all(study({"a": [0.5], "b": [0.6]}))
     assert verdict(family.comparisons[0]) == "one pair: no test"
     assert (family.tested, family.out_of_reach) == ([], False)
+
+
+def test_a_match_read_from_the_other_side_has_the_other_sign() -> None:
+    records = runs({"a": [0.5, 0.6, 0.7], "b": [0.55, 0.58, 0.79]})
+    first, second = gather(records).cells
+    ours, theirs = match(first, second), match(second, first)
+    assert ours[0] == pytest.approx([-value for value in theirs[0]])
+    assert ours[1:] == (0, None) == theirs[1:]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_records_are_found_decides_nothing(seed: int) -> None:
+    mixed = random.Random(seed).sample(THREE_TASKS, len(THREE_TASKS))
+    assert compare_all(gather(mixed)) == compare_all(gather(THREE_TASKS))
+
+
+def test_the_numbers_of_a_comparison_are_scipys_on_the_differences() -> None:
+    scores = {"a": [0.50, 0.61, 0.55, 0.58, 0.49], "b": [0.60, 0.64, 0.66, 0.59, 0.62]}
+    (family,) = compare_all(study(scores))
+    result = family.comparisons[0].result
+    differences = 100 * (np.array(scores["b"]) - np.array(scores["a"]))
+    assert result.mean == pytest.approx(differences.mean())
+    assert result.p_t == pytest.approx(stats.ttest_rel(scores["b"], scores["a"]).pvalue)
+    assert result.p == pytest.approx(stats.wilcoxon(differences).pvalue)  # unanimous: both tests are exact at 2 / 2^n
+
+
+def test_the_tasks_as_a_sample_are_tested_on_one_mean_a_task() -> None:
+    gains = {"rte": 0.10, "cola": 0.02, "mrpc": 0.05, "stsb": 0.01, "sst2": 0.03, "qnli": -0.005}
+    records = []
+    for task, gain in gains.items():
+        records += runs({"a": [0.5, 0.6], "b": [0.5 + gain, 0.6 + gain]}, task=task)
+    over = compare_all(gather(records))[1]
+    means = np.array(list(gains.values()))
+    signs = np.array(list(product((1, -1), repeat=len(means))))
+    expected = np.mean(np.abs(signs @ means) >= abs(means.sum()) - 1e-12)
+    assert over.comparisons[0].p_tasks == pytest.approx(expected)
+
+
+def test_a_reference_may_be_a_strategy_with_all_its_variants() -> None:
+    records = [run(0.5 + k / 100 + s / 1000, "heads", seed=s, options={"k": k}) for k in (1, 2) for s in (1, 2)]
+    records += runs({"lora": [0.6, 0.7], "full": [0.65, 0.66]})
+    (family,) = compare_all(gather(records), reference="heads")
+    pairs = {frozenset((c.first.label, c.second.label)) for c in family.comparisons}
+    assert frozenset(("lora", "full")) not in pairs
+    assert frozenset(("heads k=1", "lora")) in pairs
+    assert frozenset(("heads k=1", "heads k=2")) in pairs
+    assert len(pairs) == 5
+
+
+def test_a_method_without_a_score_is_compared_with_nothing() -> None:
+    records = runs({"a": [0.5, 0.6], "b": [0.6, 0.7], "c": [None, None]})
+    (family,) = compare_all(gather(records))
+    assert [(c.first.label, c.second.label) for c in family.comparisons] == [("b", "a")]
+
+
+def test_a_lone_method_makes_a_family_without_tests() -> None:
+    (family,) = compare_all(study({"a": [0.5, 0.6]}))
+    assert (family.comparisons, family.most_pairs, family.out_of_reach, family.pairs_needed) == ((), 0, False, 6)

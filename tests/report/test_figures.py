@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from peftlab.report.comparisons import compare_all
 from peftlab.report.figures import base, costs, curves, heads, scores
-from peftlab.report.selections import Heads, agreement, between_seeds, heads_of, overlap
+from peftlab.report.selections import heads_of
 from peftlab.report.study import gather, read
 from studies import broken, run, runs, study, write, write_selection
 
@@ -91,51 +92,12 @@ def with_heads(tmp_path: Path):
     return read([tmp_path])
 
 
-def test_selections_are_read_seed_by_seed(with_heads) -> None:
-    found, unread = heads_of(with_heads.cells[0])
-    assert (unread, found.seeds, found.richness.shape, found.correlation.shape) == ([], [1, 2], (2, 2, 4), (2, 2, 4, 4))
-    assert found.chosen.sum(axis=-1).tolist() == [[2, 2], [2, 2]]
-    assert found.degree.sum(axis=-1) == pytest.approx(np.ones((2, 2)))
-
-
-def test_head_figures_have_a_variant_a_method_and_robustness_its_numbers(with_heads) -> None:
+def test_head_figures_have_a_variant_a_method(with_heads) -> None:
     selections = {cell: heads_of(cell)[0] for cell in with_heads.cells}
     assert [v.label for v in heads.maps(selections).variants] == [
         "heads n=100 · RTE · minilm · full data", "heads n=300 · RTE · minilm · full data",
     ]  # fmt: skip
     assert len(heads.covariance(selections).variants[0].figure.data) == 2
-    (robust,) = heads.robustness(with_heads, selections).variants
-    assert robust.notes[0] == (
-        "heads n=100, between its 2 seeds: rank correlation 1.00, 100 % of the chosen heads in common."
-    )
-    assert robust.notes[-1].startswith("heads n=300 against heads n=100: rank correlation 1.00")
-
-
-def test_rank_correlation_is_scipys_mean_over_layers_and_overlap_is_by_hand() -> None:
-    first, second = np.random.default_rng(0).random((2, 3, 8))
-    expected = np.mean([stats.spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)])
-    assert agreement(first, second) == pytest.approx(expected)
-    assert agreement(first, np.ones_like(first)) is None
-    chosen = np.array([[True, True, False]]), np.array([[False, True, False]])
-    assert overlap(*chosen) == pytest.approx(2 / 3)
-    alone = Heads([1], first[None], np.zeros((1, 3, 8, 8)), first[None], first[None] > 0.5)
-    assert between_seeds(alone) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ('{"layers": 1, "heads": 2, "richness": [[1]]}', "not a selection of heads"),
-        ("{", "not a selection of heads"),
-        ('{"mask": 3}', None),
-    ],
-)
-def test_a_selection_that_cannot_be_read_is_told_and_another_methods_is_none(content, told, tmp_path: Path) -> None:
-    write(tmp_path, [run()])
-    (tmp_path / "0-rte-seed1" / "selection.json").write_text(content)
-    found, unread = heads_of(read([tmp_path]).cells[0])
-    assert found is None
-    assert unread == [] if told is None else told in unread[0]
 
 
 def test_a_figure_without_records_says_what_is_missing() -> None:
@@ -163,24 +125,6 @@ def test_the_head_map_shows_means_over_seeds_and_the_share_that_chose(with_heads
     assert (list(richness.x), list(richness.y)) == (["1", "2", "3", "4"], ["1", "2"])
 
 
-def test_the_robustness_band_is_one_standard_deviation_over_seeds(with_heads) -> None:
-    selections = {cell: heads_of(cell)[0] for cell in with_heads.cells}
-    band, line = heads.robustness(with_heads, selections).variants[0].figure.data[:2]
-    of = selections[with_heads.cells[0]].richness[:, 0]
-    assert np.asarray(line.y) == pytest.approx(of.mean(axis=0))
-    assert np.asarray(band.y)[:4] - np.asarray(line.y) == pytest.approx(of.std(axis=0, ddof=1))
-
-
-def test_seeds_of_another_model_do_not_stand_among_the_others(tmp_path: Path) -> None:
-    records = [run(seed=1), run(seed=2)]
-    write(tmp_path, records)
-    for record, layers in zip(records, (2, 3), strict=True):
-        write_selection(record, layers=layers)
-    found, unread = heads_of(read([tmp_path]).cells[0])
-    assert found.seeds == [1]
-    assert unread[0].endswith("another number of layers or heads than seed 1's")
-
-
 @pytest.mark.parametrize(
     ("rates", "kind"), [((1e-4, 1e-3, 1e-2), "log"), ((1.0, 2.0, 3.0), "linear"), ((-1, 500), "linear")]
 )
@@ -205,3 +149,98 @@ def test_pareto_panels_name_their_axes_with_units_and_tell_of_other_machines() -
     assert variant.notes == [
         "Seconds and memory are from different machines: cpu: a processor (2 cores), cuda: another."
     ]
+
+
+@given(some.lists(some.tuples(some.integers(0, 6), some.integers(0, 6)), max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_the_front_is_that_of_comparing_everything_with_everything(points: list[tuple[int, int]]) -> None:
+    expected = {
+        (cost, score)
+        for cost, score in points
+        if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in points)
+    }
+    found = costs.front(points)
+    assert set(found) == expected
+    assert found == sorted(found)
+
+
+def test_the_front_is_drawn_as_steps_through_the_methods_on_it() -> None:
+    records = [run(0.8, "dear", tuned=9_000), run(0.7, "cheap", tuned=1_000), run(0.6, "beaten", tuned=5_000)]
+    (variant,) = costs.pareto(gather(records)).variants
+    front = next(trace for trace in variant.figure.data if trace.name == "Pareto front")
+    assert (list(front.x), list(front.y), front.line.shape) == ([1_010, 9_010], pytest.approx([70, 80]), "hv")
+    legend = [trace.name for trace in variant.figure.data if trace.showlegend]
+    assert sorted(legend) == ["Pareto front", "beaten", "cheap", "dear"]
+
+
+def test_a_method_without_a_cost_stands_only_where_it_has_one() -> None:
+    records = [run(0.8, "a"), run(0.7, "b", memory=None, delta=None)]
+    (variant,) = costs.pareto(gather(records)).variants
+    panels = [trace.xaxis for trace in variant.figure.data if trace.name == "b"]
+    assert panels == ["x", "x3"]  # parameters and seconds; neither bytes nor memory
+
+
+def test_an_average_stands_before_its_settings_and_one_method_makes_no_picture() -> None:
+    both = runs({"a": [0.5], "b": [0.6]}) + runs({"a": [0.5], "b": [0.6]}, task="cola")
+    labels = [variant.label for variant in costs.pareto(gather(both)).variants]
+    assert [label.split(" · ")[0] for label in labels] == ["average", "CoLA", "RTE"]
+    assert costs.pareto(study({"a": [0.5, 0.6]})).variants == []
+
+
+def test_a_matrix_leaves_out_pairs_that_never_met() -> None:
+    records = [*runs({"a": [0.5, 0.6], "b": [0.6, 0.6]}), run(0.7, "c", seed=1), run(0.7, "c", seed=9)]
+    (variant,) = scores.duels(compare_all(gather(records))).variants
+    heatmap = variant.figure.data[0]
+    words = {(row, column): heatmap.text[i][j] for i, row in enumerate(heatmap.y) for j, column in enumerate(heatmap.x)}
+    assert {words[name, name] for name in "abc"} == {""}
+    assert words["b", "a"] == "1/1/0"
+    assert words["a", "b"] == "0/1/1"
+    assert words["c", "a"] == "1/0/0"
+
+
+def test_ties_are_told_and_count_half() -> None:
+    (variant,) = scores.duels(compare_all(study({"a": [0.5, 0.7], "b": [0.5004, 0.6]}))).variants
+    heatmap = variant.figure.data[0]
+    place = list(heatmap.y).index("a"), list(heatmap.x).index("b")
+    assert heatmap.text[place[0]][place[1]] == "1/1/0"
+    assert heatmap.z[place[0]][place[1]] == 0.75
+
+
+def test_the_best_method_is_on_top_and_its_interval_is_that_of_the_table() -> None:
+    found = study({"low": [0.5, 0.6, 0.7], "high": [0.8, 0.9, 0.85]})
+    (variant,) = scores.scores(found).variants
+    assert list(variant.figure.layout.yaxis.categoryarray) == ["low", "high"]  # plotly counts from below
+    means = variant.figure.data[-1]
+    place = list(means.y).index("high")
+    low, high = means.x[place] - means.error_x.arrayminus[place], means.x[place] + means.error_x.array[place]
+    assert (low, high) == pytest.approx((80, 90))
+
+
+def test_a_swept_option_has_its_band_of_one_sample_deviation() -> None:
+    scores_of = {1: [0.5, 0.6, 0.7], 2: [0.6, 0.6, 0.6], 4: [0.8, 0.9, 0.7]}
+    records = [run(s, "h", seed=i, options={"k": k}) for k, of in scores_of.items() for i, s in enumerate(of)]
+    (variant,) = curves.options(gather(records)).variants
+    band, mean, points = variant.figure.data
+    assert list(mean.y) == pytest.approx([60, 60, 80])
+    upper, lower = np.asarray(band.y)[:3], np.asarray(band.y)[3:][::-1]
+    assert upper - lower == pytest.approx([20, 0, 20])
+    assert len(points.y) == 9
+
+
+def test_runs_without_a_score_are_no_point_of_a_sweep() -> None:
+    records = [run(0.5, "h", options={"k": k}) for k in (1, 2)] + [run(None, "h", options={"k": 3})]
+    found = gather(records)
+    ((_, swept),) = curves.swept_options(found, found.settings[0]).items()
+    assert [number for number, _ in swept] == [1, 2]
+
+
+def test_a_curve_of_one_epoch_is_a_point_and_gaps_are_not_joined_with_zero() -> None:
+    epochs = [{"epoch": 1, "train/loss": 2.0, "validation/accuracy": None}, {"epoch": 2, "validation/accuracy": 0.5}]
+    (variant,) = curves.learning(gather([run(curve=epochs)])).variants
+    loss, metric = variant.figure.data
+    assert (list(loss.x), list(loss.y), loss.mode) == ([1], [2.0], "markers")
+    assert (list(metric.x), list(metric.y)) == ([2], [50.0])
+
+
+def test_bands_are_see_through_in_the_colour_of_their_line() -> None:
+    assert base.faded("#D55E00", 0.5) == "rgba(213,94,0,0.5)"

@@ -151,3 +151,89 @@ def test_wins_ties_and_losses_by_one_decimal() -> None:
 def test_what_pairs_cannot_give_is_none(strata: list[list[float]], given: dict[str, object]) -> None:
     result: Paired = compare(strata)
     assert {name: getattr(result, name) for name in given} == given
+
+
+# What must hold for any differences ----------------------------------------------------------------------------------
+
+TASKS = some.lists(FEW, min_size=1, max_size=2)
+
+
+@given(TASKS)
+@settings(max_examples=30, deadline=None)
+def test_the_other_way_round_everything_has_the_other_sign(strata: list[list[float]]) -> None:
+    ours, theirs = compare(strata), compare([[-value for value in stratum] for stratum in strata])
+    assert theirs.mean == pytest.approx(-ours.mean)
+    assert (theirs.wins, theirs.ties, theirs.losses) == (ours.losses, ours.ties, ours.wins)
+    assert theirs.p == pytest.approx(ours.p)
+    assert theirs.interval == pytest.approx((-ours.interval[1], -ours.interval[0]))
+    assert (theirs.p_t is None) == (ours.p_t is None)
+    if ours.effect is not None:
+        assert theirs.effect == pytest.approx(-ours.effect)
+        assert theirs.detectable == pytest.approx(ours.detectable)
+
+
+@given(FEW, some.randoms(), some.floats(0.1, 100))
+@settings(max_examples=30, deadline=None)
+def test_neither_the_order_of_seeds_nor_the_unit_decides(differences: list[float], random, unit: float) -> None:
+    moved = [unit * value for value in differences]
+    random.shuffle(moved)
+    ours, theirs = compare([differences]), compare([moved])
+    assert theirs.p == pytest.approx(ours.p)
+    assert theirs.mean == pytest.approx(unit * ours.mean, abs=1e-9)
+    if ours.effect is not None and theirs.effect is not None:
+        assert theirs.effect == pytest.approx(ours.effect)
+        assert theirs.p_t == pytest.approx(ours.p_t)
+        assert theirs.detectable == pytest.approx(unit * ours.detectable)
+
+
+@given(TASKS)
+@settings(max_examples=30, deadline=None)
+def test_the_interval_lies_among_the_values_and_is_the_same_each_time(strata: list[list[float]]) -> None:
+    low, high = inference.bootstrap_interval(strata)
+    assert np.mean([min(s) for s in strata]) - 1e-9 <= low <= high <= np.mean([max(s) for s in strata]) + 1e-9
+    assert inference.bootstrap_interval(strata) == (low, high)
+
+
+def test_a_lower_level_gives_a_narrower_interval() -> None:
+    wide, narrow = (inference.bootstrap_interval([DIFFERENCES], level) for level in (0.95, 0.5))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@given(some.lists(some.floats(0.0001, 1), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_holm_is_the_step_down_maximum_of_its_definition(p_values: list[float]) -> None:
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    expected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        expected[index] = min(1.0, largest)
+    assert holm(p_values) == pytest.approx(expected)
+    assert all(adjusted >= p for adjusted, p in zip(holm(p_values), p_values, strict=True))
+
+
+def test_the_power_is_the_level_without_a_difference_and_rises_to_one() -> None:
+    powers = [inference.power(ncp, 4.0) for ncp in (0.0, 1.0, 2.0, 4.0, 8.0, 30.0)]
+    assert powers[0] == pytest.approx(inference.ALPHA, abs=1e-6)
+    assert powers == sorted(powers)
+    assert powers[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("df", [2.0, 4.0, 9.0, 29.0])
+def test_what_can_be_detected_is_found_with_the_power_that_is_promised(df: float) -> None:
+    assert inference.power(inference.detectable(1.0, df), df) == pytest.approx(inference.POWER, abs=1e-3)
+    assert inference.detectable(2.5, df) == pytest.approx(2.5 * inference.detectable(1.0, df))
+
+
+def test_more_pairs_detect_less() -> None:
+    spread = [-1.0, 0.0, 1.0]
+    found = [compare([spread * copies]).detectable for copies in (1, 2, 4)]
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("p", "n", "unanimous"), [(0.25, 3, True), (0.03125, 6, True), (0.0625, 6, False), (1 / 512, 10, True)]
+)
+def test_p_of_unanimous_pairs_and_of_one_small_exception(p: float, n: int, unanimous: bool) -> None:
+    # With one pair against the rest, and the smallest, the four most extreme patterns of 64 count.
+    values = [float(10 + i) for i in range(n)]
+    assert sign_flip([values if unanimous else [-0.5, *values[1:]]]) == p

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +10,9 @@ from peftlab.report import page, provenance
 from peftlab.report.comparisons import compare_all
 from peftlab.report.files import contents
 from peftlab.report.overview import rows
-from peftlab.report.study import Study, gather
+from peftlab.report.study import Study, gather, read
 from peftlab.report.summary import number_of_p, sentences
-from studies import broken, run, runs, study
+from studies import broken, run, runs, study, write, write_selection
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -152,3 +153,70 @@ def test_only_the_largest_differences_are_told_one_by_one() -> None:
 )
 def test_amounts_are_told_with_their_thousands(value: float | None, digits: int, unit: float, text: str) -> None:
     assert page.amount(value, digits, unit) == text
+
+
+def test_the_same_runs_give_the_same_files_byte_for_byte() -> None:
+    found = gather([*runs({"a": [0.5, 0.6], "b": [0.6, 0.7]}), broken("a", seed=3)])
+    assert contents(found, compare_all(found)) == contents(found, compare_all(found))
+
+
+def test_every_link_of_the_page_leads_somewhere_on_it_and_nowhere_else() -> None:
+    html = contents(found := study({"a": [0.5, 0.6], "b": [0.6, 0.7]}), compare_all(found))["index.html"]
+    head = html[: html.index('<script type="application/json"')]
+    links, places = set(re.findall(r'href="([^"]*)"', head)), set(re.findall(r'id="([^"]*)"', head))
+    assert links
+    assert {link.removeprefix("#") for link in links} <= places
+    assert not re.findall(r"(?:src|action)=", head)
+
+
+def test_the_page_forbids_itself_to_fetch_anything() -> None:
+    html = contents(found := study({"a": [0.5]}), compare_all(found))["index.html"]
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert all("http" not in rule and "*" not in rule for rule in rules.values())
+
+
+def test_the_order_of_the_records_changes_nothing_that_is_concluded() -> None:
+    records = runs({"a": [0.5, 0.6, 0.7], "b": [0.6, 0.7, 0.9]})
+    records += [broken("b", seed=4), run(0.4, "a", seed=4, collapsed=True)]
+    assert summary_of(gather(records)) == summary_of(gather(records[::-1]))
+
+
+@pytest.mark.parametrize(("scores", "places"), [([0.5], [48]), ([0.5, 0.5], [48, 48]), ([0.2, 0.8], [5, 91])])
+def test_strips_place_seeds_between_the_settings_extremes(scores: list[float], places: list[float]) -> None:
+    (strip,) = page.strips(rows(study({"a": scores})))
+    assert [x for x, _ in strip.points] == places
+    assert all(0 < x < page.STRIP for x, _ in strip.points)
+
+
+def test_a_strip_tells_its_seeds_in_words_and_marks_the_collapsed_one() -> None:
+    (strip,) = page.strips(rows(gather([run(0.5), run(0.75, seed=2, collapsed=True)])))
+    assert strip.label == "seed 1: 50.00, seed 2: 75.00"
+    assert [collapsed for _, collapsed in strip.points] == [False, True]
+    assert strip.low == 50.0
+
+
+def test_a_row_without_a_score_has_an_empty_strip_that_sorts_last() -> None:
+    (strip,) = page.strips(rows(gather([broken()])))
+    assert (strip.points, strip.range, strip.label, strip.low) == ([], None, "", "")
+
+
+def test_a_selection_that_cannot_be_read_is_named_among_what_is_not_shown(tmp_path: Path) -> None:
+    write(tmp_path, [run()])
+    (tmp_path / "0-rte-seed1" / "selection.json").write_text("{")
+    html = contents(found := read([tmp_path]), compare_all(found))["index.html"]
+    missing = html[html.index('id="missing"') : html.index('id="provenance"')]
+    assert "selection.json: not a selection of heads" in missing
+
+
+def test_a_figure_that_is_drawn_is_not_called_missing(tmp_path: Path) -> None:
+    records = [run(seed=seed) for seed in (1, 2)]
+    write(tmp_path, records)
+    for record in records:
+        write_selection(record, features=6)
+    html = contents(found := read([tmp_path]), compare_all(found))["index.html"]
+    missing = html[html.index('id="missing"') : html.index('id="provenance"')]
+    for title in ("Cumulative singular values", "Robustness of the richness", "Head maps"):
+        assert title not in missing
+        assert title in html

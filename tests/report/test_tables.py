@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from peftlab.report import tables, writers
 from peftlab.report.study import gather
@@ -116,3 +118,86 @@ def test_csv_reads_back_and_runs_no_formula() -> None:
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["row"], float(row["mean"]), row["seeds"]) == ("'=cmd()", 90.04, "3")
     assert writers.csv_text([[-1.5, None, 'a "quoted", cell']]) == '-1.5,,"a ""quoted"", cell"\n'
+
+
+def test_methods_with_all_tasks_come_first_and_then_the_best_average() -> None:
+    records = runs({"low": [0.6], "high": [0.7]}, task="mrpc") + runs({"low": [0.5], "high": [0.6], "alone": [0.99]})
+    (table,) = tables.performance(gather(records))
+    assert [name for name, _ in table.rows] == ["high", "low", "alone"]
+
+
+def test_one_task_has_no_average() -> None:
+    (table,) = tables.performance(gather(runs({"a": [0.5, 0.6]})))
+    assert cells_of(table)["a"][-1].mean is None
+
+
+def test_settings_that_are_never_compared_stand_in_tables_of_their_own() -> None:
+    records = [run(0.8), run(0.6, shots=16, test=0.5), run(0.7, holdout=0.2)]
+    titles = {table.title: table for table in tables.performance(gather(records))}
+    assert set(titles) == {
+        "Performance · minilm · full data",
+        "Performance · minilm · 16 shots",
+        "Performance · minilm · full data · 20 % held out",
+    }
+    assert "on test." in titles["Performance · minilm · 16 shots"].notes[0]
+    assert cells_of(titles["Performance · minilm · 16 shots"])["lora"][0].mean == pytest.approx(50)
+
+
+def test_a_block_without_any_score_has_no_table() -> None:
+    assert tables.performance(gather([broken()])) == []
+
+
+def test_a_score_that_is_no_number_is_a_dash_and_not_a_zero() -> None:
+    (table,) = tables.performance(gather([run(None, "a"), run(0.5, "b"), *runs({"a": [0.5], "b": [0.6]}, task="cola")]))
+    entry = cells_of(table)["a"][1]
+    assert (entry.mean, entry.text) == (None, "–")
+
+
+def test_table_3_needs_a_word_and_two_variants() -> None:
+    one = [run(0.8, "heads", options={"score": "pagerank"})]
+    flags = [run(0.8, "other", options={"bias": bias}) for bias in (True, False, None)]
+    assert tables.ablation(gather(one + flags)) == []
+
+
+def test_the_second_best_is_underlined_and_a_collapsed_run_has_its_dagger() -> None:
+    rows = [("a", [Entry(90, mark="best")]), ("b", [Entry(80, 1.0, 2, collapsed=1, mark="second")]), ("c", [Entry(70)])]
+    text = writers.latex([Table("table2", "t", [("RTE", "")], rows, [])])
+    assert r"a & \textbf{90.0} \\" in text
+    assert r"b & \underline{80.0}$_{\pm 1.0}$$^{\dagger}$ \\" in text
+    assert r"c & 70.0 \\" in text
+    assert text.count("&") == 4  # no line of metrics where there are none
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_what_a_spreadsheet_would_run_gets_an_apostrophe(start: str) -> None:
+    assert writers.csv_text([[f"{start}x", "x", -1]]) == f"'{start}x,x,-1\n"
+
+
+PRINTABLE = some.text(some.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+
+
+@given(PRINTABLE)
+@settings(max_examples=50, deadline=None)
+def test_no_name_adds_a_column_to_markdown(name: str) -> None:
+    lines = writers.markdown([table_named(name)]).splitlines()
+    rows = [line for line in lines if line.startswith("| ") or line.startswith("|---")]
+    assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows] == [3, 3, 3]
+
+
+@given(PRINTABLE)
+@settings(max_examples=50, deadline=None)
+def test_no_name_breaks_latex_out_of_its_cell(name: str) -> None:
+    text = writers.latex([table_named(name)])
+    plain = re.sub(r"\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}", "", text)
+    plain = re.sub(r"\\[&%$#_{}]", "", plain)
+    assert plain.count("{") == plain.count("}")
+    assert plain.count("%") == plain.count("#") == 0
+    assert sum(line.count("&") for line in plain.splitlines()) == 3  # names, metrics, the one row
+
+
+@given(some.lists(some.lists(PRINTABLE, min_size=2, max_size=2), min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_csv_gives_back_every_text_but_for_the_apostrophe(rows: list[list[str]]) -> None:
+    read = list(csv.reader(io.StringIO(writers.csv_text(rows))))
+    stripped = [[[cell.removeprefix("'") for cell in row] for row in of] for of in (read, rows)]
+    assert stripped[0] == stripped[1]

@@ -11,6 +11,7 @@ from models import tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
+from peftlab.heads.selection import HeadSelection
 from peftlab.strategies.contract import Preparation
 from peftlab.strategies.hifi import ChosenHeads, HiFi
 from peftlab.tasks.task import Task
@@ -115,3 +116,51 @@ def test_no_graph_reaches_below_the_lowest_tuned_layer() -> None:
 @pytest.mark.parametrize(("variant", "row"), [("layer-wise", "hifi"), ("mid-top", "hifi-mid-top")])
 def test_each_variant_has_its_own_row_of_table_five(variant: Any, row: str) -> None:
     assert HiFi(variant=variant).recipe == row
+
+
+def test_scores_after_steps_are_those_of_another_model_and_the_backbone_is_as_before(prepared: Preparation) -> None:
+    before = {name: tensor.clone() for name, tensor in prepared.backbone.model.state_dict().items()}
+    untouched = HiFi(**FAST).select(prepared)
+    after = HiFi(**FAST, score_after_steps=3, score_learning_rate=1e-3).select(prepared)
+    assert not torch.equal(after.scores.correlation, untouched.scores.correlation)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in prepared.backbone.model.state_dict().items())
+    assert torch.equal(HiFi(**FAST).select(prepared).scores.correlation, untouched.scores.correlation)
+
+
+def test_a_selection_says_in_which_state_the_model_was_scored(prepared: Preparation) -> None:
+    options = HiFi(**FAST).select(prepared).options
+    assert options["score_after_steps"] == 0
+    assert "score_learning_rate" not in options
+    options = HiFi(**FAST, score_after_steps=2, score_learning_rate=5e-5, batch_size=4).select(prepared).options
+    state = {"score_after_steps": 2, "score_learning_rate": 5e-5, "batch_size": 4}
+    assert {name: options[name] for name in state} == state
+
+
+@pytest.mark.parametrize("change", [{"score_learning_rate": 1e-4}, {"batch_size": 6}])
+def test_rate_and_batch_reach_the_scores_only_of_a_trained_model(prepared: Preparation, change: dict[str, Any]) -> None:
+    for steps in (0, 3):
+        plain, changed = ({"score_after_steps": steps, **more} for more in ({}, change))
+        first, second = (HiFi(**FAST, **options).select(prepared).scores.correlation for options in (plain, changed))
+        assert torch.allclose(first, second, rtol=1e-5, atol=1e-9) == (steps == 0)
+
+
+def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(prepared: Preparation, tmp_path: Path) -> None:
+    selection = HiFi(**FAST).select(prepared)
+    assert selection.scores.spectrum is not None
+    assert selection.scores.spectrum.shape == (2, 4, 8)
+    read = HeadSelection.load(selection.save(tmp_path)).scores.spectrum
+    assert read is not None
+    torch.testing.assert_close(read, selection.scores.spectrum, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"score_after_steps": -1}, "strategy.score_after_steps=-1: allowed is 0 or more"),
+        ({"score_learning_rate": 0.0}, "strategy.score_learning_rate=0.0: allowed is above 0"),
+        ({"score_learning_rate": float("inf")}, "strategy.score_learning_rate=inf: allowed is above 0"),
+    ],
+)
+def test_impossible_states_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        HiFi(**options)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from peftlab.errors import require
 from peftlab.heads.options import check_xi
@@ -20,18 +21,27 @@ from peftlab.heads.padding import zero_pads
 TIE = 1e-12
 
 
-def information_richness(outputs: Tensor, mask: Tensor, xi: float) -> Tensor:
+def information_richness(shares: Tensor, xi: float) -> Tensor:
     """Return I_h(x) of Eq. 2, the fewest singular values that reach the share `xi` of their (plain) sum.
 
-    outputs: [B, S, H, D'] head outputs; mask: [B, S], nonzero at real tokens. Returns float64 [B, H], whole
-    numbers from 0 (a dead head: all outputs zero) to the rank of the output. Raises UserError for xi outside
-    (0, 1] and for outputs that are not finite.
+    shares: [B, H, D'] of `cumulative_shares`. Returns float64 [B, H], whole numbers from 0 (a dead head: all outputs
+    zero) to the rank of the output. Raises UserError for xi outside (0, 1].
     """
     check_xi(xi)
-    reached = singular_values(outputs, mask).cumsum(-1)
+    below = (shares < xi * (1 - TIE)).sum(-1)
+    return torch.where(shares[..., -1] > 0, below + 1, 0).to(torch.float64)
+
+
+def cumulative_shares(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Return the share that the largest 1, 2, ..., D' singular values of each head have in their sum (Fig. 5).
+
+    outputs: [B, S, H, D'] head outputs; mask: [B, S], nonzero at real tokens. Returns float64 [B, H, D'], rising to 1
+    and staying there beyond the rank; 0 throughout for a dead head. Raises UserError for outputs that are not finite.
+    """
+    values = singular_values(outputs, mask)
+    reached = pad(values, (0, outputs.shape[-1] - values.shape[-1])).cumsum(-1)
     total = reached[..., -1:]
-    below = (reached < xi * total * (1 - TIE)).sum(-1)
-    return torch.where(total.squeeze(-1) > 0, below + 1, 0).to(torch.float64)
+    return torch.where(total > 0, reached / total, 0.0)
 
 
 def singular_values(outputs: Tensor, mask: Tensor) -> Tensor:

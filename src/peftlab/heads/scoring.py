@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.data.batching import collate
+from peftlab.backbones.passes import batch_of, inputs_of
 from peftlab.data.tokens import TokenisedSplit
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
-from peftlab.heads.richness import information_richness
+from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.selection import HeadScores
 
 
@@ -16,7 +16,7 @@ from peftlab.heads.selection import HeadScores
 def score_heads(
     backbone: Backbone, examples: TokenisedSplit, xi: float, batch_size: int, device: torch.device
 ) -> HeadScores:
-    """Return the mean information richness (Eq. 3) and correlation (Eq. 7) of all heads over `examples`.
+    """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over `examples`.
 
     The model runs in evaluation mode, in the type of its weights. Examples of like length share a batch, pads
     never count, and sums alone are kept, so memory grows neither with the examples nor with the layers.
@@ -31,10 +31,13 @@ def score_heads(
     geometry, model = backbone.geometry, backbone.model
     richness = torch.zeros(geometry.num_layers, geometry.num_heads, dtype=torch.float64, device=device)
     correlation = torch.zeros(*richness.shape, geometry.num_heads, dtype=torch.float64, device=device)
+    spectrum = torch.zeros(*richness.shape, geometry.head_dim, dtype=torch.float64, device=device)
     mask: Tensor
 
     def consume(layer: int, outputs: Tensor) -> None:
-        richness[layer] += information_richness(outputs, mask, xi).sum(0)
+        shares = cumulative_shares(outputs, mask)
+        richness[layer] += information_richness(shares, xi).sum(0)
+        spectrum[layer] += shares.sum(0)
         correlation[layer] += head_correlation(outputs, mask).sum(0)
 
     was_training = model.training
@@ -42,15 +45,9 @@ def score_heads(
     order = sorted(range(len(examples)), key=lambda index: examples.lengths[index])
     with head_outputs(geometry, consume):
         for start in range(0, len(order), batch_size):
-            chosen = [examples[index] for index in order[start : start + batch_size]]
-            batch = {name: value.to(device) for name, value in collate(chosen, _pad(backbone)).items()}
+            batch = batch_of(backbone, examples, order[start : start + batch_size], device)
             mask = batch["attention_mask"]
-            model.base_model(**{name: batch[name] for name in backbone.tokenizer.model_input_names if name in batch})
+            model.base_model(**inputs_of(backbone, batch))
     model.train(was_training)
-    return HeadScores((richness / len(order)).cpu(), (correlation / len(order)).cpu(), len(order))
-
-
-def _pad(backbone: Backbone) -> int:
-    pad = backbone.tokenizer.pad_token_id
-    assert isinstance(pad, int)
-    return pad
+    n = len(order)
+    return HeadScores((richness / n).cpu(), (correlation / n).cpu(), n, (spectrum / n).cpu())

@@ -1,6 +1,6 @@
 """From the scores of all heads to the few that are tuned, and the file that keeps both (HiFi, Section 3.4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ FILE_NAME = "selection.json"
 
 @dataclass(frozen=True, eq=False)
 class HeadScores:
-    """Means over `examples` examples: richness [L, H] (Eq. 3) and correlation [L, H, H] (Eq. 7)."""
+    """Means over `examples` examples: richness [L, H] (Eq. 3) and correlation [L, H, H] (Eq. 7).
+
+    spectrum [L, H, D'], None in older files: the share that the largest 1, 2, ... singular values have in their sum.
+    """
 
     richness: Tensor
     correlation: Tensor
     examples: int
+    spectrum: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class HeadSelection:
         }
 
     def to_json(self) -> str:
-        """Return the text of `selection.json`; every float64 comes back from it exactly."""
+        """Return the text of `selection.json`; every float64 comes back from it exactly, spectra to three digits."""
         fields = {
             "layers": len(self.heads),
             "heads": self.ranking.shape[-1],
@@ -68,6 +72,7 @@ class HeadSelection:
             "pagerank": self.pagerank.tolist(),
             "richness": self.scores.richness.tolist(),
             "correlation": self.scores.correlation.tolist(),
+            "spectrum": None if self.scores.spectrum is None else _short(self.scores.spectrum),
         }
         return selection_json.dumps(fields)
 
@@ -76,7 +81,7 @@ class HeadSelection:
         """Read what `to_json` wrote; raises UserError with one line for anything else."""
         fields = selection_json.loads(text)
         selection = cls(
-            scores=HeadScores(fields["richness"], fields["correlation"], fields["examples"]),
+            scores=HeadScores(fields["richness"], fields["correlation"], fields["examples"], fields["spectrum"]),
             ranking=fields["ranking"],
             pagerank=fields["pagerank"],
             iterations=fields["iterations"],
@@ -135,7 +140,7 @@ def select_heads(
     best = _order(ranking)[:, :k].sort(-1).values.tolist()
     first = layers // 2 if variant == "mid-top" else 0
     return HeadSelection(
-        scores=HeadScores(richness, correlation, scores.examples),
+        scores=replace(scores, richness=richness, correlation=correlation),
         ranking=ranking,
         pagerank=ranked.scores,
         iterations=ranked.iterations,
@@ -164,6 +169,11 @@ def _ranking(score: Score, richness: Tensor, correlation: Tensor, walked: Tensor
 
 def _order(ranking: Tensor) -> Tensor:
     return ranking.argsort(dim=-1, descending=True, stable=True)
+
+
+def _short(spectrum: Tensor) -> list[Any]:
+    """Return shares with three digits: what a picture shows, in a third of the bytes."""
+    return spectrum.to("cpu", torch.float64).round(decimals=3).tolist()
 
 
 def _file(path: Path) -> Path:

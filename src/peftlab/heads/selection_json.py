@@ -10,11 +10,13 @@ from torch import Tensor
 
 from peftlab.errors import UserError, require
 
-SCHEMA = 1
-FIELDS = (
+SCHEMA = 2
+_FIRST = (
     *("schema", "layers", "heads", "examples", "options", "chosen", "ranks"),
     *("iterations", "ranking", "pagerank", "richness", "correlation"),
 )
+# The fields of each form that can be read; in 1 no spectrum was kept.
+FIELDS = {1: _FIRST, 2: (*_FIRST, "spectrum")}
 
 
 def dumps(fields: dict[str, Any]) -> str:
@@ -42,6 +44,7 @@ def loads(text: str) -> dict[str, Any]:
         "pagerank": _numbers(document, "pagerank", (layers, heads), low=0),
         "richness": _numbers(document, "richness", (layers, heads), low=0),
         "correlation": _numbers(document, "correlation", (layers, heads, heads), low=0),
+        "spectrum": _spectrum(document, layers, heads),
     }
 
 
@@ -51,11 +54,14 @@ def _document(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"is not JSON: {error}") from error
     require(isinstance(document, dict), "must hold one JSON object")
-    require(document.get("schema") == SCHEMA, f"schema={document.get('schema')!r}: must be {SCHEMA}")
-    missing = [key for key in FIELDS if key not in document]
-    unknown = [key for key in document if key not in FIELDS]
+    schema = document.get("schema")
+    known = FIELDS.get(schema if type(schema) is int else -1)
+    if known is None:
+        raise UserError(f"schema={schema!r}: must be one of {', '.join(map(str, FIELDS))}")
+    missing = [key for key in known if key not in document]
+    unknown = [key for key in document if key not in known]
     require(not missing, f"lacks {', '.join(missing)}")
-    require(not unknown, f"unknown {', '.join(unknown)}; known are {', '.join(FIELDS)}")
+    require(not unknown, f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
     return document
 
 
@@ -78,6 +84,18 @@ def _chosen(chosen: Any, layers: int, heads: int) -> list[list[int]]:
         )
     require(any(chosen), "chosen: no layer has a head")
     return chosen
+
+
+def _spectrum(document: dict[str, Any], layers: int, heads: int) -> Tensor | None:
+    """Return the cumulative shares [layers, heads, D'], or None where they were not kept."""
+    spectrum = document.get("spectrum")
+    if spectrum is None:
+        return None
+    try:
+        features = len(spectrum[0][0])
+    except (TypeError, IndexError, KeyError):
+        features = 1
+    return _numbers(document, "spectrum", (layers, heads, features), low=0, high=1)
 
 
 def _numbers(

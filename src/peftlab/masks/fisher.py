@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.data.batching import collate
+from peftlab.backbones.passes import batch_of, loss_of
 from peftlab.data.tokens import TokenisedSplit
 
 
@@ -37,8 +37,8 @@ def fisher_information(
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
     starts = range(0, len(examples), batch_size)
     for start in starts:
-        chosen = [examples[index] for index in range(start, min(start + batch_size, len(examples)))]
-        loss = _loss(backbone, {name: value.to(device) for name, value in collate(chosen, _pad(backbone)).items()})
+        chosen = range(start, min(start + batch_size, len(examples)))
+        loss = loss_of(backbone, batch_of(backbone, examples, chosen, device))
         for total, gradient in zip(sums.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
             total += clipped(gradient, max_norm).square()
     model.train(was_training)
@@ -50,18 +50,3 @@ def clipped(gradient: Tensor, max_norm: float | None) -> Tensor:
     if max_norm is None:
         return gradient
     return gradient * (max_norm / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp(max=1.0)
-
-
-def _loss(backbone: Backbone, batch: dict[str, Tensor]) -> Tensor:
-    labels = batch["labels"]
-    if backbone.model.config.problem_type == "regression":
-        labels = labels.float()
-    inputs = {name: batch[name] for name in backbone.tokenizer.model_input_names if name in batch}
-    loss: Tensor = backbone.model(**inputs, labels=labels).loss
-    return loss
-
-
-def _pad(backbone: Backbone) -> int:
-    pad = backbone.tokenizer.pad_token_id
-    assert isinstance(pad, int)
-    return pad

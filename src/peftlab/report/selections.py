@@ -2,10 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from itertools import combinations
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from peftlab.errors import UserError
 from peftlab.report.study import Cell
@@ -19,7 +18,9 @@ class Heads:
     """One method's heads in one setting, S seeds, L layers, H heads.
 
     `richness` [S, L, H] (Eq. 3), `correlation` [S, L, H, H] (Eq. 7), `ranks` [S, L, H] from 1, and which were
-    `chosen` [S, L, H].
+    `chosen` [S, L, H]. `spectrum` [S, L, H, D'], where all seeds hold it: the share of the singular values' sum that
+    the largest 1, 2, ... have (Fig. 5); `xi` is the threshold they were counted to. The model was scored after
+    `after_steps` steps of training, 0 for an untouched one.
     """
 
     seeds: list[int]
@@ -27,6 +28,9 @@ class Heads:
     correlation: np.ndarray
     ranks: np.ndarray
     chosen: np.ndarray
+    spectrum: np.ndarray | None = None
+    xi: float | None = None
+    after_steps: int = 0
 
     @property
     def degree(self) -> np.ndarray:
@@ -35,58 +39,50 @@ class Heads:
         total = sums.sum(axis=-1, keepdims=True)
         return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
 
+    @property
+    def pairs(self) -> np.ndarray:
+        """The correlation of each two heads, once: [S, L, H (H - 1) / 2]."""
+        rows, columns = np.triu_indices(self.correlation.shape[-1], k=1)
+        return self.correlation[..., rows, columns]
+
 
 def heads_of(cell: Cell) -> tuple[Heads | None, list[str]]:
     """Return the heads of a cell's runs, and a line for each selection that could not be read.
 
     Seeds whose model has another shape than the first one's are told as unreadable too.
     """
-    seeds: list[int] = []
-    found: list[tuple[np.ndarray, ...]] = []
+    found: dict[int, dict[str, Any]] = {}
     broken: list[str] = []
     for run in cell.runs:
         try:
-            arrays = _read(run)
+            one = _read(run)
         except UserError as error:
             broken.append(str(error))
             continue
-        if arrays is not None and found and arrays[0].shape != found[0][0].shape:
-            broken.append(f"{run.folder}/{FILE_NAME}: another number of layers or heads than seed {seeds[0]}'s")
-        elif arrays is not None:
-            seeds.append(run.seed)
-            found.append(arrays)
-    if not found:
-        return None, broken
-    return Heads(seeds, *(np.stack(parts) for parts in zip(*found, strict=True))), broken
+        first = next(iter(found.items()), None)
+        if one is not None and first and one["richness"].shape != first[1]["richness"].shape:
+            broken.append(f"{run.folder}/{FILE_NAME}: another number of layers or heads than seed {first[0]}'s")
+        elif one is not None:
+            found[run.seed] = one
+    return (_together(found) if found else None), broken
 
 
-def agreement(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return Spearman's rank correlation of two [L, H] scores, the mean over layers; None where nothing varies."""
-    layers = [(a, b) for a, b in zip(first, second, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
-    return float(np.mean([stats.spearmanr(a, b).statistic for a, b in layers])) if layers else None
+def _together(found: dict[int, dict[str, Any]]) -> Heads:
+    parts = list(found.values())
+    stacked = {name: np.stack([one[name] for one in parts]) for name in ("richness", "correlation", "ranks", "chosen")}
+    shapes = {None if one["spectrum"] is None else one["spectrum"].shape for one in parts}
+    kept = len(shapes) == 1 and None not in shapes
+    return Heads(
+        list(found),
+        **stacked,
+        spectrum=np.stack([one["spectrum"] for one in parts]) if kept else None,
+        xi=parts[0]["xi"],
+        after_steps=parts[0]["after_steps"],
+    )
 
 
-def overlap(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return the share of chosen heads [L, H] that two selections have in common: 2 |A ∩ B| / (|A| + |B|)."""
-    total = first.sum() + second.sum()
-    return float(2 * (first & second).sum() / total) if total else None
-
-
-def between_seeds(heads: Heads) -> tuple[float | None, float | None]:
-    """Return the mean `agreement` of richness and the mean `overlap` over all pairs of seeds."""
-    pairs = list(combinations(range(len(heads.seeds)), 2))
-    agreements = [agreement(heads.richness[a], heads.richness[b]) for a, b in pairs]
-    overlaps = [overlap(heads.chosen[a], heads.chosen[b]) for a, b in pairs]
-    return _mean(agreements), _mean(overlaps)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _read(run: RunRecord) -> tuple[np.ndarray, ...] | None:
-    """Return richness, correlation, ranks and chosen of one run, or None where it has none of them."""
+def _read(run: RunRecord) -> dict[str, Any] | None:
+    """Return the fields of `Heads` for one run, or None where it has none of them."""
     file = run.folder / FILE_NAME if run.folder else None
     if file is None or not file.is_file():
         return None
@@ -94,13 +90,24 @@ def _read(run: RunRecord) -> tuple[np.ndarray, ...] | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or "richness" not in content:
             return None  # another method's selection, which is no matter of heads
-        layers, heads = content["layers"], content["heads"]
-        richness = np.array(content["richness"], dtype=float).reshape(layers, heads)
-        correlation = np.array(content["correlation"], dtype=float).reshape(layers, heads, heads)
-        ranks = np.array(content["ranks"], dtype=float).reshape(layers, heads)
-        chosen = np.zeros((layers, heads), dtype=bool)
-        for layer, row in enumerate(content["chosen"]):
-            chosen[layer, row] = True
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        return _fields(content)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
         raise UserError(f"{file}: not a selection of heads ({type(error).__name__}: {error})") from error
-    return richness, correlation, ranks, chosen
+
+
+def _fields(content: dict[str, Any]) -> dict[str, Any]:
+    layers, heads = content["layers"], content["heads"]
+    options = content.get("options", {})
+    chosen = np.zeros((layers, heads), dtype=bool)
+    for layer, row in enumerate(content["chosen"]):
+        chosen[layer, row] = True
+    spectrum = content.get("spectrum")
+    return {
+        "richness": np.array(content["richness"], dtype=float).reshape(layers, heads),
+        "correlation": np.array(content["correlation"], dtype=float).reshape(layers, heads, heads),
+        "ranks": np.array(content["ranks"], dtype=float).reshape(layers, heads),
+        "chosen": chosen,
+        "spectrum": np.array(spectrum, dtype=float).reshape(layers, heads, -1) if spectrum else None,
+        "xi": options.get("xi"),
+        "after_steps": int(options.get("score_after_steps", 0)),
+    }

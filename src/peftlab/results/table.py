@@ -16,7 +16,9 @@ from peftlab.results.record import Deployment, RunRecord
 WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
 # What may differ between two runs of one experiment: the seed itself, where files lie, what is logged or measured.
-INCIDENTAL_GROUPS = {"seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search"}
+INCIDENTAL_GROUPS = {
+    *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness")
+}
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
 
 Setting = tuple[str, str, int | None]

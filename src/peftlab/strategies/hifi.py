@@ -1,7 +1,9 @@
 """HiFi (Gui and Xiao, 2023, arXiv 2305.04573): tune the heads that are rich in information and well connected."""
 
 import logging
+import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,7 @@ from torch import nn
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.geometry import PROJECTIONS, Projection
 from peftlab.errors import UserError, require, told_as
+from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.heads.options import (
     Orientation,
     Score,
@@ -21,7 +24,7 @@ from peftlab.heads.options import (
     check_xi,
 )
 from peftlab.heads.scoring import score_heads
-from peftlab.heads.selection import HeadSelection, select_heads
+from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
 from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
 from peftlab.strategies.contract import Preparation, Strategy
 
@@ -51,7 +54,11 @@ class HiFi(Strategy):
         score: what heads are ranked by; the six rows of Table 3.
         bias: whether the biases of the chosen rows are tuned too.
         pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
-        batch_size: examples in one forward pass of the scoring; the scores do not depend on it.
+        batch_size: examples in one forward pass of the scoring, on which the scores do not depend, and in each of
+            `score_after_steps`, on which they do.
+        score_after_steps: steps of full fine-tuning before the scores are taken (Sec. 5.1); heads are tuned from the
+            untouched weights all the same.
+        score_learning_rate: of those steps.
         selection: a `selection.json`, or a run's folder, to reuse instead of scoring.
     """
 
@@ -70,12 +77,17 @@ class HiFi(Strategy):
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
+    score_after_steps: int = 0
+    score_learning_rate: float = 2e-5
     selection: str | None = field(default=None, metadata={"path": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("k", "n", "batch_size"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
+        steps, rate = self.score_after_steps, self.score_learning_rate
+        require(steps >= 0, f"strategy.score_after_steps={steps}: allowed is 0 or more")
+        require(0 < rate < math.inf, f"strategy.score_learning_rate={rate}: allowed is above 0")
         with told_as("strategy."):
             check_xi(self.xi)
             check_pagerank(**self._walk())
@@ -95,10 +107,8 @@ class HiFi(Strategy):
         self.check(preparation.backbone)
         if self.selection is not None:
             return self._read_selection(preparation.backbone)
-        examples = preparation.data.sample(self.n, preparation.seed, self.pool)
-        scores = score_heads(preparation.backbone, examples, self.xi, self.batch_size, preparation.device)
-        selection = select_heads(scores, **self._choice(preparation.seed), **self._walk())
-        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool})
+        selection = select_heads(self._score(preparation), **self._choice(preparation.seed), **self._walk())
+        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool, **self._state()})
 
     def load_selection(self, folder: Path) -> HeadSelection:
         """Return the heads that were chosen before the run was interrupted."""
@@ -153,6 +163,24 @@ class HiFi(Strategy):
     def _walk(self) -> dict[str, Any]:
         """Return the options of PageRank."""
         return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
+
+    def _score(self, preparation: Preparation) -> HeadScores:
+        """Return the scores of all heads, of the backbone in the state that the options ask for."""
+        backbone, seed, device = preparation.backbone, preparation.seed, preparation.device
+        examples = preparation.data.sample(self.n, seed, self.pool)
+        state: AbstractContextManager[None] = nullcontext()
+        if self.score_after_steps:
+            how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
+            state = briefly_tuned(backbone, preparation.data.sample(None, seed, self.pool), how, device)
+        with state:
+            return score_heads(backbone, examples, self.xi, self.batch_size, device)
+
+    def _state(self) -> dict[str, Any]:
+        """Return what the selection says of the state in which the backbone was scored."""
+        steps = {"score_after_steps": self.score_after_steps}
+        if not self.score_after_steps:
+            return steps
+        return {**steps, "score_learning_rate": self.score_learning_rate, "batch_size": self.batch_size}
 
     def _read_selection(self, backbone: Backbone) -> HeadSelection:
         assert self.selection is not None
