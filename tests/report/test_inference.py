@@ -151,3 +151,25 @@ def test_wins_ties_and_losses_by_one_decimal() -> None:
 def test_what_pairs_cannot_give_is_none(strata: list[list[float]], given: dict[str, object]) -> None:
     result: Paired = compare(strata)
     assert {name: getattr(result, name) for name in given} == given
+
+
+@given(some.lists(FEW, min_size=1, max_size=3))
+@settings(max_examples=25, deadline=None)
+def test_methods_in_the_other_order_differ_by_the_sign_alone(strata: list[list[float]]) -> None:
+    one, other = compare(strata), compare([[-value for value in stratum] for stratum in strata])
+    assert (one.mean, one.wins, one.losses, one.ties) == (-other.mean, other.losses, other.wins, other.ties)
+    assert one.p == pytest.approx(other.p)
+    assert one.p_t == (None if other.p_t is None else pytest.approx(other.p_t))
+    assert one.effect == (None if other.effect is None else pytest.approx(-other.effect))
+    assert one.wins + one.ties + one.losses == one.n == sum(len(stratum) for stratum in strata)
+
+
+@given(some.lists(some.none() | some.floats(0, 1), max_size=8).flatmap(some.permutations))
+@settings(max_examples=50, deadline=None)
+def test_holm_is_its_definition_in_any_order(p_values: list[float | None]) -> None:
+    known = sorted(p for p in p_values if p is not None)
+    # The k-th smallest of m times m - k + 1, no smaller than those before it, at most 1.
+    steps = np.minimum(1, np.maximum.accumulate([p * (len(known) - k) for k, p in enumerate(known)] or [0.0]))
+    expected = dict(zip(known, steps, strict=False))
+    for p, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert adjusted == (None if p is None else pytest.approx(float(expected[p])))
