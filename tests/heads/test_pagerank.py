@@ -199,3 +199,20 @@ def test_bad_options_are_refused_in_one_line_that_names_them(option, value, says
     with pytest.raises(UserError, match=f"^{says}") as caught:
         pagerank(*graph(4), **{option: value})
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_asked_for_is_as_the_paper_says():
+    correlation, richness = graph(16)
+    plain = pagerank(correlation, richness)
+    asked = pagerank(correlation, richness, d=0.85, eps=1e-5, max_iter=100, orientation="column", teleport="uniform")
+    assert torch.equal(plain.scores, asked.scores)
+    assert plain.iterations == asked.iterations > 2
+    # Two heads hand all they have to one another, for ever.
+    swing = pagerank(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1.0, 3.0]), d=0.999)
+    assert swing.iterations == 100
+
+
+@pytest.mark.parametrize("orientation", ["row", "column"])
+def test_the_matrix_lies_where_the_correlation_does(orientation):
+    # A device without values stands for one that is not the CPU: nothing made here may lie elsewhere.
+    assert transition_matrix(torch.empty(3, 4, 4, device="meta"), orientation).is_meta

@@ -157,3 +157,37 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
         ours = select_heads(scores, **choice)
         theirs = select_heads(HeadScores(exact, scores.correlation, len(examples)), **choice)
         assert ours.heads == theirs.heads
+
+
+def test_means_are_kept_in_float64_with_the_number_of_examples() -> None:
+    backbone = tiny()
+    scores = score_heads(backbone, examples_of(backbone, 5), 0.9, 2, CPU)
+    assert (scores.richness.dtype, scores.correlation.dtype) == (torch.float64, torch.float64)
+    assert (scores.richness.shape, scores.correlation.shape) == ((2, 4), (2, 4, 4))
+    assert scores.examples == 5
+
+
+def test_examples_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny()
+    examples = examples_of(backbone, 24)
+    lengths: list[list[int]] = []
+    plain = scoring.collate
+
+    def watched(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
+        assert pad == backbone.tokenizer.pad_token_id
+        lengths.append([len(row["input_ids"]) for row in rows])
+        return plain(rows, pad)
+
+    monkeypatch.setattr(scoring, "collate", watched)
+    score_heads(backbone, examples, 0.9, 5, CPU)
+    assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
+    assert [length for batch in lengths for length in batch] == sorted(examples.lengths)
+
+
+def test_a_model_in_evaluation_mode_stays_in_it_and_scores_without_dropout() -> None:
+    backbone = tiny()
+    examples = examples_of(backbone, 4)
+    evaluated = score_heads(backbone, examples, 0.9, 2, CPU)
+    backbone.model.eval()
+    assert torch.equal(score_heads(backbone, examples, 0.9, 2, CPU).correlation, evaluated.correlation)
+    assert not backbone.model.training
