@@ -6,9 +6,9 @@ them, and runs the tests that reach the changed function until one fails: those 
 then as many of the strategies' as take ten seconds. A mutant is killed when a test fails, when it takes far longer
 than the tests did, or when it dies.
 
-Prints a line a survivor and the count of each room; ends with code 1 below 85 % killed. With --records, outcomes are
-added to FILE (JSON lines), and those that it holds already are not asked for again; --survivors asks again for those
-that survived.
+Prints a line a survivor and the count of each room; ends with code 1 below 85 % killed. With --records, each outcome is
+added to FILE (JSON lines) as it comes, and those that it holds already are not asked for again; --survivors asks again
+for those that survived.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -255,29 +255,23 @@ def main(arguments: argparse.Namespace) -> int:
     total = len(chosen)
     # In a drawn order, so that what is judged so far is a fair sample of the whole.
     chosen = random.Random(arguments.seed).sample(chosen, min(arguments.sample or total, total))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        prepare(arguments.tests, folder)
-        reached = survey(arguments.tests, arguments.rooms, folder)
-        print(f"{len(chosen)} of {total} mutants, {len(reached.seconds)} tests", flush=True)
-        outcomes = list(_judged(chosen, reached, folder, arguments))
-    return _count(outcomes)
-
-
-def _judged(chosen: list[Mutant], reached: Reached, folder: Path, arguments: argparse.Namespace) -> Iterator[Outcome]:
     known = _read(arguments.records)
-    for number, mutant in enumerate(chosen, start=1):
-        outcome = known.get(mutant.key)
-        if outcome is None or (arguments.survivors and outcome.alive):
-            outcome = judge(mutant, reached, folder)
-            _add(arguments.records, outcome)
-        if outcome.alive:
-            where = f"{outcome.file}:{outcome.line}"
-            print(f"{number}/{len(chosen)} {outcome.outcome} {where}: {outcome.change}", flush=True)
-        yield outcome
+    asked = [m for m in chosen if m.key not in known or (arguments.survivors and known[m.key].alive)]
+    print(f"{len(chosen)} of {total} mutants, {len(asked)} to judge", flush=True)
+    if asked:
+        with tempfile.TemporaryDirectory() as temporary:
+            prepare(arguments.tests, Path(temporary))
+            reached = survey(arguments.tests, arguments.rooms, Path(temporary))
+            for mutant in asked:
+                known[mutant.key] = judge(mutant, reached, Path(temporary))
+                _add(arguments.records, known[mutant.key])
+    return _count([known[mutant.key] for mutant in chosen])
 
 
 def _count(outcomes: list[Outcome]) -> int:
+    for outcome in sorted(outcomes, key=lambda outcome: (outcome.file, outcome.line)):
+        if outcome.alive:
+            print(f"{outcome.outcome} {outcome.file}:{outcome.line}: {outcome.change}")
     for room in (*ROOMS, ""):
         of = [outcome for outcome in outcomes if f"/{room}" in outcome.file]
         dead = sum(not outcome.alive for outcome in of)
