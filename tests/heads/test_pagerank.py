@@ -153,6 +153,12 @@ def test_a_graph_in_a_batch_ends_as_it_does_alone(seeds, chosen):
         torch.testing.assert_close(batch.scores[index], alone.scores, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("orientation", ["row", "column"])
+def test_shares_of_single_precision_are_taken_in_double(orientation):
+    single = graph(12)[0].float()
+    assert torch.equal(transition_matrix(single, orientation), transition_matrix(single.double(), orientation))
+
+
 def test_a_dead_head_moves_to_every_other_alike():
     matrix = transition_matrix(graph(4, dead=(1,))[0], "row")
     assert matrix[1].tolist() == [1 / 3, 0, 1 / 3, 1 / 3]

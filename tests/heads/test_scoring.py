@@ -16,7 +16,9 @@ from peftlab.backbones.geometry import Geometry
 from peftlab.data.module import TaskData
 from peftlab.data.tokens import TokenisedSplit, tokenise
 from peftlab.heads import scoring
+from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
+from peftlab.heads.richness import information_richness
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import HeadScores, select_heads
 from peftlab.tasks.demo import make_demo
@@ -157,6 +159,25 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
         ours = select_heads(scores, **choice)
         theirs = select_heads(HeadScores(exact, scores.correlation, len(examples)), **choice)
         assert ours.heads == theirs.heads
+
+
+def test_scores_are_means_over_the_examples_one_at_a_time() -> None:
+    backbone = tiny()
+    backbone.model.eval()
+    examples, single = examples_of(backbone, 5), torch.ones(1, 1)
+    richness, correlation = (torch.zeros(2, 4, *more, dtype=torch.float64) for more in ((), (4,)))
+
+    def consume(layer: int, outputs: Tensor) -> None:
+        mask = single.expand(outputs.shape[:2])
+        richness[layer] += information_richness(outputs, mask, 0.999)[0] / 5
+        correlation[layer] += head_correlation(outputs, mask)[0] / 5
+
+    with head_outputs(backbone.geometry, consume), torch.no_grad():
+        for index in range(5):
+            row = examples[index]
+            backbone.model.base_model(row["input_ids"][None], token_type_ids=row["token_type_ids"][None])
+    assert richness.unique().numel() > 3
+    assert_same(score_heads(backbone, examples, 0.999, 2, CPU), HeadScores(richness, correlation, 5))
 
 
 def test_means_are_kept_in_float64_with_the_number_of_examples() -> None:
