@@ -213,8 +213,12 @@ def test_another_backbone_is_refused_with_both_fingerprints(saved: Path):
 def test_the_fingerprint_and_not_the_name_decides(saved: Path):
     facts = load_delta(saved).facts
     check_backbone(facts, "another name", facts.fingerprint)
-    with pytest.raises(UserError):
-        check_backbone(facts, facts.backbone["name"], facts.fingerprint[::-1])
+    with pytest.raises(UserError) as caught:
+        check_backbone(facts, "mine", "f" * 64)
+    assert str(caught.value) == (
+        f"delta: it was made on backbone tiny-bert with fingerprint {facts.fingerprint}, "
+        f"this is mine with fingerprint {'f' * 64}"
+    )
 
 
 def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):

@@ -45,6 +45,7 @@ xis = st.floats(0.05, 0.999)
 def test_richness_lies_between_nothing_and_the_rank(case: Case, xi: float) -> None:
     richness = information_richness(case.outputs, case.mask, xi)
     real = (case.outputs * case.mask[:, :, None, None]).transpose(1, 2)
+    assert richness.dtype == torch.float64
     assert (richness == richness.round()).all()
     assert (richness <= torch.linalg.matrix_rank(real)).all()
     assert torch.equal(richness == 0, (real == 0).all(-1).all(-1))

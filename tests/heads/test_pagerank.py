@@ -180,7 +180,8 @@ def test_a_single_head_holds_all():
 
 
 def test_the_start_is_the_share_of_richness_and_uniform_without_any():
-    assert start(torch.tensor([[1.0, 3.0], [0.0, 0.0]])).tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    richness = torch.tensor([[1.0, 3.0], [0.0, 0.0], [0.125, 0.375]])
+    assert start(richness).tolist() == [[0.25, 0.75], [0.5, 0.5], [0.25, 0.75]]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from peftlab.errors import UserError
 from peftlab.layers.bottleneck import linear_bottleneck
+from peftlab.strategies.registry import create_strategy
 
 BY_HAND = {
     "swish": lambda x: x / (1 + math.exp(-x)),
@@ -67,3 +69,20 @@ def test_identity_begins_with_nothing_behind_a_linear_layers_own_draw():
     # nn.Linear draws uniformly from +-1 / sqrt(inputs).
     assert float(module.down.weight.detach().abs().max()) == pytest.approx(1 / 20, rel=0.01)
     assert float(module.down.weight.detach().std()) == pytest.approx(1 / 20 / math.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "option", "words"),
+    [
+        ("adapter", "nonlinearity", ("swish", "gelu", "relu", "tanh")),
+        ("adapter", "init", ("normal", "near-identity", "identity")),
+        ("adapter", "placement", ("houlsby", "pfeiffer", "feed-forward", "parallel")),
+        ("compacter", "init", ("glorot-normal", "glorot-uniform")),
+        ("tiny-attention", "init", ("published", "constructor")),
+    ],
+)
+def test_users_name_each_in_these_words_and_no_others(strategy, option, words):
+    for word in words:
+        assert getattr(create_strategy(strategy, {option: word}), option) == word
+    with pytest.raises(UserError, match=f"allowed.*{', '.join(words)}$"):
+        create_strategy(strategy, {option: "another"})
