@@ -3,6 +3,8 @@
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
+# make coverage    which lines of src the tests run, in processes of their own too
+# make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about an hour)
 # make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo bench notebooks test test-adapters lint clean
+.PHONY: setup setup-dev demo bench notebooks test test-adapters coverage mutate lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -45,6 +47,16 @@ notebooks: setup-dev
 # One thread a worker: two workers on two cores would else wait for one another.
 test: setup-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+coverage: setup-dev
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --numprocesses 2
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under=90
+
+# Outcomes are kept: started again, it goes on where it was ended.
+mutate: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py --records .mutants.jsonl
 
 # The package without its dependencies: they ask for a later transformers than the adapters library allows.
 $(ADAPTERS)/.installed: requirements-adapters.txt pyproject.toml

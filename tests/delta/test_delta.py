@@ -213,8 +213,12 @@ def test_another_backbone_is_refused_with_both_fingerprints(saved: Path):
 def test_the_fingerprint_and_not_the_name_decides(saved: Path):
     facts = load_delta(saved).facts
     check_backbone(facts, "another name", facts.fingerprint)
-    with pytest.raises(UserError):
-        check_backbone(facts, facts.backbone["name"], facts.fingerprint[::-1])
+    with pytest.raises(UserError) as caught:
+        check_backbone(facts, "mine", "f" * 64)
+    assert str(caught.value) == (
+        f"delta: it was made on backbone tiny-bert with fingerprint {facts.fingerprint}, "
+        f"this is mine with fingerprint {'f' * 64}"
+    )
 
 
 def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):
@@ -228,3 +232,36 @@ def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):
     numbers = 6 * 3 * 3 * 32 * 384 + 770
     assert numbers == sum(p.numel() for p in {**strategy.tuned(), **strategy.classifier()}.values())
     assert size == pytest.approx(4 * numbers, rel=0.01)
+
+
+def test_the_files_can_be_read_by_others(tmp_path: Path):
+    save_delta(Delta(FACTS, TENSORS), tmp_path)
+    with safetensors.safe_open(tmp_path / TENSORS_FILE, "pt") as file:
+        assert file.metadata() == {"format": "pt"}  # what transformers asks for
+    text = (tmp_path / FACTS_FILE).read_text()
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"
+    assert json.loads(text)["schema"] == 1
+
+
+def test_facts_need_not_name_versions():
+    content = {name: value for name, value in asdict(FACTS).items() if name not in ("versions", "schema")}
+    facts = DeltaFacts(**content)
+    assert (facts.versions, facts.schema) == ({}, 1)
+    assert DeltaFacts(**content).versions is not facts.versions
+
+
+def test_what_is_wrong_with_a_file_is_said_in_so_many_words(tmp_path: Path):
+    def message(function: Callable[[Path], Any]) -> str:
+        save_delta(Delta(FACTS, TENSORS), tmp_path)
+        function(tmp_path)
+        with pytest.raises(UserError) as caught:
+            load_delta(tmp_path)
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    assert message(lambda folder: (folder / FACTS_FILE).write_text("[]")) == (
+        "delta.json: not a delta's JSON (a table of values is expected)"
+    )
+    assert message(lambda folder: (folder / TENSORS_FILE).unlink()) == "delta.safetensors: no such file"
+    assert message(lambda folder: (folder / FACTS_FILE).unlink()) == (
+        "delta.json: no such file; a run's folder with a delta holds it"
+    )

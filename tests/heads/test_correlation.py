@@ -65,3 +65,8 @@ def test_sums_are_kept_in_float64_for_half_precision_outputs():
 )
 def test_where_nothing_can_vary_the_correlation_is_zero(outputs, mask):
     assert (head_correlation(outputs, mask) == 0).all()
+
+
+def test_it_lies_where_the_outputs_do():
+    # A device without values stands for one that is not the CPU: nothing made here may lie elsewhere.
+    assert head_correlation(torch.empty(2, 5, 4, 3, device="meta"), torch.empty(2, 5, device="meta")).is_meta

@@ -1,5 +1,7 @@
 """Information richness counts singular directions as a float64 SVD would, whatever the padding or precision."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given
@@ -194,3 +196,24 @@ def test_the_shares_are_those_of_a_float64_svd_over_all_features(length):
 def test_the_shares_of_a_dead_head_are_nothing_and_of_one_direction_everything():
     shares = cumulative_shares(torch.cat([diagonal(), diagonal(2.0)], dim=2), full(1, 8))
     assert shares.tolist() == [[[0.0] * 6, [1.0] * 6]]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_threads_share_the_matrices_and_change_no_bit(threads, monkeypatch):
+    outputs, pools = decaying(rate=0.9), []
+    expected = torch.linalg.eigvalsh((outputs.transpose(1, 2).mT @ outputs.transpose(1, 2)).contiguous()).flip(-1)
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers):
+            pools.append(workers)
+            super().__init__(workers)
+
+        def map(self, function, parts):
+            pools.append(len(parts))
+            return super().map(function, parts)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("peftlab.heads.richness.ThreadPoolExecutor", Pool)
+    assert torch.equal(singular_values(outputs, full(3, 40)), expected.clamp(min=0).sqrt())
+    # Three examples of four heads make twelve matrices; one thread needs no pool.
+    assert pools == {1: [], 2: [2, 2], 3: [3, 3], 50: [50, 12]}[threads]

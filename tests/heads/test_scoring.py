@@ -17,7 +17,9 @@ from peftlab.backbones.geometry import Geometry
 from peftlab.data.module import TaskData
 from peftlab.data.tokens import TokenisedSplit, tokenise
 from peftlab.heads import scoring
+from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
+from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import HeadScores, select_heads
 from peftlab.tasks.demo import make_demo
@@ -178,3 +180,57 @@ def test_the_spectrum_is_the_mean_of_exact_shares_and_counts_to_the_richness() -
             backbone.model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=types)
     assert scores.spectrum is not None
     torch.testing.assert_close(scores.spectrum, total / 12, rtol=0, atol=1e-6)
+
+
+def test_scores_are_means_over_the_examples_one_at_a_time() -> None:
+    backbone = tiny()
+    backbone.model.eval()
+    examples, single = examples_of(backbone, 5), torch.ones(1, 1)
+    richness, correlation = (torch.zeros(2, 4, *more, dtype=torch.float64) for more in ((), (4,)))
+
+    def consume(layer: int, outputs: Tensor) -> None:
+        mask = single.expand(outputs.shape[:2])
+        richness[layer] += information_richness(cumulative_shares(outputs, mask), 0.999)[0] / 5
+        correlation[layer] += head_correlation(outputs, mask)[0] / 5
+
+    with head_outputs(backbone.geometry, consume), torch.no_grad():
+        for index in range(5):
+            row = examples[index]
+            backbone.model.base_model(row["input_ids"][None], token_type_ids=row["token_type_ids"][None])
+    assert richness.unique().numel() > 3
+    scores = score_heads(backbone, examples, 0.999, 2, CPU)
+    assert_same(scores, HeadScores(richness, correlation, 5, scores.spectrum))
+
+
+def test_means_are_kept_in_float64_with_the_number_of_examples() -> None:
+    backbone = tiny()
+    scores = score_heads(backbone, examples_of(backbone, 5), 0.9, 2, CPU)
+    assert (scores.richness.dtype, scores.correlation.dtype) == (torch.float64, torch.float64)
+    assert (scores.richness.shape, scores.correlation.shape) == ((2, 4), (2, 4, 4))
+    assert scores.examples == 5
+
+
+def test_examples_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny()
+    examples = examples_of(backbone, 24)
+    lengths: list[list[int]] = []
+    plain = passes.collate
+
+    def watched(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
+        assert pad == backbone.tokenizer.pad_token_id
+        lengths.append([len(row["input_ids"]) for row in rows])
+        return plain(rows, pad)
+
+    monkeypatch.setattr(passes, "collate", watched)
+    score_heads(backbone, examples, 0.9, 5, CPU)
+    assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
+    assert [length for batch in lengths for length in batch] == sorted(examples.lengths)
+
+
+def test_a_model_in_evaluation_mode_stays_in_it_and_scores_without_dropout() -> None:
+    backbone = tiny()
+    examples = examples_of(backbone, 4)
+    evaluated = score_heads(backbone, examples, 0.9, 2, CPU)
+    backbone.model.eval()
+    assert torch.equal(score_heads(backbone, examples, 0.9, 2, CPU).correlation, evaluated.correlation)
+    assert not backbone.model.training

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from peftlab.errors import UserError
+from peftlab.heads import selection_json
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
 
@@ -318,3 +319,50 @@ def test_spectra_of_another_form_are_refused_in_one_line(spectrum):
     with pytest.raises(UserError, match=r"^spectrum: must") as caught:
         HeadSelection.from_json(json.dumps({**document, "spectrum": spectrum}))
     assert "\n" not in str(caught.value)
+
+
+def test_the_file_has_a_line_a_field_and_the_schema_first():
+    assert selection_json.dumps({"layers": 1, "chosen": [[0, 3]]}) == (
+        '{\n  "schema": 2,\n  "layers": 1,\n  "chosen": [[0, 3]]\n}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("options", [], "options: must be an object"),
+        ("chosen", [[]], "chosen: no layer has a head"),
+        ("ranks", [[1, 2, 3, 4]], "ranks: do not follow from ranking"),
+        ("iterations", [2.5], "iterations: must hold only whole numbers from 0 to inf"),
+        ("pagerank", [[-1.0, 0, 0, 0]], "pagerank: must hold only finite numbers from 0 to inf"),
+        ("ranking", [[True, 0, 0, 0]], "ranking: must hold only finite numbers from -inf to inf"),
+        ("ranks", [[1, 2, 3, 5]], "ranks: must hold only whole numbers from 1 to 4"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_said_in_so_many_words(field, value, message):
+    document = json.loads(select(chain(), score="richness").to_json()) | {field: value}
+    with pytest.raises(UserError) as caught:
+        HeadSelection.from_json(json.dumps(document))
+    assert str(caught.value) == message
+
+
+def test_every_missing_and_every_unknown_field_is_named():
+    document = json.loads(select(chain(), score="richness").to_json())
+    few = {name: value for name, value in document.items() if name not in ("heads", "ranking")}
+    known = (
+        "schema, layers, heads, examples, options, chosen, ranks, iterations, ranking, pagerank, richness, "
+        "correlation, spectrum"
+    )
+    for content, message in (
+        (few, "lacks heads, ranking"),
+        (document | {"speed": 1, "x": 2}, f"unknown speed, x; known are {known}"),
+        ([1], "must hold one JSON object"),
+    ):
+        with pytest.raises(UserError) as caught:
+            HeadSelection.from_json(json.dumps(content))
+        assert str(caught.value) == message
+
+
+def test_random_ranks_are_drawn_in_float64():
+    expected = torch.rand(3, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert torch.equal(select(score="random", seed=4).ranking, expected)

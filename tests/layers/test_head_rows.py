@@ -300,3 +300,16 @@ def test_a_layer_may_be_cast_after_it_was_used():
     module.double()
     inputs = torch.randn(2, D, dtype=torch.float64)
     assert torch.equal(module(inputs), product(inputs, *written_out(module)))
+
+
+def test_the_whole_matrix_is_made_once_and_again_only_for_another_type():
+    module, _ = layer()
+    inputs = torch.randn(2, D)
+    module(inputs)
+    kept = module._whole
+    module(inputs)
+    assert module._whole is kept
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(inputs)
+        assert module._whole.dtype == torch.bfloat16
+    assert kept.dtype == torch.float32

@@ -33,3 +33,29 @@ def test_factors_have_the_deviation_of_their_own_fans(init):
     layer = PHMLinear(shared_rule(4, 1.0), 40_000, 4, init)
     gain = {"glorot-normal": 1.0, "glorot-uniform": 2.0**0.5}[init]
     assert float(layer.left.detach().std()) == pytest.approx(gain * (2 / 10_001) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("init", ["glorot-normal", "glorot-uniform"])
+def test_both_factors_and_the_bias_begin_as_the_start_says(init):
+    torch.manual_seed(0)
+    layer = PHMLinear(shared_rule(4, 1.0), 4, 40_000, init)
+    gain = {"glorot-normal": 1.0, "glorot-uniform": 2.0**0.5}[init]
+    deviation = gain * (2 / 10_001) ** 0.5
+    assert float(layer.right.detach().std()) == pytest.approx(deviation, rel=0.02)
+    # A uniform of that deviation ends at sqrt(3) of it, a normal of 40,000 numbers reaches beyond three.
+    widest = float(layer.right.detach().abs().max()) / deviation
+    assert widest == pytest.approx(3**0.5, rel=0.01) if init == "glorot-uniform" else widest > 3
+    assert not layer.bias.any()
+
+
+def test_the_rule_is_drawn_with_its_deviation():
+    torch.manual_seed(0)
+    assert float(shared_rule(30, 0.05).detach().std()) == pytest.approx(0.05, rel=0.02)
+
+
+def test_a_bottleneck_maps_a_width_down_and_up_again():
+    module = phm_bottleneck(shared_rule(2, 1.0), 12, 4, "tanh", "glorot-normal")
+    assert (module.down.matrix().shape, module.up.matrix().shape) == ((12, 4), (4, 12))
+    assert sum(p.numel() for name, p in module.named_parameters() if "rule" not in name) == 3 * (12 + 4)
+    inputs = torch.randn(5, 12)
+    torch.testing.assert_close(module(inputs), module.up(torch.tanh(module.down(inputs))))

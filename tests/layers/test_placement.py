@@ -51,3 +51,31 @@ def test_placements_compute_their_formulas():
     torch.testing.assert_close(around(x), norm(x + 0.5 * norm(x)))
     beside = made["parallel"][1, "feed_forward_output"].eval()
     torch.testing.assert_close(beside(inner, x), norm(dense(inner) + 1.5 * x))
+
+
+def test_a_dropped_adapter_is_not_even_asked():
+    class Never(nn.Module):
+        def forward(self, inputs):
+            raise AssertionError
+
+    backbone = tiny()
+    x = torch.randn(2, 5, 32)
+    placed = place(backbone.geometry, "pfeiffer", Never)
+    for module in placed.values():
+        assert not module.dropped
+        module.dropped = True
+        assert torch.equal(module.eval()(x), module.frozen(x))
+
+
+def test_every_layer_has_the_places_of_its_placement():
+    geometry = tiny().geometry
+    for name, places in {
+        "houlsby": ("attention_end", "feed_forward_end"),
+        "pfeiffer": ("feed_forward_norm",),
+        "feed-forward": ("feed_forward_end",),
+        "parallel": ("feed_forward_output",),
+    }.items():
+        placed = place(geometry, name, Zero)
+        assert set(placed) == {(layer, where) for layer in range(2) for where in places}
+        assert all(module.frozen is geometry.at(*key) for key, module in placed.items())
+        assert len({id(module.adapter) for module in placed.values()}) == len(placed)

@@ -69,3 +69,57 @@ def test_shifted_positions_begin_later(kind):
         expected = backbone.model(inputs["input_ids"], mask, position_ids=positions).logits
     assert torch.equal(shifted, expected)
     assert torch.equal(logits(backbone, inputs), before)
+
+
+class Echo(torch.nn.Module):
+    """Gives back what it was given, with the keys and values that it would attend to."""
+
+    def forward(self, hidden_states, attention_mask=None, past_key_values=None, **options):
+        own = torch.zeros(len(hidden_states), HEADS, 1, WIDTH // HEADS, dtype=hidden_states.dtype)
+        return *past_key_values.update(own, own, 0), attention_mask, options
+
+
+def test_the_attention_gets_the_prefix_first_and_a_mask_that_shows_it():
+    prefix = FlatPrefix(torch.randn(LENGTH, 2 * WIDTH))
+    module = PrefixAttention(Echo(), prefix, HEADS)
+    keys, values, mask, options = module(torch.randn(2, 5, WIDTH), speed=3)
+    expected = [part.unflatten(-1, (HEADS, -1)).transpose(0, 1) for part in prefix().chunk(2, dim=-1)]
+    for found, part in zip((keys, values), expected, strict=True):
+        assert found.shape == (2, HEADS, LENGTH + 1, WIDTH // HEADS)
+        assert torch.equal(found[1, :, :LENGTH], part)
+        assert not found[:, :, LENGTH:].any()
+    assert mask is None
+    assert options == {"speed": 3}
+    for mask, shown in ((torch.zeros(2, 1, 5, 5).bool(), True), (torch.full((2, 1, 1, 5), -9.0), 0.0)):
+        seen = module(torch.randn(2, 5, WIDTH), mask)[2]
+        assert torch.equal(seen[..., LENGTH:], mask)
+        assert seen.shape == (*mask.shape[:-1], LENGTH + 5)
+        assert (seen[..., :LENGTH] == shown).all()
+
+
+def test_the_prefix_is_made_in_full_precision_and_given_in_that_of_the_text():
+    prefix = MadePrefix(Trunk(LENGTH, WIDTH, 7), WIDTH)
+    module = PrefixAttention(Echo(), prefix, HEADS)
+    made = []
+    prefix.register_forward_hook(lambda module, given, output: made.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        keys, *_ = module(torch.randn(2, 5, WIDTH, dtype=torch.bfloat16))
+    assert (made, keys.dtype) == ([torch.float32], torch.bfloat16)
+
+
+def test_a_prefix_is_dropped_out_in_training_alone_and_only_where_asked():
+    prefix = FlatPrefix(torch.ones(LENGTH, 2 * WIDTH))
+    hidden = torch.randn(2, 5, WIDTH)
+    torch.manual_seed(0)
+    keys = PrefixAttention(Echo(), prefix, HEADS, dropout=0.5).train()(hidden)[0][:, :, :LENGTH]
+    assert set(keys.unique().tolist()) == {0.0, 2.0}
+    assert PrefixAttention(Echo(), prefix, HEADS, dropout=0.5).eval()(hidden)[0][:, :, :LENGTH].eq(1).all()
+    assert PrefixAttention(Echo(), prefix, HEADS).train()(hidden)[0][:, :, :LENGTH].eq(1).all()
+
+
+def test_the_embeddings_of_a_trunk_are_normal_and_of_its_length():
+    torch.manual_seed(0)
+    trunk = Trunk(100, 200, 7)
+    assert trunk.embedding.shape == (100, 200)
+    assert float(trunk.embedding.detach().std()) == pytest.approx(1.0, rel=0.02)
+    assert trunk().shape == (100, 7)

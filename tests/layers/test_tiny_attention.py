@@ -88,3 +88,52 @@ def test_the_backbone_is_in_evaluation_unless_asked(dropout: bool) -> None:
 def test_options_out_of_range_are_told(options: dict[str, int]) -> None:
     with pytest.raises(UserError, match=r"strategy.*allowed"):
         create_strategy("tiny-attention", options)
+
+
+def test_published_starts_are_narrow_normals_without_bias_and_the_constructors_are_pytorchs() -> None:
+    torch.manual_seed(0)
+    published, plain = (TinyAttention(200, 50, 5, 0.25, init) for init in ("published", "constructor"))  # type: ignore[arg-type]
+    for linear in (published.down, published.attention.out_proj, published.up):
+        assert float(linear.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+        assert float(linear.weight.detach().mean()) == pytest.approx(0.0, abs=0.002)
+        assert not linear.bias.any()
+    assert (plain.down.weight.shape, plain.up.weight.shape) == ((150, 200), (200, 50))
+    # nn.Linear draws weights and biases from +-1 / sqrt(inputs); the last ones are a hundredth of that.
+    assert float(plain.down.weight.detach().abs().max()) == pytest.approx(200**-0.5, rel=0.02)
+    for parameter in (plain.up.weight, plain.up.bias):
+        assert float(parameter.detach().abs().max()) == pytest.approx(0.01 * 50**-0.5, rel=0.05)
+    assert (plain.attention.dropout, plain.attention.num_heads) == (0.25, 5)
+
+
+def test_no_token_attends_to_a_pad() -> None:
+    module, pads, hidden = grown(), Pads(), torch.randn(2, 5, 8)
+    after = AfterAttention(torch.nn.Identity(), [module], pads, average=False)
+    pads(module, (), {"attention_mask": torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])})
+    assert pads.where is not None
+    assert pads.where.tolist() == [[False, False, False, True, True], [False] * 5]
+    padded = after(hidden)
+    pads(module, (), {})
+    assert pads.where is None
+    torch.testing.assert_close(padded[0, :3], after(hidden[:1, :3])[0])
+    torch.testing.assert_close(padded[1], after(hidden)[1])
+    assert not torch.allclose(padded[0], after(hidden)[0])
+
+
+def test_a_mixture_is_deployed_as_its_average_or_expert_by_expert() -> None:
+    experts, hidden = [grown(), grown()], torch.randn(2, 5, 8)
+    mixture = AfterAttention(torch.nn.Identity(), experts, Pads(), average=True)
+    names = [name for name, _ in experts[0].named_parameters()]
+    mean = {name: (experts[0].get_parameter(name) + experts[1].get_parameter(name)) / 2 for name in names}
+    assert set(mixture.deployed()) == {f"experts.0.{name}" for name in names}
+    for name in names:
+        torch.testing.assert_close(mixture.deployed()[f"experts.0.{name}"], mean[name])
+    averaged = mixture.eval()(hidden)
+    # In training, and without an average, each expert counts.
+    one_by_one = AfterAttention(torch.nn.Identity(), experts, Pads(), average=False).eval()
+    torch.testing.assert_close(mixture.train()(hidden), one_by_one(hidden))
+    assert set(one_by_one.deployed()) == {f"experts.{i}.{name}" for i in range(2) for name in names}
+    mixture.eval().keep_average()
+    assert (len(mixture.experts), mixture.average) == (1, False)
+    torch.testing.assert_close(mixture(hidden), averaged)
+    one_by_one.keep_average()
+    assert len(one_by_one.experts) == 2

@@ -237,3 +237,14 @@ def test_p_of_unanimous_pairs_and_of_one_small_exception(p: float, n: int, unani
     # With one pair against the rest, and the smallest, the four most extreme patterns of 64 count.
     values = [float(10 + i) for i in range(n)]
     assert sign_flip([values if unanimous else [-0.5, *values[1:]]]) == p
+
+
+@given(some.lists(some.none() | some.floats(0, 1), max_size=8).flatmap(some.permutations))
+@settings(max_examples=50, deadline=None)
+def test_holm_is_its_definition_in_any_order(p_values: list[float | None]) -> None:
+    known = sorted(p for p in p_values if p is not None)
+    # The k-th smallest of m times m - k + 1, no smaller than those before it, at most 1.
+    steps = np.minimum(1, np.maximum.accumulate([p * (len(known) - k) for k, p in enumerate(known)] or [0.0]))
+    expected = dict(zip(known, steps, strict=False))
+    for p, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert adjusted == (None if p is None else pytest.approx(float(expected[p])))

@@ -6,7 +6,10 @@ from torch import Tensor
 def zero_pads(outputs: Tensor, mask: Tensor) -> Tensor:
     """Return head outputs [B, S, H, D'] with zeros where `mask` [B, S] is zero; the same tensor if there are no pads.
 
-    Before anything is widened to float64, where the same pass over memory takes twice as long.
+    Before anything is widened to float64, where the same pass over memory takes twice as long. Whether there are pads
+    is asked on a CPU alone: a GPU would be waited for.
     """
     pads = ~mask.bool()
-    return outputs.masked_fill(pads[:, :, None, None], 0.0) if pads.any() else outputs
+    if outputs.is_cpu and not pads.any():
+        return outputs
+    return outputs.masked_fill(pads[:, :, None, None], 0.0)
