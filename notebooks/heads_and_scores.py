@@ -9,7 +9,7 @@
 import os
 
 # The real study: "task=mrpc backbone=minilm data.root=GLUE", and "1,2,3".
-SMALL = "task=demo backbone=minilm strategy.n=8 training.batch_size=2 data.eval_batch_size=4"
+SMALL = "task=demo backbone=minilm strategy.n=8 strategy.score_after_steps=0 training.batch_size=2"
 SETTING = os.environ.get("SETTING", SMALL)
 SEEDS = os.environ.get("SEEDS", "1,2")
 RUNS = os.environ.get("RUNS", "multirun/notebooks/heads")
@@ -33,7 +33,7 @@ from peftlab.backbones.backbone import load_backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank
-from peftlab.heads.richness import singular_values
+from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.preflight import make_parts
 
 parts = make_parts(configured(f"+strategy=hifi {SETTING}"))
@@ -43,9 +43,8 @@ outputs: dict[int, torch.Tensor] = {}
 with torch.no_grad(), head_outputs(backbone.geometry, outputs.__setitem__):
     backbone.model.base_model(**batch)
 
-values = torch.stack([singular_values(outputs[layer], batch["attention_mask"])[0] for layer in sorted(outputs)])
-shares = values.cumsum(-1) / values.sum(-1, keepdim=True)
-richness = (shares < XI).sum(-1) + 1
+shares = torch.stack([cumulative_shares(outputs[layer], batch["attention_mask"])[0] for layer in sorted(outputs)])
+richness = information_richness(shares, XI).long()
 
 # %%
 figure, panels = plt.subplots(1, len(shares), figsize=(2.4 * len(shares), 2.6), sharey=True)
@@ -85,6 +84,12 @@ drawn = figures(robust)
 for name in drawn:
     if name.startswith("robustness"):
         show(drawn[name])
+
+# %% [markdown]
+# The curves of Fig. 5 as means over those examples.
+
+# %%
+show(drawn["spectra"])
 
 # %% [markdown]
 # ## The maps, and how heads move together (Fig. 4 and 11)

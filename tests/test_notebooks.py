@@ -12,7 +12,7 @@ from conftest import ROOT
 FOLDER = ROOT / "notebooks"
 # Of each: how many Plotly figures it shows, and what its cells must have said.
 SHOWN = {
-    "heads_and_scores": (3, ["information richness, layers × heads", "iterations in each layer"]),
+    "heads_and_scores": (5, ["information richness, layers × heads", "iterations in each layer"]),
     "ablations": (2, ["Ablation of hifi", "pagerank", "random", "iterations from d = 0.1 to 0.9"]),
     "comparison": (4, ["Performance · tiny · 16 shots", "bitfit", "classifier"]),
     "landscape": (2, ["full       seed 1: mean rise", "hifi       seed 1: mean rise"]),
