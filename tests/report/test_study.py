@@ -34,6 +34,22 @@ def test_what_follows_the_task_or_another_block_does_not_name_the_method() -> No
     assert found == {(None, "lora"), (16, "lora epochs=50"), (16, "lora epochs=100")}
 
 
+@pytest.mark.parametrize(
+    ("trainer", "partial"),
+    [
+        ({"limit_val_batches": 1}, True),
+        ({"limit_test_batches": 2}, True),
+        ({"limit_val_batches": 0.5}, True),
+        ({"limit_val_batches": 1.0, "limit_test_batches": None, "limit_train_batches": 3}, False),
+    ],
+)
+def test_runs_that_evaluated_some_batches_only_compare_with_one_another_at_most(trainer, partial: bool) -> None:
+    whole, limited = run(), run(seed=2)
+    limited.config["trainer"] = trainer
+    titles = [block.title for block in gather([whole, limited]).blocks]
+    assert titles == ["minilm · full data", *["minilm · full data · evaluated in part"] * partial]
+
+
 def test_runs_validated_on_held_out_training_data_are_another_setting() -> None:
     blocks = gather([run(), run(holdout=0.2)]).blocks
     assert blocks == [Block("minilm", None), Block("minilm", None, 0.2)]

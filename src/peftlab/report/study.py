@@ -27,18 +27,23 @@ TASK_NAMES = {
 
 @dataclass(frozen=True)
 class Block:
-    """What scores of different tasks must share to stand in one table."""
+    """What scores of different tasks must share to stand in one table.
+
+    Runs that evaluated some batches only (`partial`), as those made for their head scores do, compare with one another
+    at most.
+    """
 
     backbone: str
     shots: int | None
     holdout: float | None = None
+    partial: bool = False
 
     @property
     def title(self) -> str:
         """For example ``minilm · 16 shots``."""
         data = "full data" if self.shots is None else f"{self.shots} shots"
         held = f" · {100 * self.holdout:g} % held out" if self.holdout else ""
-        return f"{self.backbone} · {data}{held}"
+        return f"{self.backbone} · {data}{held}{' · evaluated in part' if self.partial else ''}"
 
 
 @dataclass(frozen=True)
@@ -208,8 +213,17 @@ def task_name(task: str) -> str:
 def _setting(record: RunRecord) -> Setting:
     data = record.config.get("data")
     holdout = data.get("holdout") if isinstance(data, Mapping) else None
-    block = Block(record.backbone, record.shots, holdout if isinstance(holdout, float) else None)
-    return Setting(record.task, block)
+    held = holdout if isinstance(holdout, float) else None
+    return Setting(record.task, Block(record.backbone, record.shots, held, _is_partial(record)))
+
+
+def _is_partial(record: RunRecord) -> bool:
+    trainer = record.config.get("trainer")
+    limits = (
+        [trainer.get(f"limit_{split}_batches") for split in ("val", "test")] if isinstance(trainer, Mapping) else []
+    )
+    # 1.0 is all of them, 1 is one.
+    return any(limit is not None and (type(limit) is int or limit != 1.0) for limit in limits)
 
 
 def _varied(by_setting: Mapping[Setting, list[RunRecord]]) -> dict[tuple[Block, str], set[str]]:
@@ -237,5 +251,5 @@ def _place(cell: Cell) -> tuple[object, ...]:
     task = cell.setting.task
     rank = order.index(task) if task in order else len(order)
     mean = cell.mean
-    where = (block.backbone, block.holdout or 0.0, block.shots is not None, block.shots or 0, rank, task)
-    return *where, mean is None, -(mean or 0.0), cell.method.label
+    where = (block.backbone, block.partial, block.holdout or 0.0, block.shots is not None, block.shots or 0)
+    return *where, rank, task, mean is None, -(mean or 0.0), cell.method.label
