@@ -102,7 +102,7 @@ def _edited(**changes: Any):
 EDITS = [
     (lambda text: text[:-40], "is not JSON"),
     (lambda text: "[]", "must hold one JSON object"),
-    (_edited(schema=2), "schema=2: must be 1"),
+    (_edited(schema=3), "schema=3: must be one of 1, 2"),
     (_edited(chosen=[[0, 1, 7], [0, 1, 2]]), "chosen, layer 0: [0, 1, 7] must be different heads from 0 to 3"),
     (_edited(chosen=[[], []]), "chosen: no layer has a head"),
     (_edited(ranks=[[1, 2, 3, 4]]), "ranks: must be numbers in lists of shape [2, 4]"),
