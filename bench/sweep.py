@@ -19,7 +19,9 @@ def measure(runs: int, what: str, options: str = "", target: float | None = None
         train(f"{typed} seed=0", folder)  # tokens are made once, for both
         sweep = timed(lambda: train(f"{typed} seed={','.join(seeds)} -m", folder))
         processes = sum(timed(partial(train, f"{typed} seed={seed}", folder)) for seed in seeds)
-    title, note = f"{runs} runs of 16-shot in one sweep, {what}", f"{sweep:.0f} against {processes:.0f} s"
+    title = f"{runs} runs of 16-shot in one sweep, {what}"
+    one, start = sweep / runs, (processes - sweep) / runs
+    note = f"{sweep:.0f} against {processes:.0f} s: a run takes {one:.1f} s, starting a process {start:.1f} more"
     return faster(title, f"{runs} processes", [sweep], [processes], target, note)
 
 

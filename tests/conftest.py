@@ -18,3 +18,11 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def shared_data(shared: Path) -> Path:
     return shared / "data"
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a made-up RTE in the layout of the GLUE release."""
+    from runs import write_rte  # imports this file
+
+    return write_rte(tmp_path_factory.mktemp("glue"))

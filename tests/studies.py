@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from peftlab.report.study import Study, gather
+from peftlab.report.study import Study, gather, read
 from peftlab.results.landscapes import (
     Landscape,
     RunLandscape,
@@ -117,6 +117,15 @@ def write_selection(
         content["spectrum"] = np.broadcast_to(spectra(heads, features), (layers, heads, features)).tolist()
     assert record.folder is not None
     (record.folder / "selection.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def study_with_heads(folder: Path) -> Study:
+    """The study of two variants of a method with two seeds each, which left their selections in `folder`."""
+    records = [run(0.8, "heads", seed=s, options={"n": n}) for n in (100, 300) for s in (1, 2)]
+    write(folder, records)
+    for record in records:
+        write_selection(record)
+    return read([folder])
 
 
 def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True, finished: bool = True) -> Landscape:

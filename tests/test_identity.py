@@ -16,11 +16,6 @@ from peftlab.preflight import make_parts
 from runs import small, write_rte
 
 
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
-
-
 def identity_of(overrides: str, strategy: str = "hifi") -> Identity:
     config = small(overrides, strategy)
     parts = make_parts(config)

@@ -1,7 +1,5 @@
 """A run in a sweep gives what it gives in a process of its own, whatever ran before it."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,11 +8,6 @@ from peftlab.kept import Kept
 from peftlab.run import run
 from peftlab.strategies.registry import strategy_names
 from runs import small, write_rte
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,7 @@ import pytest
 
 from peftlab.results.record import RunRecord
 from peftlab.run import run
-from runs import small, write_rte
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
+from runs import small
 
 
 def done(glue: Path, folder: Path, strategy: str, overrides: str) -> RunRecord:

@@ -16,14 +16,9 @@ from peftlab.deployment.paired import paired_ratio
 from peftlab.preflight import DeploymentOptions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
-from runs import small, write_rte
+from runs import small
 
 OPTIONS = DeploymentOptions(measure=True, batch_size=1, length=16, pairs=40)
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
 
 
 def measured(strategy: str, overrides: str, glue: Path, folder: Path) -> RunRecord:

@@ -25,11 +25,6 @@ SETTINGS = Settings(seed=4, points=3, radius=1.0, examples=20, directions=2, sha
 METHODS = ("full", "hifi")
 
 
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
-
-
 def tune(glue: Path, folder: Path, strategy: str, overrides: str = "") -> Path:
     where = f"task=rte data.root={glue} data.cache_dir={glue}/cache trainer.limit_val_batches=null"
     run(

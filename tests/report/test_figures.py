@@ -10,8 +10,8 @@ from hypothesis import strategies as some
 from peftlab.report.comparisons import compare_all
 from peftlab.report.figures import base, costs, curves, heads, scores
 from peftlab.report.selections import heads_of
-from peftlab.report.study import gather, read
-from studies import broken, run, runs, study, write, write_selection
+from peftlab.report.study import gather
+from studies import broken, run, runs, study, study_with_heads
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
@@ -85,11 +85,7 @@ def test_learning_curves_average_over_seeds_epoch_by_epoch() -> None:
 
 @pytest.fixture
 def with_heads(tmp_path: Path):
-    records = [run(0.8, "heads", seed=s, options={"n": n}) for n in (100, 300) for s in (1, 2)]
-    write(tmp_path, records)
-    for record in records:
-        write_selection(record)
-    return read([tmp_path])
+    return study_with_heads(tmp_path)
 
 
 def test_head_figures_have_a_variant_a_method(with_heads) -> None:

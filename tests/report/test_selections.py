@@ -8,7 +8,7 @@ import pytest
 
 from peftlab.report.selections import Heads, heads_of
 from peftlab.report.study import read
-from studies import run, spectra, write, write_selection
+from studies import run, spectra, study_with_heads, write, write_selection
 
 
 def alone(folder: Path, **selection) -> Heads:
@@ -23,11 +23,7 @@ def alone(folder: Path, **selection) -> Heads:
 
 @pytest.fixture
 def with_heads(tmp_path: Path):
-    records = [run(0.8, "heads", seed=s, options={"n": n}) for n in (100, 300) for s in (1, 2)]
-    write(tmp_path, records)
-    for record in records:
-        write_selection(record)
-    return read([tmp_path])
+    return study_with_heads(tmp_path)
 
 
 def test_selections_are_read_seed_by_seed(with_heads) -> None:

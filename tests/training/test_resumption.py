@@ -19,7 +19,7 @@ from peftlab.run import run
 from peftlab.training.loggers import logged_text
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import FOLDER, Resumption, _set_random_states
-from runs import small, write_rte
+from runs import small
 
 EPOCHS, STEPS_PER_EPOCH = 3, 3
 # What is a run's own: when, how long and how often; all else must be the same.
@@ -28,11 +28,6 @@ OWN = ("started", "seconds", "throughput", "memory", "resumed", "command", "conf
 
 class KilledError(BaseException):
     """Ends a run as a kill does: nobody handles it."""
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
 
 
 @pytest.fixture

@@ -11,12 +11,7 @@ from peftlab.run import run
 from peftlab.training.callbacks import LearningCurve
 from peftlab.training.module import FineTuning
 from peftlab.training.trajectory import FOLDER, trajectory_files
-from runs import small, write_rte
-
-
-@pytest.fixture(scope="module")
-def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_rte(tmp_path_factory.mktemp("glue"))
+from runs import small
 
 
 @pytest.fixture

@@ -76,6 +76,5 @@ def _eigenvalues(gram: Tensor) -> Tensor:
     if gram.device.type != "cpu" or threads == 1:
         return torch.linalg.eigvalsh(gram)
     with ThreadPoolExecutor(threads) as pool:
-        return torch.cat(list(pool.map(torch.linalg.eigvalsh, gram.flatten(0, -3).chunk(threads)))).view(
-            gram.shape[:-1]
-        )
+        parts = pool.map(torch.linalg.eigvalsh, gram.flatten(0, -3).chunk(threads))
+        return torch.cat(list(parts)).view(gram.shape[:-1])

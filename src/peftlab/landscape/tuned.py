@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
-from peftlab.data.batching import collate, longest_first
+from peftlab.backbones.passes import batch_of, inputs_of
+from peftlab.data.batching import longest_first
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import require, told_as
@@ -122,14 +123,9 @@ class FixedLoss:
         self._model, self._task = backbone.model.eval(), data.task
         examples = data.sample(count, seed, pool="shots")
         order = longest_first(examples.lengths)
-        padding, device = backbone.tokenizer.pad_token_id, backbone.model.device
         groups = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
-        batches = [collate([examples[index] for index in group], padding) for group in groups]
-        names = backbone.tokenizer.model_input_names
-        self._batches = [
-            ({name: batch[name].to(device) for name in names if name in batch}, batch["labels"].to(device))
-            for batch in batches
-        ]
+        batches = [batch_of(backbone, examples, group, backbone.model.device) for group in groups]
+        self._batches = [(inputs_of(backbone, batch), batch["labels"]) for batch in batches]
 
     @torch.inference_mode()
     def __call__(self) -> float:

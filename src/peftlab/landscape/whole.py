@@ -19,8 +19,7 @@ from peftlab.landscape.tuned import TunedRun, check_together
 from peftlab.results.environment import commit_and_dirty, device_name, versions
 from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Settings, Surface
 from peftlab.results.record import find_records
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from peftlab.run import REPOSITORY
 
 
 def draw(

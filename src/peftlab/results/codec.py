@@ -6,11 +6,14 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from peftlab.errors import UserError, nearest
+
+T = TypeVar("T")
 
 NAMES = {
     str: "text",
@@ -41,6 +44,22 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def read(file: Path, what: str, make: Callable[[Any], T]) -> T:
+    """Return what `make` makes of the JSON data in `file`.
+
+    Raises:
+        UserError: naming the file, which cannot be read, is no whole JSON file, or holds what `make` refuses.
+    """
+    try:
+        return make(parse(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"cannot read the {what} {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{file} is not a whole JSON file: {error}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
 
 def parse(text: str) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftlab.errors import UserError, require
+from peftlab.errors import require
 from peftlab.files import write_text_atomic
 from peftlab.results import codec
 
@@ -130,15 +130,7 @@ class Landscape:
     @classmethod
     def read(cls, file: Path) -> "Landscape":
         """Read a landscape; UserError, naming the file, for anything that is not a whole one of this schema."""
-        try:
-            found = _from_data(codec.parse(file.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise UserError(f"cannot read the landscape {file}: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"{file} is not a whole JSON file: {error}") from error
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from error
-        return found
+        return codec.read(file, "landscape", _from_data)
 
 
 def _from_data(data: Any) -> Landscape:

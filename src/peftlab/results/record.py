@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peftlab.errors import UserError, require
+from peftlab.errors import require
 from peftlab.files import write_text_atomic
 from peftlab.results import codec
 from peftlab.secrets import hidden
@@ -180,14 +180,7 @@ class RunRecord:
         readable) but must raise `SCHEMA` to change or drop one.
         """
         file = path / FILE_NAME if path.is_dir() else path
-        try:
-            record = _from_data(codec.parse(file.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise UserError(f"cannot read the record {file}: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"{file} is not a whole JSON file: {error}") from error
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from error
+        record = codec.read(file, "record", _from_data)
         record.folder = file.parent
         return record
 
