@@ -4,7 +4,7 @@
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
 # make coverage    which lines of src the tests run, in processes of their own too
-# make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about an hour)
+# make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about two hours)
 # make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3

@@ -47,10 +47,10 @@ show(figures(ablation)["scores"])
 # ## Figure 6, left: how many heads
 
 # %%
-train(f"experiment=fig6-k {SETTING} strategy.k={HEADS} seed={SEEDS} hydra.sweep.dir={RUNS}/fig6-k")
+train(f"experiment=fig6 {SETTING} strategy.k={HEADS} seed={SEEDS} hydra.sweep.dir={RUNS}/fig6")
 
 # %%
-show(figures(study(f"{RUNS}/fig6-k"))["options"])
+show(figures(study(f"{RUNS}/fig6"))["options"])
 
 # %% [markdown]
 # ## Figure 6, right: how far the walk is damped

@@ -163,7 +163,7 @@ SWEEPS = {
     "fig8-11": {"robustness.setting": 5, "strategy.score_after_steps": 1, "seed": 3},
     "fig4": {"seed": 3},
     "fig5": {"task": 4, "seed": 1},
-    "fig6-k": {"strategy.k": 8, "seed": 3, "task": 4},
+    "fig6": {"strategy.k": 8, "seed": 3, "task": 4},
     "fig6-d": {"strategy.d": 10, "seed": 1, "task": 4},
     "search": {"search.trial": 5, "task": 2, "seed": 1},
 }
