@@ -84,6 +84,12 @@ def test_what_varies_splits_rows_and_is_shown(settings: dict[str, Any], options:
     assert {row.options for row in rows} == options
 
 
+@pytest.mark.parametrize(("value", "options"), [(0, {""}), (20, {"score_after_steps=0", "score_after_steps=20"})])
+def test_a_record_from_before_an_option_did_what_its_default_does(value: int, options: set[str]):
+    rows = summarise([finished(0.8, seed=1), with_settings(finished(0.9, seed=2), strategy__score_after_steps=value)])
+    assert {row.options for row in rows} == options
+
+
 @pytest.mark.parametrize("change", [{"task": "mrpc"}, {"backbone": "tiny"}, {"strategy": "lora"}, {"shots": 16}])
 def test_task_backbone_strategy_and_shots_split_rows_without_options(change: dict[str, Any]):
     rows = summarise([finished(0.8), finished(0.9, **change)])

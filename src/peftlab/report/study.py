@@ -10,7 +10,7 @@ from pathlib import Path
 from peftlab.errors import UserError, require
 from peftlab.results.landscapes import FILE_NAME as LANDSCAPE
 from peftlab.results.record import FILE_NAME, RunRecord
-from peftlab.results.table import defining, one_a_seed, short, why
+from peftlab.results.table import comparable, one_a_seed, short, why
 
 # The order of the paper's tables; tasks that it does not have follow by name.
 TASK_NAMES = {
@@ -234,7 +234,7 @@ def _varied(by_setting: Mapping[Setting, list[RunRecord]]) -> dict[tuple[Block, 
     varied: dict[tuple[Block, str], set[str]] = defaultdict(set)
     for setting, family in by_setting.items():
         for strategy in {record.strategy for record in family}:
-            configs = [defining(record.config) for record in family if record.strategy == strategy]
+            configs = [comparable(record.config) for record in family if record.strategy == strategy]
             keys = {key for config in configs for key in config}
             varying = {key for key in keys if len({config.get(key) for config in configs}) > 1}
             varied[setting.block, strategy] |= varying
@@ -242,7 +242,7 @@ def _varied(by_setting: Mapping[Setting, list[RunRecord]]) -> dict[tuple[Block, 
 
 
 def _method(record: RunRecord, varied: set[str]) -> Method:
-    config = defining(record.config)
+    config = comparable(record.config)
     return Method(record.strategy, tuple((key, config[key]) for key in sorted(varied & config.keys())))
 
 

@@ -20,6 +20,8 @@ INCIDENTAL_GROUPS = {
     *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness")
 }
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
+# Options that are younger than some records, as `defining` gives them, with what every run did before it could choose.
+ADDED_OPTIONS = {"strategy.score_after_steps": "0", "strategy.score_learning_rate": "2e-05", "training.compile": "null"}
 
 Setting = tuple[str, str, int | None]
 
@@ -85,13 +87,18 @@ def summarise(records: Iterable[RunRecord]) -> list[Row]:
 
 def _rows_of(family: list[RunRecord], split: str) -> list[Row]:
     """Rows of the runs of one strategy in one setting: one for each configuration."""
-    configs = [defining(record.config) for record in family]
+    configs = [comparable(record.config) for record in family]
     varying = {key for config in configs for key in config if len({c.get(key) for c in configs}) > 1}
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record, config in zip(family, configs, strict=True):
         shown = {short(key, varying): config[key] for key in sorted(varying & config.keys())}
         groups[" ".join(f"{key}={value}" for key, value in shown.items())].append(record)
     return [_row(group, options, split) for options, group in groups.items()]
+
+
+def comparable(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that define the experiment, those too which an older record did not have to say."""
+    return ADDED_OPTIONS | defining(config)
 
 
 def defining(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
