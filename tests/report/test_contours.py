@@ -21,9 +21,18 @@ def drawn(tmp_path: Path, **options):
 
 def test_the_path_comes_first_and_both_planes_can_be_chosen(tmp_path: Path) -> None:
     assert [variant.label for variant in drawn(tmp_path).variants] == [
-        "RTE · minilm · full data · plane of the path", "RTE · minilm · full data · random plane",
+        "RTE · minilm · full data · seed 1 · plane of the path", "RTE · minilm · full data · seed 1 · random plane",
     ]  # fmt: skip
     assert len(drawn(tmp_path, path=False).variants) == 1
+
+
+def test_landscapes_of_different_seeds_can_be_told_apart(tmp_path: Path) -> None:
+    other, mixed = landscape(path=False), landscape(path=False)
+    for each in other.runs:
+        each.seed = 2
+    mixed.runs[1].seed = 2
+    files = [each.write(tmp_path / f"{number}") for number, each in enumerate((other, mixed))]
+    assert [variant.label.split(" · ")[3] for variant in landscapes(files)[0].variants] == ["seed 2", "seeds 1, 2"]
 
 
 def test_runs_stand_side_by_side_on_one_scale_with_the_same_levels(tmp_path: Path) -> None:
