@@ -9,6 +9,7 @@ import pytest
 from records import failed, finished
 from rich.console import Console
 
+from peftlab.identity import INCIDENTAL
 from peftlab.results.record import Memory, Metric, Parameters, RunRecord
 from peftlab.results.table import NARROWEST, WIDTH, Row, print_sweep, summarise
 
@@ -60,9 +61,10 @@ def test_one_seed_has_no_standard_deviation():
         {"logger": {"name": "wandb"}},
         {"paths": {"output": "b"}},
         {"hydra": {"job": 1}},
+        *({f"trainer__{name}": False} for name in INCIDENTAL["trainer"]),
     ],
 )
-def test_where_files_lie_and_what_is_logged_does_not_split_a_row(incidental: dict[str, Any]):
+def test_where_files_lie_and_what_is_shown_or_logged_does_not_split_a_row(incidental: dict[str, Any]):
     row = only([finished(0.8, seed=1), with_settings(finished(0.9, seed=2), **incidental)])
     assert row.seeds == (1, 2)
     assert row.options == ""

@@ -15,11 +15,14 @@ from peftlab.results.record import Deployment, RunRecord
 
 WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
-# What may differ between two runs of one experiment: the seed itself, where files lie, what is logged or measured.
+# What may differ between two runs of one experiment: the seed itself, where files lie, what is shown, logged, measured.
 INCIDENTAL_GROUPS = {
     *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness")
 }
-INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers")
+INCIDENTAL_ENDINGS = (
+    *("seed", "root", "dir", "num_workers"),
+    *("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
+)
 # Options that are younger than some records, as `defining` gives them, with what every run did before it could choose.
 ADDED_OPTIONS = {"strategy.score_after_steps": "0", "strategy.score_learning_rate": "2e-05", "training.compile": "null"}
 
