@@ -49,7 +49,7 @@ class HiFi(Strategy):
         eps, max_iter: where the iteration of Algorithm 2 stops.
         n: training examples drawn by seed for the scores.
         orientation: `column`, ordinary PageRank, or `row`, Eq. 10 as printed.
-        teleport: `uniform`, as printed, or `richness`, personalised by Eq. 8.
+        teleport: `richness`, personalised by Eq. 8, or `uniform`, as printed.
         variant: `layer-wise` or `mid-top` (upper half of the layers).
         score: what heads are ranked by; the six rows of Table 3.
         bias: whether the biases of the chosen rows are tuned too.
@@ -71,7 +71,7 @@ class HiFi(Strategy):
     max_iter: int = 100
     n: int = 300
     orientation: Orientation = "column"
-    teleport: Teleport = "uniform"
+    teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
     score: Score = "pagerank"
     bias: bool = False
