@@ -62,7 +62,8 @@ show(figures(study(f"{RUNS}/fig6"))["options"])
 run = ablation.cells[0].runs[0]
 scores = HeadSelection.load(run.folder).scores
 dampings = [0.1 * step for step in range(1, 10)]
-iterations = [pagerank(scores.correlation, scores.richness, d=d).iterations.double().mean().item() for d in dampings]
+walks = [pagerank(scores.correlation, scores.richness, d=d, teleport="richness") for d in dampings]
+iterations = [walk.iterations.double().mean().item() for walk in walks]
 
 # %%
 figure, panel = plt.subplots(figsize=(5, 3))

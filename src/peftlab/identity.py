@@ -18,6 +18,7 @@ from peftlab.backbones.fingerprint import file_sha256
 from peftlab.heads.selection import FILE_NAME as SELECTION
 from peftlab.preflight import Parts
 from peftlab.results.environment import versions
+from peftlab.results.table import SHOWN
 from peftlab.strategies.contract import Strategy
 
 PACKAGE = Path(__file__).parent
@@ -27,7 +28,7 @@ INCIDENTAL = {
     "task": ("hub", "files", "generator"),
     "backbone": ("hub", "path", "package", "sha256", "random"),
     "data": ("root", "cache_dir", "num_workers"),
-    "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
+    "trainer": SHOWN,
 }
 # Rooms that show, write or reach, and compute nothing.
 _SILENT = {"results", "earlier", "identity", "network", "errors", "files", "secrets", "training.loggers"}

@@ -11,6 +11,7 @@ from models import tiny
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
+from peftlab.heads.pagerank import pagerank
 from peftlab.heads.selection import HeadSelection
 from peftlab.strategies.contract import Preparation
 from peftlab.strategies.hifi import ChosenHeads, HiFi
@@ -34,6 +35,14 @@ def prepared() -> Preparation:
 def test_each_tuned_layer_gets_k_heads(prepared: Preparation) -> None:
     assert [len(layer) for layer in HiFi(**FAST).select(prepared).heads] == [2, 2]
     assert [len(layer) for layer in HiFi(**FAST, variant="mid-top").select(prepared).heads] == [0, 2]
+
+
+def test_the_walk_teleports_by_richness_unless_it_is_told_otherwise(prepared: Preparation) -> None:
+    rich: dict[str, Any] = {**FAST, "xi": 0.999}  # at 0.9 all heads of this untrained model are equally rich
+    selection, printed = HiFi(**rich).select(prepared), HiFi(**rich, teleport="uniform").select(prepared)
+    correlation, richness = selection.scores.correlation, selection.scores.richness
+    torch.testing.assert_close(selection.pagerank, pagerank(correlation, richness, teleport="richness").scores)
+    assert not torch.allclose(selection.pagerank, printed.pagerank, rtol=1e-3)
 
 
 def test_the_same_seed_draws_the_same_examples(prepared: Preparation) -> None:

@@ -47,7 +47,7 @@ def to_plain(value: Any) -> Any:
 
 
 def read(file: Path, what: str, make: Callable[[Any], T]) -> T:
-    """Return what `make` makes of the JSON data in `file`.
+    """Return what `make` makes of the JSON data in `file`, which messages call a `what`.
 
     Raises:
         UserError: naming the file, which cannot be read, is no whole JSON file, or holds what `make` refuses.

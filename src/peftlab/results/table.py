@@ -19,10 +19,8 @@ NARROWEST = 70  # columns; the numbers alone need about 55
 INCIDENTAL_GROUPS = {
     *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness")
 }
-INCIDENTAL_ENDINGS = (
-    *("seed", "root", "dir", "num_workers"),
-    *("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
-)
+SHOWN = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler")  # of the trainer's
+INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers", *SHOWN)
 # Options that are younger than some records, as `defining` gives them, with what every run did before it could choose.
 ADDED_OPTIONS = {"strategy.score_after_steps": "0", "strategy.score_learning_rate": "2e-05", "training.compile": "null"}
 

@@ -54,8 +54,8 @@ def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
 
 def _variants(landscape: Landscape) -> list[Variant]:
     seeds = sorted({run.seed for run in landscape.runs})
-    of = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-    title = f"{Setting(landscape.task, Block(landscape.backbone, landscape.shots)).title} · {of}"
+    setting = Setting(landscape.task, Block(landscape.backbone, landscape.shots))
+    title = f"{setting.title} · {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     called, notes = names(landscape), _notes(landscape)
     along = [
         Panel(f"{called[run.id]} · {100 * sum(run.trajectory.explained):.1f} % explained", run.trajectory.surface, run)
