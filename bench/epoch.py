@@ -22,9 +22,9 @@ from transformers import (
 
 from bench.commands import QUIET, configuration, rte
 from bench.report import Row, faster, publish, single
-from peftlab.backbones.files import find_files
+from peftlab.backbones.sources import find_files
 from peftlab.data.module import TaskData
-from peftlab.preflight import make_parts
+from peftlab.plan import make_parts
 from peftlab.run import run
 
 SEEDS = (1, 2, 3, 4, 5)

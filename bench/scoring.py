@@ -74,7 +74,7 @@ def against_the_papers_way(shape: Shape, number: int) -> list[Row]:
     made, split = backbone(shape), examples(shape, number)
     ids = split.ids.view(number, -1).long()
     mask, kept = torch.ones_like(ids), {}
-    with torch.no_grad(), head_outputs(made.geometry, lambda layer, outputs: kept.update({layer: outputs.clone()})):
+    with torch.no_grad(), head_outputs(made.view, lambda layer, outputs: kept.update({layer: outputs.clone()})):
         made.model.base_model(input_ids=ids, attention_mask=mask)
     outputs = list(kept.values())
     seconds = alternate(

@@ -34,13 +34,13 @@ from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.richness import cumulative_shares, information_richness
-from peftlab.preflight import make_parts
+from peftlab.plan import make_parts
 
 parts = make_parts(configured(f"+strategy=hifi {SETTING}"))
 backbone = load_backbone(parts.spec, parts.task.labels, seed=1)
 batch = backbone.tokenizer(TEXT, return_tensors="pt")
 outputs: dict[int, torch.Tensor] = {}
-with torch.no_grad(), head_outputs(backbone.geometry, outputs.__setitem__):
+with torch.no_grad(), head_outputs(backbone.view, outputs.__setitem__):
     backbone.model.base_model(**batch)
 
 shares = torch.stack([cumulative_shares(outputs[layer], batch["attention_mask"])[0] for layer in sorted(outputs)])

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Geometry
+from peftlab.backbones.view import BackboneView
 
 LARGE: dict[str, Any] = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
 BERT_LARGE = BertConfig(vocab_size=30522, intermediate_size=4096, **LARGE)
@@ -22,9 +22,9 @@ def shape_of(config: Any) -> Backbone:
     """Return a backbone without memory for its weights: parameters on the meta device have shapes alone."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
-    geometry = Geometry(model)
-    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
-    return Backbone("shape", model, None, geometry, "none", size)  # type: ignore[arg-type]
+    view = BackboneView(model)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
+    return Backbone("shape", model, None, view, "none", size)  # type: ignore[arg-type]
 
 
 def let_meta_tensors_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from peftlab.arguments import choices, normalise
 from peftlab.backbones.backbone import BackboneSpec
 from peftlab.cli import CONF
 from peftlab.options import build
-from peftlab.results.table import ADDED_OPTIONS, defining
+from peftlab.results.table import LEGACY_DEFAULTS, experiment_settings
 from peftlab.strategies.registry import create_strategy, strategy_class, strategy_names
 from peftlab.tasks.task import Task
 from peftlab.training.settings import resolve_settings
@@ -216,4 +216,4 @@ def test_table6_has_the_papers_methods_and_epochs():
 
 
 def test_what_older_records_are_taken_to_have_done_is_what_a_run_does_by_default():
-    assert defining(composed("+strategy=hifi")).items() >= ADDED_OPTIONS.items()
+    assert experiment_settings(composed("+strategy=hifi")).items() >= LEGACY_DEFAULTS.items()

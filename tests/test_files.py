@@ -8,10 +8,10 @@ import pytest
 
 from peftlab.errors import UserError
 from peftlab.files import (
-    alone_in,
-    folder_written_whole,
+    atomic_folder,
+    disk_errors,
+    exclusive_lock,
     remove_leftovers,
-    told_of_disk,
     write_bytes_atomic,
     write_text_atomic,
 )
@@ -73,7 +73,7 @@ def test_a_folder_appears_as_a_whole(exists, tmp_path):
     folder = tmp_path / "models" / "mine"
     if exists:
         folder.mkdir(parents=True)
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "deep").mkdir()
         (temporary / "deep" / "a.txt").write_text("a")
         assert temporary.parent == folder.parent
@@ -90,7 +90,7 @@ def test_where_filling_a_folder_fails_nothing_is_left(step, tmp_path, monkeypatc
 
     if step:
         monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="No space"), folder_written_whole(tmp_path / "mine") as temporary:  # noqa: PT012
+    with pytest.raises(OSError, match="No space"), atomic_folder(tmp_path / "mine") as temporary:  # noqa: PT012
         (temporary / "a.txt").write_text("a")
         if not step:
             fail()
@@ -103,8 +103,8 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path):
     message = rf"^{tmp_path}/mine: Directory not empty$"
     with (
         pytest.raises(UserError, match=message),
-        told_of_disk(tmp_path),
-        folder_written_whole(tmp_path / "mine") as temporary,
+        disk_errors(tmp_path),
+        atomic_folder(tmp_path / "mine") as temporary,
     ):
         (temporary / "b.txt").write_text("b")
     assert os.listdir(tmp_path) == ["mine"]
@@ -113,20 +113,24 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR])
 def test_what_a_disk_refuses_is_told_with_its_place(number, tmp_path):
-    with pytest.raises(UserError, match=rf"^{tmp_path}: {os.strerror(number)}$"), told_of_disk(tmp_path):
+    with pytest.raises(UserError, match=rf"^{tmp_path}: {os.strerror(number)}$"), disk_errors(tmp_path):
         raise OSError(number, os.strerror(number))
-    with pytest.raises(UserError, match=r"^/else: "), told_of_disk(tmp_path):
+    with pytest.raises(UserError, match=r"^/else: "), disk_errors(tmp_path):
         raise OSError(number, os.strerror(number), "/else")
 
 
 def test_any_other_error_stays_what_it_is(tmp_path):
-    with pytest.raises(ConnectionError), told_of_disk(tmp_path):
+    with pytest.raises(ConnectionError), disk_errors(tmp_path):
         raise ConnectionError("reset by peer")
 
 
 def test_one_process_is_alone_in_a_folder_and_leaves_nothing_there(tmp_path):
-    with alone_in(tmp_path / "a", 0) as first, alone_in(tmp_path / "a", 0.2) as second, alone_in(tmp_path, 0) as other:
+    with (
+        exclusive_lock(tmp_path / "a", 0) as first,
+        exclusive_lock(tmp_path / "a", 0.2) as second,
+        exclusive_lock(tmp_path, 0) as other,
+    ):
         assert (first, second, other) == (True, False, True)
-    with alone_in(tmp_path / "a", 0) as again:
+    with exclusive_lock(tmp_path / "a", 0) as again:
         assert again
     assert os.listdir(tmp_path / "a") == []

@@ -13,11 +13,11 @@ FLOORS = [
     ["notebook"],
     ["cli", "merge", "report"],
     ["search", "landscape"],
-    ["run", "arguments", "mistakes", "resume"],
-    ["earlier"],
+    ["run", "arguments", "hydra_errors", "resume"],
+    ["previous_run"],
     ["deployment", "identity"],
     ["results"],
-    ["preflight"],
+    ["plan"],
     ["training"],
     ["strategies"],
     ["heads", "masks"],
@@ -25,7 +25,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "files", "network", "secrets", "kept", "kernels"],
+    ["options", "files", "network", "redaction", "cache", "kernels"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -56,7 +56,7 @@ def test_imports_point_downwards(path: Path) -> None:
 @pytest.mark.parametrize("own", ["results", "report"])
 def test_records_are_read_without_models_or_strategies(own: str) -> None:
     rooms = {room for path in FILES if room_of(path) == own for room in imported_rooms(path)}
-    assert rooms <= {own, "results", "errors", "files", "secrets", "network"}
+    assert rooms <= {own, "results", "errors", "files", "redaction", "network"}
 
 
 @pytest.mark.parametrize("room", ["training", "data", "delta", "results", "report", "run", "cli"])

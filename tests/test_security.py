@@ -18,9 +18,9 @@ from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
+from peftlab.redaction import redact
 from peftlab.results.record import RunRecord
 from peftlab.run import _label, run
-from peftlab.secrets import hidden
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore
@@ -262,12 +262,12 @@ HIDDEN = [
 
 @pytest.mark.parametrize(("value", "shown"), HIDDEN)
 def test_secrets_are_hidden_and_nothing_else(value, shown):
-    assert hidden(value) == (value if shown is None else shown)
+    assert redact(value) == (value if shown is None else shown)
 
 
 def test_a_short_value_of_the_environment_is_no_secret(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "rte")
-    assert hidden("task=rte") == "task=rte"
+    assert redact("task=rte") == "task=rte"
 
 
 @pytest.mark.parametrize(

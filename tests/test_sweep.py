@@ -10,7 +10,7 @@ import pytest
 import peftlab.run
 from commands import command
 from peftlab.errors import UserError
-from peftlab.files import alone_in
+from peftlab.files import exclusive_lock
 from peftlab.results.record import RunRecord, find_records
 from peftlab.strategies.registry import strategy_names
 from peftlab.training.module import FineTuning
@@ -126,7 +126,7 @@ def test_a_run_that_another_process_does_is_left_to_it(work, typed, monkeypatch,
     folder = interrupted(one, work, monkeypatch).folder
     files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "train.log"}
     capfd.readouterr()
-    with alone_in(folder):
+    with exclusive_lock(folder):
         assert command(f"{one.replace('seed=1', 'seed=1,2')} force=true", work, monkeypatch) == 0
     assert {path: path.read_bytes() for path in files} == files
     assert (folder / "checkpoints" / "last.safetensors").exists()
@@ -156,7 +156,7 @@ def test_a_value_that_is_found_nowhere_is_one_line(typed, message, work, monkeyp
 
 
 def test_a_single_run_where_another_is_at_work_is_one_line(work, typed, monkeypatch, capfd):
-    with alone_in(work / "out"):
+    with exclusive_lock(work / "out"):
         single = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "hydra.run.dir=out")
         assert command(single, work, monkeypatch) == 2
     assert capfd.readouterr().err == f"error: {work / 'out'}: another run is at work in this folder\n"

@@ -17,7 +17,7 @@ from models import tiny
 from peftlab.data import tokens
 from peftlab.data.tokens import tokenise
 from peftlab.errors import BusyError
-from peftlab.files import alone_in
+from peftlab.files import exclusive_lock
 from peftlab.results.record import find_records
 from peftlab.run import run
 from peftlab.tasks.source import load_splits
@@ -54,7 +54,10 @@ def test_eight_runs_on_an_empty_token_cache_tokenise_once(tmp_path, monkeypatch)
 
 
 def test_a_folder_where_a_run_is_at_work_is_refused_and_left(tmp_path):
-    with alone_in(tmp_path), pytest.raises(BusyError, match=rf"^{tmp_path}: another run is at work in this folder$"):
+    with (
+        exclusive_lock(tmp_path),
+        pytest.raises(BusyError, match=rf"^{tmp_path}: another run is at work in this folder$"),
+    ):
         run(small("data.cache_dir=null", "bitfit"), tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
     assert run(small("data.cache_dir=null", "bitfit"), tmp_path).status == "finished"
@@ -67,19 +70,19 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_children_live(numb
     process = os.fork()
     if not process:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with alone_in(held):
+        with exclusive_lock(held):
             if not os.fork():
                 child.write_text(str(os.getpid()))
             time.sleep(60)
             os._exit(0)
     while not (child.exists() and child.read_text()):
         time.sleep(0.01)
-    with alone_in(held) as alone:
+    with exclusive_lock(held) as alone:
         assert not alone
     os.kill(process, number)
     os.waitpid(process, 0)
     try:
-        with alone_in(held) as alone:
+        with exclusive_lock(held) as alone:
             assert alone
     finally:
         os.kill(int(child.read_text()), signal.SIGKILL)

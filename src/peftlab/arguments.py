@@ -7,7 +7,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from peftlab.errors import UserError, nearest
-from peftlab.secrets import holds_secret, is_secret_name
+from peftlab.redaction import holds_secret, is_secret_name
 
 _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.

@@ -20,9 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, mistakes, resume
+from peftlab import arguments, hydra_errors, resume
+from peftlab.cache import RunCache
 from peftlab.errors import BusyError, UserError
-from peftlab.kept import Kept
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
@@ -40,7 +40,7 @@ class Runs:
         self.exit_code = 0
         self.is_sweep = False
         self.signal = signal.SIGINT
-        self._kept = Kept()
+        self._cache = RunCache()
         self._place: Path | None = None
         self._skipped = 0
         self._left = 0
@@ -78,12 +78,12 @@ class Runs:
     def _look_around(self) -> None:
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN and not self.is_sweep:
-            self.is_sweep, self._kept, self._place = True, Kept(KEPT), Path(hydra.sweep.dir)
+            self.is_sweep, self._cache, self._place = True, RunCache(KEPT), Path(hydra.sweep.dir)
 
     def _run(self, config: dict[str, Any], folder: Path) -> None:
         from peftlab.run import run_unless_finished
 
-        if not run_unless_finished(config, folder, self._kept):
+        if not run_unless_finished(config, folder, self._cache):
             self._skipped += 1
 
     def report(self) -> None:
@@ -116,12 +116,12 @@ def main() -> None:
         OmegaConf.register_new_resolver("digest", digest, replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         arguments.check(sys.argv[1:], CONF)
-        mistakes.check_first_job(sys.argv[1:], CONF)
+        hydra_errors.check_first_job(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
-        tell(mistakes.in_one_line(error, sys.argv[1:], CONF))
+        tell(hydra_errors.in_one_line(error, sys.argv[1:], CONF))
         runs.exit_code = 2
     except KeyboardInterrupt:
         tell("interrupted")
@@ -154,6 +154,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(mistakes.in_one_line(error, sys.argv[1:], CONF)) from error
+        raise UserError(hydra_errors.in_one_line(error, sys.argv[1:], CONF)) from error
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}

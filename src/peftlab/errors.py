@@ -30,7 +30,7 @@ def require(condition: bool, message: str) -> None:
 
 
 @contextmanager
-def told_as(prefix: str) -> Iterator[None]:
+def prefix_errors(prefix: str) -> Iterator[None]:
     """Put `prefix` before the message of any `UserError` raised inside."""
     try:
         yield

@@ -20,7 +20,7 @@ _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to; it is then brought to the disk and takes the place of `path`.
 
     Where writing fails, `path` stays as it was and nothing is left beside it.
@@ -36,7 +36,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder` to fill; it is then brought to the disk and takes the place of `folder`.
 
     That one is empty or not there yet. Where filling fails, it stays as it was and nothing is left beside it.
@@ -55,7 +55,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def told_of_disk(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """Turn what a disk refuses (full, read-only, not allowed, no folder) into a `UserError` that names the place."""
     try:
         yield
@@ -68,7 +68,7 @@ def told_of_disk(folder: Path) -> Iterator[None]:
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write `content` to `path` through a temporary file beside it, fsync and rename."""
-    with written_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -78,7 +78,7 @@ def write_text_atomic(path: Path, content: str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+def exclusive_lock(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     """Let one process at a time into what it guards in `folder`; give whether nobody else is there.
 
     The lock is the operating system's on the folder itself: no file stands for it, and it goes with its process.

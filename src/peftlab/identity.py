@@ -16,7 +16,7 @@ from typing import Any
 from peftlab.backbones.backbone import content_hashes
 from peftlab.backbones.fingerprint import file_sha256
 from peftlab.heads.selection import FILE_NAME as SELECTION
-from peftlab.preflight import Parts
+from peftlab.plan import Parts
 from peftlab.results.environment import versions
 from peftlab.results.table import SHOWN
 from peftlab.strategies.contract import Strategy
@@ -31,7 +31,7 @@ INCIDENTAL = {
     "trainer": SHOWN,
 }
 # Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "earlier", "identity", "network", "errors", "files", "secrets", "training.loggers"}
+_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "training.loggers"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 

@@ -15,27 +15,27 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
-from peftlab.earlier import take_up
 from peftlab.errors import BusyError, UserError
-from peftlab.files import alone_in, remove_leftovers, told_of_disk
+from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
 from peftlab.heads import selection as heads
 from peftlab.identity import identify
-from peftlab.kept import Kept
-from peftlab.preflight import Parts, check_identity, check_length, make_parts
+from peftlab.plan import Parts, check_identity, check_length, make_parts
+from peftlab.previous_run import find_finished
+from peftlab.redaction import redact
 from peftlab.results import head_map, record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.table import defining
-from peftlab.secrets import hidden
+from peftlab.results.table import experiment_settings
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
 from peftlab.tasks.task import Task
 from peftlab.training.callbacks import AttachStrategy
-from peftlab.training.fit import Fitted, Observers, fit_and_evaluate
+from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
@@ -45,14 +45,14 @@ from peftlab.training.trajectory import remove_trajectory
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRecord:
+def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> RunRecord:
     """Tune a backbone on a task as `config` says and leave `result.json`, the delta and the selection in `folder`.
 
     Args:
         config: the resolved configuration (`conf/config.yaml` and its groups).
         folder: the run's output folder; it is made if it is not there. A run that was interrupted there goes on;
             whatever else an earlier attempt left is replaced.
-        kept: what this run shares with the next ones of its process; nothing if it is not given.
+        cache: what this run shares with the next ones of its process; nothing if it is not given.
 
     Returns:
         The record of the finished run.
@@ -63,18 +63,18 @@ def run(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> RunRe
         BusyError: another run is at work in `folder`, which is left to it.
     """
     with _alone(config, folder) as loggers:
-        return _recorded(config, folder, kept or Kept(), loggers)
+        return _recorded(config, folder, cache or RunCache(), loggers)
 
 
-def run_unless_finished(config: dict[str, Any], folder: Path, kept: Kept | None = None) -> bool:
+def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> bool:
     """Do a run as `run` does, unless `folder` holds the finished record of that very run; return whether it was done.
 
     Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
     """
     with _alone(config, folder) as loggers:
-        missing = not _leads() or take_up(config, folder, kept or Kept()) is None
+        missing = not _leads() or find_finished(config, folder, cache or RunCache()) is None
         if missing:
-            _recorded(config, folder, kept or Kept(), loggers)
+            _recorded(config, folder, cache or RunCache(), loggers)
         return missing
 
 
@@ -82,9 +82,9 @@ def run_unless_finished(config: dict[str, Any], folder: Path, kept: Kept | None 
 def _alone(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
     """Guard a run's folder, once what its record is filed by is known to be valid; give its loggers, not yet open."""
     check_identity(config)
-    with told_of_disk(folder), ExitStack() as stack:
+    with disk_errors(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
-        if _leads() and not stack.enter_context(alone_in(folder)):
+        if _leads() and not stack.enter_context(exclusive_lock(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
         yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
@@ -94,7 +94,7 @@ def _leads() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _recorded(config: dict[str, Any], folder: Path, kept: Kept, loggers: RunLoggers) -> RunRecord:
+def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
     result = _new_record(config)
     result.resumed, seconds = _interrupted(config, folder)
@@ -104,7 +104,7 @@ def _recorded(config: dict[str, Any], folder: Path, kept: Kept, loggers: RunLogg
     if not result.resumed:
         _discard_trajectory(folder)
     try:
-        _tune(config, folder, result, kept, begun, loggers)
+        _tune(config, folder, result, cache, begun, loggers)
         result.status = "finished"
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
@@ -135,15 +135,15 @@ def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
 
 
 def _tune(
-    config: dict[str, Any], folder: Path, result: RunRecord, kept: Kept, begun: float, loggers: RunLoggers
+    config: dict[str, Any], folder: Path, result: RunRecord, cache: RunCache, begun: float, loggers: RunLoggers
 ) -> None:
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.labels, seed, kept)
+    backbone = load_backbone(parts.spec, parts.task.labels, seed, cache)
     parts.strategy.check(backbone)
     check_length(parts, backbone)
-    data = _task_data(config, parts, backbone, kept)
+    data = _task_data(config, parts, backbone, cache)
     data.setup()
     identity = identify(config, parts, data.describe()["content_sha256"])
     result.id, result.identity = identity.id, asdict(identity)
@@ -151,11 +151,11 @@ def _tune(
 
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
     resumption = Resumption(parts.checkpoint, folder, config, data, begun)
-    observers = Observers(attach, parts.task.metrics[0], folder, resumption)
+    observers = RunCallbacks(attach, parts.task.metrics[0], folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
     opened = loggers.open(_label(config) | {"id": result.id, "resumed": result.resumed > 0})
-    around = (folder, opened, observers.callbacks, parts.strategy.leaves_out)
+    around = (folder, opened, observers.callbacks, parts.strategy.sparse_gradients)
     trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
     device = trainer.strategy.root_device
     result.device = device_name(device.type)
@@ -177,7 +177,7 @@ def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunR
     result.parameters = _count(parts.strategy)
 
 
-def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: Fitted, result: RunRecord) -> None:
+def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitResult, result: RunRecord) -> None:
     seconds = fitted.seconds
     result.metric = _metric(parts.task, module.results)
     result.collapsed = any(is_collapsed(parts.task, *both) for both in module.predictions.values())
@@ -229,7 +229,7 @@ def _discard_trajectory(folder: Path) -> None:
     remove_trajectory(folder)
 
 
-def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, kept: Kept) -> TaskData:
+def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, cache: RunCache) -> TaskData:
     options = parts.data
     return TaskData(
         parts.task,
@@ -244,7 +244,7 @@ def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, kept: K
         length_grouped=options.length_grouped,
         holdout=options.holdout,
         cache_dir=options.cache,
-        kept=kept,
+        cache=cache,
     )
 
 
@@ -267,8 +267,8 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
 
 def _label(config: dict[str, Any]) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
-    shown = hidden({name: value for name, value in config.items() if name != "recipe"})
-    digest = hashlib.sha256(json.dumps(defining(shown), sort_keys=True).encode()).hexdigest()[:8]
+    shown = redact({name: value for name, value in config.items() if name != "recipe"})
+    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
     group = "-".join([*tags, digest])
@@ -287,6 +287,6 @@ def _count(strategy: Strategy) -> record.Parameters:
     """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
     return record.Parameters(
         total=strategy.backbone.size,
-        tuned=strategy.count(),
+        tuned=strategy.num_tuned(),
         classifier=sum(p.numel() for p in strategy.classifier().values()),
     )

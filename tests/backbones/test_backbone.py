@@ -14,12 +14,12 @@ from small_models import LABELS, SMALL, tiny
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
-from peftlab.backbones.files import WEIGHTS
 from peftlab.backbones.fingerprint import file_sha256, fingerprint
-from peftlab.backbones.geometry import ARCHITECTURES
+from peftlab.backbones.sources import WEIGHTS
+from peftlab.backbones.view import ARCHITECTURES
+from peftlab.cache import RunCache
 from peftlab.cli import CONF
 from peftlab.errors import UserError
-from peftlab.kept import Kept
 
 KINDS = sorted(ARCHITECTURES)
 
@@ -38,7 +38,7 @@ def load(folder, labels=LABELS, seed=1, **options):
 
 
 def classifier(backbone):
-    return torch.cat([p.detach().flatten() for _, p in backbone.geometry.classifier_parameters()])
+    return torch.cat([p.detach().flatten() for _, p in backbone.view.classifier_parameters()])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,9 +224,9 @@ def minilm():
 
 def test_minilm_comes_from_its_package_with_pretrained_weights(minilm):
     backbone = load_backbone(minilm, LABELS, 1)
-    geometry = backbone.geometry
+    view = backbone.view
     assert backbone.size == 22_713_216
-    assert (geometry.num_layers, geometry.num_heads, geometry.head_dim) == (6, 12, 32)
+    assert (view.num_layers, view.num_heads, view.head_dim) == (6, 12, 32)
     # Pretrained weights: word vectors of kin lie closer than those of strangers.
     words = backbone.tokenizer(["cat", "dog", "january"], add_special_tokens=False, return_tensors="pt").input_ids
     cat, dog, january = backbone.model.get_input_embeddings()(words).squeeze(1)
@@ -234,7 +234,7 @@ def test_minilm_comes_from_its_package_with_pretrained_weights(minilm):
 
 
 def test_minilm_with_one_flipped_bit_is_refused(minilm, tmp_path):
-    from peftlab.backbones.files import find_files
+    from peftlab.backbones.sources import find_files
 
     source = find_files("minilm", None, None, minilm.package, minilm.sha256)
     copy = shutil.copytree(source, tmp_path / "copy")
@@ -252,9 +252,9 @@ def state(backbone):
 
 
 def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
-    kept = Kept(1)
+    cache = RunCache(1)
     spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
-    first, second = (load_backbone(spec, LABELS, seed=1, kept=kept) for _ in range(2))
+    first, second = (load_backbone(spec, LABELS, seed=1, cache=cache) for _ in range(2))
     places = [{tensor.data_ptr() for tensor in backbone.model.state_dict().values()} for backbone in (first, second)]
     assert not places[0] & places[1]
     assert first.tokenizer is not second.tokenizer
@@ -262,7 +262,7 @@ def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
     for parameter in first.model.parameters():
         parameter.data.zero_()
     first.tokenizer.model_max_length = 3
-    for backbone in (second, load_backbone(spec, LABELS, seed=1, kept=kept)):
+    for backbone in (second, load_backbone(spec, LABELS, seed=1, cache=cache)):
         torch.testing.assert_close(state(backbone), state(fresh), rtol=0, atol=0)
         assert (backbone.fingerprint, backbone.size) == (fresh.fingerprint, fresh.size)
         assert backbone.tokenizer.model_max_length == fresh.tokenizer.model_max_length
@@ -270,16 +270,16 @@ def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
 
 
 def test_a_kept_backbone_draws_each_runs_own_classifier():
-    kept = Kept(1)
+    cache = RunCache(1)
     spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
     for seed, labels in ((1, LABELS), (2, LABELS), (1, ["a", "b", "c"])):
         torch.testing.assert_close(
-            state(load_backbone(spec, labels, seed, kept)), state(load_backbone(spec, labels, seed)), rtol=0, atol=0
+            state(load_backbone(spec, labels, seed, cache)), state(load_backbone(spec, labels, seed)), rtol=0, atol=0
         )
 
 
 def test_a_kept_backbone_is_loaded_again_when_its_files_change(tmp_path):
-    kept, spec = Kept(1), BackboneSpec("here", path=str(tmp_path))
+    cache, spec = RunCache(1), BackboneSpec("here", path=str(tmp_path))
     fingerprints = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -287,5 +287,5 @@ def test_a_kept_backbone_is_loaded_again_when_its_files_change(tmp_path):
         torch.nn.init.normal_(saved.model.base_model.encoder.layer[0].intermediate.dense.weight)
         saved.model.save_pretrained(tmp_path)
         saved.tokenizer.save_pretrained(tmp_path)
-        fingerprints += [load_backbone(spec, LABELS, 1, kept).fingerprint for _ in range(2)]
+        fingerprints += [load_backbone(spec, LABELS, 1, cache).fingerprint for _ in range(2)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]

@@ -13,7 +13,7 @@ from torch import nn
 from models import tiny
 from peftlab.deployment.measure import measure_delay, settle, structure
 from peftlab.deployment.paired import paired_ratio
-from peftlab.preflight import DeploymentOptions
+from peftlab.plan import DeploymentOptions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
 from runs import small

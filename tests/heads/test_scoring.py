@@ -13,7 +13,7 @@ from torch import Tensor
 from models import tiny
 from peftlab.backbones import passes
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
-from peftlab.backbones.geometry import Geometry
+from peftlab.backbones.view import BackboneView
 from peftlab.data.module import TaskData
 from peftlab.data.tokens import TokenisedSplit, tokenise
 from peftlab.heads import scoring
@@ -81,17 +81,17 @@ def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPa
 
 def test_head_outputs_are_the_heads_own_blocks() -> None:
     backbone = tiny()
-    geometry, inputs = backbone.geometry, torch.randint(5, 60, (2, 9))
+    view, inputs = backbone.view, torch.randint(5, 60, (2, 9))
     seen: dict[int, Tensor] = {}
-    with head_outputs(geometry, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
+    with head_outputs(view, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
         backbone.model(input_ids=inputs)
-    assert [tuple(seen[layer].shape) for layer in range(geometry.num_layers)] == [(2, 9, 4, 8)] * 2
-    value = geometry.projection(0, "value")
+    assert [tuple(seen[layer].shape) for layer in range(view.num_layers)] == [(2, 9, 4, 8)] * 2
+    value = view.projection(0, "value")
     with torch.no_grad():
         value.weight[2 * 8 : 3 * 8] = 0  # type: ignore[index]
         value.bias[2 * 8 : 3 * 8] = 0  # type: ignore[index]
     before = seen[0].clone()
-    with head_outputs(geometry, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
+    with head_outputs(view, lambda layer, outputs: seen.__setitem__(layer, outputs)), torch.no_grad():
         backbone.model(input_ids=inputs)
     changed = [not torch.equal(before[:, :, head], seen[0][:, :, head]) for head in range(4)]
     assert changed == [False, False, True, False]
@@ -102,7 +102,7 @@ def test_nothing_listens_after_scoring_and_the_mode_is_as_before() -> None:
     backbone = tiny()
     backbone.model.train()
     score_heads(backbone, examples_of(backbone, 4), 0.9, 2, CPU)
-    hooks = [len(backbone.geometry.head_output(layer)._forward_pre_hooks) for layer in range(2)]
+    hooks = [len(backbone.view.head_output(layer)._forward_pre_hooks) for layer in range(2)]
     assert hooks == [0, 0]
     assert backbone.model.training
 
@@ -128,16 +128,16 @@ def test_samples_stream_so_no_head_output_outlives_its_layer(monkeypatch: pytest
 
 def exact_richness(backbone: Backbone, examples: TokenisedSplit, xi: float) -> Tensor:
     """Eq. 2-3 with a float64 SVD head by head, one unpadded example at a time: the paper's own way."""
-    geometry: Geometry = backbone.geometry
-    total = torch.zeros(geometry.num_layers, geometry.num_heads, dtype=torch.float64)
+    view: BackboneView = backbone.view
+    total = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64)
 
     def consume(layer: int, outputs: Tensor) -> None:
-        for head in range(geometry.num_heads):
+        for head in range(view.num_heads):
             values = torch.linalg.svdvals(outputs[0, :, head].double())
             shares = values.cumsum(0) / values.sum()
             total[layer, head] += int((shares < xi).sum()) + 1
 
-    with head_outputs(geometry, consume), torch.no_grad():
+    with head_outputs(view, consume), torch.no_grad():
         for index in range(len(examples)):
             row = examples[index]
             ids, types = row["input_ids"][None], row["token_type_ids"][None]
@@ -173,7 +173,7 @@ def test_the_spectrum_is_the_mean_of_exact_shares_and_counts_to_the_richness() -
             shares = torch.linalg.svdvals(outputs[0, :, head].double()).cumsum(0)
             total[layer, head] += shares / shares[-1]
 
-    with head_outputs(backbone.geometry, consume), torch.no_grad():
+    with head_outputs(backbone.view, consume), torch.no_grad():
         for index in range(12):
             row = examples[index]
             ids, types = row["input_ids"][None], row["token_type_ids"][None]
@@ -193,7 +193,7 @@ def test_scores_are_means_over_the_examples_one_at_a_time() -> None:
         richness[layer] += information_richness(cumulative_shares(outputs, mask), 0.999)[0] / 5
         correlation[layer] += head_correlation(outputs, mask)[0] / 5
 
-    with head_outputs(backbone.geometry, consume), torch.no_grad():
+    with head_outputs(backbone.view, consume), torch.no_grad():
         for index in range(5):
             row = examples[index]
             backbone.model.base_model(row["input_ids"][None], token_type_ids=row["token_type_ids"][None])

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from models import batch, tiny
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import PROJECTIONS, Geometry
+from peftlab.backbones.view import PROJECTIONS, BackboneView
 from peftlab.data.tokens import tokenise
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import select_heads
@@ -53,13 +53,13 @@ def plain_losses(strategy: str, mixed: bool = False) -> torch.Tensor:
     if strategy == "full":
         return losses(plain, backbone, list(plain.parameters()), mixed)
     plain.requires_grad_(False)
-    geometry = Geometry(plain)
-    tuned = [parameter for _, parameter in geometry.classifier_parameters()]
+    view = BackboneView(plain)
+    tuned = [parameter for _, parameter in view.classifier_parameters()]
     for layer, heads in enumerate(HEADS.heads):
         for which in PROJECTIONS:
-            weight = geometry.projection(layer, which).weight
+            weight = view.projection(layer, which).weight
             weight.mask = torch.zeros_like(weight)
-            weight.mask[rows_of_heads(heads, geometry.head_dim)] = 1.0
+            weight.mask[rows_of_heads(heads, view.head_dim)] = 1.0
             tuned.append(weight)
     for parameter in tuned:
         parameter.requires_grad_(True)
@@ -93,7 +93,7 @@ def test_heads_are_scored_and_chosen_alike() -> None:
         backbone = tiny(attention=attention)
         if attention == "sdpa":
             object.__setattr__(backbone, "model", as_transformers_makes_it(backbone))
-            object.__setattr__(backbone, "geometry", Geometry(backbone.model))
+            object.__setattr__(backbone, "view", BackboneView(backbone.model))
         examples = tokenise(Dataset.from_dict(columns), backbone.tokenizer, 64)
         found.append(score_heads(backbone, examples, 0.9, 8, torch.device("cpu")))
     torch.testing.assert_close(found[0].richness, found[1].richness, rtol=0, atol=1e-5)

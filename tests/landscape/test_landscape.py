@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from peftlab.cache import RunCache
 from peftlab.errors import UserError
-from peftlab.kept import Kept
 from peftlab.landscape import measure
 from peftlab.landscape.command import main
 from peftlab.landscape.directions import random_direction
@@ -90,7 +90,7 @@ def test_all_runs_share_their_grids(landscape: Landscape):
 
 def test_the_path_passes_the_losses_that_the_kept_weights_have(landscape: Landscape, tuned: Path):
     for part in landscape.runs:
-        found = TunedRun(RunRecord.read(tuned / part.strategy), Kept())
+        found = TunedRun(RunRecord.read(tuned / part.strategy), RunCache())
         for point in (part.trajectory.waypoints[0], part.trajectory.waypoints[3]):
             backbone = found.rebuild(point.step)
             own = FixedLoss(backbone, found.data(backbone, None), SETTINGS.examples, SETTINGS.seed)()
@@ -107,7 +107,7 @@ def test_the_tuned_weights_are_on_the_path_and_the_origin_of_its_plane(landscape
 
 
 def test_the_loss_is_the_mean_over_examples_that_transformers_computes(tuned: Path):
-    found = TunedRun(RunRecord.read(tuned / "full"), Kept())
+    found = TunedRun(RunRecord.read(tuned / "full"), RunCache())
     backbone = found.rebuild()
     data = found.data(backbone, None)
     examples = data.sample(7, 2, pool="shots")
@@ -120,7 +120,7 @@ def test_the_loss_is_the_mean_over_examples_that_transformers_computes(tuned: Pa
 
 
 def test_both_methods_are_moved_along_the_same_draws(tuned: Path):
-    models = [TunedRun(RunRecord.read(tuned / name), Kept()).rebuild().model for name in METHODS]
+    models = [TunedRun(RunRecord.read(tuned / name), RunCache()).rebuild().model for name in METHODS]
     full, hifi = (random_direction(dict(model.named_parameters()), 4, 0) for model in models)
     assert full.keys() == hifi.keys()
     for name in full:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import batch, logits, tiny
-from peftlab.layers.placement import has_places, place
+from peftlab.layers.placement import has_sites, place
 
 PLACES = {"houlsby": 4, "pfeiffer": 2, "feed-forward": 2, "parallel": 2}
 
@@ -24,15 +24,15 @@ class Times(nn.Module):
 @pytest.mark.parametrize("placement", PLACES)
 def test_an_adapter_that_gives_nothing_changes_nothing(kind, placement):
     backbone = tiny(kind)
-    if not has_places(backbone.geometry, placement):
+    if not has_sites(backbone.view, placement):
         assert (kind, placement) == ("distilbert", "parallel")
         return
     inputs = batch(backbone)
     before = logits(backbone, inputs)
-    placed = place(backbone.geometry, placement, Zero)
+    placed = place(backbone.view, placement, Zero)
     assert len(placed) == PLACES[placement]
     for (layer, where), module in placed.items():
-        backbone.geometry.replace(layer, where, module)
+        backbone.view.replace(layer, where, module)
     assert torch.equal(logits(backbone, inputs), before)
 
 
@@ -42,7 +42,7 @@ def test_placements_compute_their_formulas():
     inner = torch.randn(2, 5, 64)
     output = backbone.model.bert.encoder.layer[1].output.eval()
     norm, dense = output.LayerNorm, output.dense
-    made = {name: place(backbone.geometry, name, Times) for name in PLACES}
+    made = {name: place(backbone.view, name, Times) for name in PLACES}
     after = made["houlsby"][1, "feed_forward_end"].eval()
     torch.testing.assert_close(after(h), 1.5 * h)
     assert list(made["feed-forward"]) == [(0, "feed_forward_end"), (1, "feed_forward_end")]
@@ -60,7 +60,7 @@ def test_a_dropped_adapter_is_not_even_asked():
 
     backbone = tiny()
     x = torch.randn(2, 5, 32)
-    placed = place(backbone.geometry, "pfeiffer", Never)
+    placed = place(backbone.view, "pfeiffer", Never)
     for module in placed.values():
         assert not module.dropped
         module.dropped = True
@@ -68,14 +68,14 @@ def test_a_dropped_adapter_is_not_even_asked():
 
 
 def test_every_layer_has_the_places_of_its_placement():
-    geometry = tiny().geometry
+    view = tiny().view
     for name, places in {
         "houlsby": ("attention_end", "feed_forward_end"),
         "pfeiffer": ("feed_forward_norm",),
         "feed-forward": ("feed_forward_end",),
         "parallel": ("feed_forward_output",),
     }.items():
-        placed = place(geometry, name, Zero)
+        placed = place(view, name, Zero)
         assert set(placed) == {(layer, where) for layer in range(2) for where in places}
-        assert all(module.frozen is geometry.at(*key) for key, module in placed.items())
+        assert all(module.frozen is view.at(*key) for key, module in placed.items())
         assert len({id(module.adapter) for module in placed.values()}) == len(placed)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import batch, logits, tiny
-from peftlab.layers.prefix import FlatPrefix, MadePrefix, PrefixAttention, Trunk
+from peftlab.layers.prefix import FlatPrefix, PrefixAttention, ReparameterizedPrefix, Trunk
 
 HEADS, WIDTH, LENGTH = 4, 32, 3
 
@@ -30,15 +30,15 @@ def written_out(attention, prefix, hidden, mask):
 def test_every_token_attends_to_the_prefix_and_to_no_padding(kernel, kind, padded):
     torch.manual_seed(0)
     backbone = tiny(kind, attention=kernel)
-    geometry, inputs = backbone.geometry, batch(backbone)
+    view, inputs = backbone.view, batch(backbone)
     if not padded:
         inputs["input_ids"].clamp_(min=5)
         inputs["attention_mask"].fill_(1)
-    frozen, prefix = geometry.at(0, "self_attention"), FlatPrefix(torch.randn(LENGTH, 2 * WIDTH))
+    frozen, prefix = view.at(0, "self_attention"), FlatPrefix(torch.randn(LENGTH, 2 * WIDTH))
     seen = {}
     frozen.query.register_forward_hook(lambda module, given, _: seen.update(hidden=given[0]))
-    geometry.replace(0, "self_attention", PrefixAttention(frozen, prefix, HEADS).eval())
-    geometry.head_output(0).register_forward_pre_hook(lambda module, given: seen.update(output=given[0]))
+    view.replace(0, "self_attention", PrefixAttention(frozen, prefix, HEADS).eval())
+    view.head_output(0).register_forward_pre_hook(lambda module, given: seen.update(output=given[0]))
     logits(backbone, inputs)
     expected = written_out(frozen, prefix(), seen["hidden"], inputs["attention_mask"])
     torch.testing.assert_close(seen["output"], expected, rtol=1e-5, atol=1e-6)
@@ -47,7 +47,7 @@ def test_every_token_attends_to_the_prefix_and_to_no_padding(kernel, kind, padde
 def test_layers_of_their_own_are_slices_of_one_mlp():
     torch.manual_seed(0)
     trunk = Trunk(LENGTH, WIDTH, 7)
-    layers = [MadePrefix(trunk, WIDTH) for _ in range(2)]
+    layers = [ReparameterizedPrefix(trunk, WIDTH) for _ in range(2)]
     weight = torch.cat([layer.output.weight for layer in layers])
     bias = torch.cat([layer.output.bias for layer in layers])
     whole = torch.tanh(trunk.embedding @ trunk.linear.weight.T + trunk.linear.bias) @ weight.T + bias
@@ -60,7 +60,7 @@ def test_shifted_positions_begin_later(kind):
     inputs = batch(backbone)
     mask, length = inputs["attention_mask"], inputs["input_ids"].shape[1]
     before = logits(backbone, inputs)
-    undo = backbone.geometry.shift_positions(4)
+    undo = backbone.view.shift_positions(4)
     shifted = logits(backbone, inputs)
     undo()
     padding = backbone.model.config.pad_token_id
@@ -98,7 +98,7 @@ def test_the_attention_gets_the_prefix_first_and_a_mask_that_shows_it():
 
 
 def test_the_prefix_is_made_in_full_precision_and_given_in_that_of_the_text():
-    prefix = MadePrefix(Trunk(LENGTH, WIDTH, 7), WIDTH)
+    prefix = ReparameterizedPrefix(Trunk(LENGTH, WIDTH, 7), WIDTH)
     module = PrefixAttention(Echo(), prefix, HEADS)
     made = []
     prefix.register_forward_hook(lambda module, given, output: made.append(output.dtype))

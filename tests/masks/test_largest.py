@@ -64,7 +64,7 @@ def test_at_most_so_many_are_above_and_a_tie_is_kept_whole_or_not_at_all(
 
 
 def test_of_bert_larges_encoder_the_child_network_is_ninety_million() -> None:
-    shapes = [p.shape for p in shape_of(BERT_LARGE).geometry.encoder_parameters().values()]
+    shapes = [p.shape for p in shape_of(BERT_LARGE).view.encoder_parameters().values()]
     # Different floats in ascending order, as their bits are; the first that is no subnormal number has the bits 2^23.
     bits = torch.arange(2**23, 2**23 + 302_309_376, dtype=torch.int32)
     parts = bits.view(torch.float32).split([shape.numel() for shape in shapes])

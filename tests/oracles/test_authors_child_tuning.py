@@ -29,7 +29,7 @@ def unpacked(bits: str, shape: torch.Size) -> Tensor:
 
 
 def their_masks(ours: Backbone) -> dict[str, Tensor]:
-    encoder = ours.geometry.encoder_parameters()
+    encoder = ours.view.encoder_parameters()
     return {name: unpacked(bits, encoder[name].shape) for name, bits in THEIRS["fisher"]["masks"].items()}
 
 
@@ -82,7 +82,7 @@ def examples(order: list[int]) -> TokenisedSplit:
 def test_the_child_network_is_the_authors() -> None:
     theirs = THEIRS["fisher"]
     ours = backbone("bert", torch.float32)
-    encoder = ours.geometry.encoder_parameters()
+    encoder = ours.view.encoder_parameters()
     measured = fisher_information(
         ours, examples(theirs["examples"]), encoder, theirs["batch_size"], theirs["max_norm"], CPU
     )

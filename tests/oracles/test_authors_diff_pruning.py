@@ -17,8 +17,8 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.layers import difference, hard_concrete
 from peftlab.layers.hard_concrete import HardConcrete
 from peftlab.strategies.diff_pruning import DiffPruning
-from peftlab.training.optimiser import build_optimiser, build_schedule, clipped_together
-from peftlab.training.stages import Stages
+from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
+from peftlab.training.phases import PhaseSchedule
 
 THEIRS: dict[str, Any] = json.loads((Path(__file__).parent / "fixtures" / "diff-pruning.json").read_text())
 SETTINGS = THEIRS["settings"]
@@ -57,9 +57,9 @@ class Ours:
         options = {name: SETTINGS[name] for name in ("l0", "alpha", "alpha_rate", "finetune_rate")}
         target = SETTINGS["target"][kind]
         self.strategy = DiffPruning(structured=kind == "structured", l0_form="sum", target=target, **options)
-        geometry = SimpleNamespace(classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"))
-        self.strategy.attach(cast(Backbone, SimpleNamespace(name="tiny", model=self.model, geometry=geometry)))
-        self.stages = Stages(self.strategy, 2 * SETTINGS["steps"])
+        view = SimpleNamespace(classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"))
+        self.strategy.attach(cast(Backbone, SimpleNamespace(name="tiny", model=self.model, view=view)))
+        self.stages = PhaseSchedule(self.strategy, 2 * SETTINGS["steps"])
         self.noise: dict[str, Any] = {}
         monkeypatch.setattr(hard_concrete, "noise_like", self.draw)
         monkeypatch.setattr(difference, "noise_like", self.draw)
@@ -81,7 +81,7 @@ class Ours:
         penalty = self.strategy.penalty()
         loss = self.model.loss()
         (loss if penalty is None else loss + penalty).backward()
-        for part in clipped_together(self.optimiser):
+        for part in clip_groups(self.optimiser):
             parameters = [p for group in part.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, SETTINGS["clip"])
         everything = {**self.strategy.tuned(), **self.strategy.classifier()}

@@ -42,7 +42,7 @@ def their_name(name: str, experts: int) -> str:
 def attached(experts: int, **options: Any) -> tuple[Strategy, Backbone]:
     """Return our modules, with the weights of the fixture, in a backbone whose dropout would be seen."""
     ours = backbone("roberta", hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
-    ours.model.classifier = FirstToken(ours.geometry.hidden_size)
+    ours.model.classifier = FirstToken(ours.view.hidden_size)
     strategy = create_strategy("tiny-attention", {"dropout": 0.0, "experts": experts, **options})
     strategy.attach(ours)
     ours.model.double()

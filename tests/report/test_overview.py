@@ -6,8 +6,8 @@ import io
 import pytest
 
 from peftlab.report.comparisons import compare_all
-from peftlab.report.files import contents
 from peftlab.report.overview import csv_rows, rows
+from peftlab.report.page_files import contents
 from peftlab.report.study import Study, gather
 from peftlab.results.record import Memory, Parameters
 from studies import broken, run, runs, study

@@ -8,8 +8,8 @@ import pytest
 
 from peftlab.report import page, provenance
 from peftlab.report.comparisons import compare_all
-from peftlab.report.files import contents
 from peftlab.report.overview import rows
+from peftlab.report.page_files import contents
 from peftlab.report.study import Study, gather, read
 from peftlab.report.summary import number_of_p, sentences
 from studies import broken, run, runs, study, write, write_selection

@@ -34,12 +34,12 @@ def dropped(strategy: Strategy) -> list[int]:
 def first_differentiated(strategy: Strategy) -> int:
     """Return the lowest layer whose output carries a gradient."""
     found = []
-    geometry = strategy.backbone.geometry
+    view = strategy.backbone.view
 
     def watch(layer):
         return lambda _module, _inputs, output: found.append((layer, output[0].requires_grad))
 
-    hooks = [geometry.layer(layer).register_forward_hook(watch(layer)) for layer in range(LAYERS)]
+    hooks = [view.layer(layer).register_forward_hook(watch(layer)) for layer in range(LAYERS)]
     inputs = batch(strategy.backbone)
     strategy.backbone.model(**inputs)
     for hook in hooks:

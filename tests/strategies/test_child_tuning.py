@@ -19,7 +19,7 @@ from peftlab.masks.child_network import FILE_NAME, ChildNetwork
 from peftlab.masks.fisher import clipped, fisher_information
 from peftlab.masks.packing import unpack
 from peftlab.run import run
-from peftlab.strategies.contract import Preparation
+from peftlab.strategies.contract import SelectionContext
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task
 from runs import composed, small
@@ -52,7 +52,7 @@ def still() -> Backbone:
 @pytest.mark.parametrize("max_norm", [None, 1e-3])
 def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, max_norm: float | None) -> None:
     examples = demo(still).sample(5, 0, "shots")
-    encoder = still.geometry.encoder_parameters()
+    encoder = still.view.encoder_parameters()
     found = fisher_information(still, examples, encoder, 1, max_norm, CPU)
     expected = {name: torch.zeros_like(p) for name, p in encoder.items()}
     for index in range(5):
@@ -71,7 +71,7 @@ def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, ma
 
 def test_a_batch_is_averaged_before_it_is_squared_and_gradients_are_left_alone(still: Backbone) -> None:
     examples = demo(still).sample(4, 0, "shots")
-    encoder = still.geometry.encoder_parameters()
+    encoder = still.view.encoder_parameters()
     by_example = fisher_information(still, examples, encoder, 1, None, CPU)
     by_batch = fisher_information(still, examples, encoder, 4, None, CPU)
     assert all((by_batch[name] <= by_example[name] * (1 + 1e-4) + 1e-12).all() for name in encoder)
@@ -89,16 +89,16 @@ def test_a_short_gradient_is_not_scaled() -> None:
 def test_the_mask_keeps_a_share_of_the_encoder_alone(options: dict[str, Any], tmp_path: Path) -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", options)
-    network = strategy.select(Preparation(backbone, demo(backbone), 0, CPU))
+    network = strategy.select(SelectionContext(backbone, demo(backbone), 0, CPU))
     assert isinstance(network, ChildNetwork)
-    assert network.masks.keys() == backbone.geometry.encoder_parameters().keys()
+    assert network.masks.keys() == backbone.view.encoder_parameters().keys()
     assert network.kept == pytest.approx(options.get("p", 0.3) * network.entries, abs=2)
     assert network.describe()["density"] == network.kept / network.entries
 
     stored = safetensors.torch.load_file(network.save(tmp_path))
     assert all(torch.equal(unpack(stored[name], mask.shape), mask) for name, mask in network.masks.items())
     strategy.attach(backbone, network)
-    assert strategy.count() == backbone.size - network.entries + network.kept
+    assert strategy.num_tuned() == backbone.size - network.entries + network.kept
 
 
 def gradients(strategy: Any, backbone: Backbone) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -124,7 +124,7 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
     backbone = tiny()
     torch.manual_seed(5)
     strategy = create_strategy("child-tuning", {"variant": "F", "p": 0.25})
-    assert strategy.select(Preparation(backbone, None, 0, CPU)) is None  # type: ignore[arg-type]
+    assert strategy.select(SelectionContext(backbone, None, 0, CPU)) is None  # type: ignore[arg-type]
     strategy.attach(backbone)
     before, after = gradients(strategy, backbone)
     kept = torch.cat([(after[name] != 0).flatten()[before[name].flatten() != 0] for name in before])
@@ -269,7 +269,7 @@ def test_a_child_network_of_another_share_is_taken_with_a_word(
     network: ChildNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)), "p": 0.1})
-    found = strategy.select(Preparation(tiny(), None, 0, CPU))  # type: ignore[arg-type]
+    found = strategy.select(SelectionContext(tiny(), None, 0, CPU))  # type: ignore[arg-type]
     assert isinstance(found, ChildNetwork)
     assert found.kept == network.kept
     assert "not p=0.1" in caplog.text

@@ -19,7 +19,7 @@ from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.strategies.restore import apply_delta, describe_delta
 from peftlab.training.optimiser import build_optimiser
-from peftlab.training.stages import Stages
+from peftlab.training.phases import PhaseSchedule
 
 KINDS = ["bert", "roberta"]
 
@@ -109,16 +109,16 @@ def child_network(strategy: Strategy, backbone: Backbone) -> ChildNetwork | None
     if getattr(strategy, "variant", None) == "F":
         return None
     generator = torch.Generator().manual_seed(3)
-    encoder = backbone.geometry.encoder_parameters()
+    encoder = backbone.view.encoder_parameters()
     return ChildNetwork({name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in encoder.items()}, 0.0, 8)
 
 
 def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
     """Stand in for HiFi's scores: random ones."""
-    geometry, generator = backbone.geometry, torch.Generator().manual_seed(3)
-    shape = (geometry.num_layers, geometry.num_heads)
-    pairs = torch.rand(*shape, geometry.num_heads, generator=generator, dtype=torch.float64)
-    symmetric = (pairs + pairs.transpose(1, 2)) * (1 - torch.eye(geometry.num_heads))
+    view, generator = backbone.view, torch.Generator().manual_seed(3)
+    shape = (view.num_layers, view.num_heads)
+    pairs = torch.rand(*shape, view.num_heads, generator=generator, dtype=torch.float64)
+    symmetric = (pairs + pairs.transpose(1, 2)) * (1 - torch.eye(view.num_heads))
     scores = HeadScores(torch.rand(*shape, generator=generator, dtype=torch.float64), symmetric, 8)
     options = {"d": 0.85, "eps": 1e-5, "max_iter": 100, "orientation": "column", "teleport": "uniform", "seed": 0}
     chosen = {
@@ -162,7 +162,7 @@ def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing
     strategy.train_mode()
     if checkpointing:
         backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
-    stages = Stages(strategy, steps)
+    stages = PhaseSchedule(strategy, steps)
     for step in range(steps):
         if step == 0 or stages.advance(step):
             optimiser = build_optimiser(strategy.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
@@ -221,7 +221,7 @@ def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
     after = snapshot(backbone)
     for name, value in before.items():
         assert name in names or torch.equal(value, after[name]), name
-    # Stages of training may exchange parameters for others.
+    # PhaseSchedule of training may exchange parameters for others.
     reached = [name for name in names & after.keys() if not any(part in name for part in UNREACHED)]
     assert reached
     assert all(not torch.equal(before[name], after[name]) for name in reached)
@@ -278,7 +278,7 @@ def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> Non
     before, modules = snapshot(backbone), [type(module) for module in backbone.model.modules()]
     strategy.attach(backbone, stand_in(strategy, backbone))
     train(strategy, backbone, steps=3)
-    classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
+    classifier = {name for name, _ in backbone.view.classifier_parameters()}
     strategy.detach()
     after = snapshot(backbone)
     assert before.keys() == after.keys()

@@ -82,7 +82,7 @@ def test_tuned_weights(
     # Moving to the meta device would give each module its own copy of a shared parameter.
     with torch.device("meta"):
         strategy.attach(backbone, selection)
-    found = strategy.count()
+    found = strategy.num_tuned()
     assert found == tuned
     assert 100 * found / backbone.size == pytest.approx(percent, abs=0.005)
 

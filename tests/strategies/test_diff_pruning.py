@@ -58,12 +58,12 @@ def test_393_tensors_of_bert_large_are_two_of_the_classifier_and_391_groups() ->
 def test_rates_decay_and_clipping_are_the_authors() -> None:
     strategy, backbone = attached()
     optimiser = build_optimiser(strategy.parameter_groups(), 1e-5, 0.1)
-    names = ("lr", "weight_decay", "schedule", "clipped_apart")
+    names = ("lr", "weight_decay", "schedule", "clip_separately")
     weights, gates = optimiser.param_groups
     assert [weights[name] for name in names] == [1e-5, 0, "decay", False]
     assert [gates[name] for name in names] == [0.1, 0, "constant", True]
     assert sum(p.numel() for p in weights["params"]) == backbone.size + 66
-    strategy.begin_stage(1)
+    strategy.begin_phase(1)
     (kept,) = build_optimiser(strategy.parameter_groups(), 1e-5, 0.1).param_groups
     assert [kept[name] for name in names] == [5e-5, 0, "decay", False]
 
@@ -76,19 +76,19 @@ def test_the_penalty_at_the_start(form: str) -> None:
     expected = {"product": backbone.size * opened**2, "sum": (backbone.size + tensors) * opened}
     assert strategy.penalty() is not None
     assert strategy.penalty().item() == pytest.approx(expected[form], rel=1e-5)
-    strategy.begin_stage(1)
+    strategy.begin_phase(1)
     assert strategy.penalty() is None
 
 
 def test_gates_close_under_the_penalty_and_the_density_says_so() -> None:
     strategy, backbone = attached({"l0": 1.0, "alpha_rate": 1.0, "alpha": 1.0})
-    before = strategy.measures()["density"]
+    before = strategy.logged_metrics()["density"]
     assert before == pytest.approx((1 / (1 + math.exp(-1))) ** 2, rel=1e-4)
     for seed in range(3):
         step(strategy, backbone, seed)
-    assert strategy.measures()["density"] < 0.05
-    strategy.begin_stage(1)
-    assert strategy.measures()["density"] == strategy.count() / backbone.size
+    assert strategy.logged_metrics()["density"] < 0.05
+    strategy.begin_phase(1)
+    assert strategy.logged_metrics()["density"] == strategy.num_tuned() / backbone.size
 
 
 @pytest.mark.parametrize("target", [0.005, 0.1, 0.6])
@@ -96,22 +96,22 @@ def test_the_largest_changes_are_kept_and_go_on_from_their_ungated_values(target
     strategy, backbone = attached({"target": target, "alpha": 0.5})
     step(strategy, backbone)
     differences = {name: p.detach().clone() for name, p in strategy.tuned().items() if name.endswith("difference")}
-    strategy.begin_stage(1)
-    assert strategy.count() <= target * (backbone.size + 66)
+    strategy.begin_phase(1)
+    assert strategy.num_tuned() <= target * (backbone.size + 66)
     values = strategy.tuned()
     kept = {name.removesuffix(".values"): strategy._sparse()[name.removesuffix(".values")].positions for name in values}
     for name, positions in kept.items():
         assert torch.equal(values[f"{name}.values"], differences[f"{name}.difference"].flatten()[positions])
     if target == 0.005:
         # One step of Adam: all changes are of the rate's size or gated below it, but for what no token reached.
-        assert strategy.count() + 66 >= 0.9 * target * backbone.size
+        assert strategy.num_tuned() + 66 >= 0.9 * target * backbone.size
         assert min(values[name].abs().min() for name in values) > 5e-3
 
 
 def test_the_mask_stays_and_only_kept_weights_move() -> None:
     strategy, backbone = attached({"finetune_rate": 1e-2})
     step(strategy, backbone)
-    strategy.begin_stage(1)
+    strategy.begin_phase(1)
     before = {name: value.detach().clone() for name, value in strategy.tuned().items()}
     positions = {name: module.positions.clone() for name, module in strategy._sparse().items()}
     optimiser = build_optimiser(strategy.parameter_groups(), 1e-2, 0.1)
@@ -132,7 +132,7 @@ def test_the_mask_stays_and_only_kept_weights_move() -> None:
 def test_a_stored_delta_takes_within_a_tenth_of_what_it_holds(target: float) -> None:
     strategy, backbone = attached({"target": target, "finetune_rate": None}, hidden_size=64, vocab_size=3000)
     train(strategy, backbone, steps=4)
-    kept = strategy.count()
+    kept = strategy.num_tuned()
     assert kept > 0.5 * target * backbone.size
     ways = [math.lgamma(n + 1) for n in (backbone.size, kept, backbone.size - kept)]
     held = (ways[0] - ways[1] - ways[2]) / math.log(2) / 8 + 4 * kept + 4 * 130

@@ -13,7 +13,7 @@ from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.selection import HeadSelection
-from peftlab.strategies.contract import Preparation
+from peftlab.strategies.contract import SelectionContext
 from peftlab.strategies.hifi import ChosenHeads, HiFi
 from peftlab.tasks.task import Task
 
@@ -21,23 +21,23 @@ DEMO = {"name": "demo", "labels": ["entailment", "not_entailment"], "metrics": [
 FAST: dict[str, Any] = {"n": 12, "k": 2}
 
 
-def preparation(backbone: Backbone, seed: int = 1, shots: int | None = None) -> Preparation:
+def preparation(backbone: Backbone, seed: int = 1, shots: int | None = None) -> SelectionContext:
     options: dict[str, Any] = {"root": None, "shots": shots, "batch_size": 8, "max_length": 64, "cache_dir": None}
     data = TaskData(Task.from_config(DEMO), backbone.tokenizer, seed=seed, **options)
-    return Preparation(backbone, data, seed, torch.device("cpu"))
+    return SelectionContext(backbone, data, seed, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Preparation:
+def prepared() -> SelectionContext:
     return preparation(tiny(max_position_embeddings=256))
 
 
-def test_each_tuned_layer_gets_k_heads(prepared: Preparation) -> None:
+def test_each_tuned_layer_gets_k_heads(prepared: SelectionContext) -> None:
     assert [len(layer) for layer in HiFi(**FAST).select(prepared).heads] == [2, 2]
     assert [len(layer) for layer in HiFi(**FAST, variant="mid-top").select(prepared).heads] == [0, 2]
 
 
-def test_the_walk_teleports_by_richness_unless_it_is_told_otherwise(prepared: Preparation) -> None:
+def test_the_walk_teleports_by_richness_unless_it_is_told_otherwise(prepared: SelectionContext) -> None:
     rich: dict[str, Any] = {**FAST, "xi": 0.999}  # at 0.9 all heads of this untrained model are equally rich
     selection, printed = HiFi(**rich).select(prepared), HiFi(**rich, teleport="uniform").select(prepared)
     correlation, richness = selection.scores.correlation, selection.scores.richness
@@ -45,10 +45,10 @@ def test_the_walk_teleports_by_richness_unless_it_is_told_otherwise(prepared: Pr
     assert not torch.allclose(selection.pagerank, printed.pagerank, rtol=1e-3)
 
 
-def test_the_same_seed_draws_the_same_examples(prepared: Preparation) -> None:
+def test_the_same_seed_draws_the_same_examples(prepared: SelectionContext) -> None:
     first, again = HiFi(**FAST).select(prepared), HiFi(**FAST).select(prepared)
     assert torch.equal(first.scores.richness, again.scores.richness)
-    other = HiFi(**FAST).select(Preparation(prepared.backbone, prepared.data, 2, prepared.device))
+    other = HiFi(**FAST).select(SelectionContext(prepared.backbone, prepared.data, 2, prepared.device))
     assert not torch.equal(first.scores.correlation, other.scores.correlation)
 
 
@@ -67,7 +67,7 @@ def test_more_examples_than_there_are_take_all_and_warn(caplog: pytest.LogCaptur
 
 
 def test_a_stored_selection_is_reused_as_it_is(
-    prepared: Preparation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prepared: SelectionContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = HiFi(**FAST, score="random").select(prepared)
     made.save(tmp_path)
@@ -79,7 +79,7 @@ def test_a_stored_selection_is_reused_as_it_is(
     assert "k=2, score=random" in caplog.text
 
 
-def test_a_selection_of_another_shape_is_refused(prepared: Preparation, tmp_path: Path) -> None:
+def test_a_selection_of_another_shape_is_refused(prepared: SelectionContext, tmp_path: Path) -> None:
     HiFi(**FAST).select(prepared).save(tmp_path)
     deeper = preparation(tiny(num_hidden_layers=3, max_position_embeddings=256))
     with pytest.raises(UserError, match=r"2 layers of 4 heads.*3 of 4"):
@@ -115,7 +115,7 @@ def test_no_graph_reaches_below_the_lowest_tuned_layer() -> None:
     backbone = tiny()
     HiFi(variant="mid-top").attach(backbone, ChosenHeads(((), (0, 1))))
     reached: list[bool] = []
-    backbone.geometry.layer(0).register_forward_hook(
+    backbone.view.layer(0).register_forward_hook(
         lambda module, inputs, output: reached.append((output if torch.is_tensor(output) else output[0]).requires_grad)
     )
     backbone.model(input_ids=torch.randint(5, 60, (2, 9))).logits.sum().backward()
@@ -127,7 +127,9 @@ def test_each_variant_has_its_own_row_of_table_five(variant: Any, row: str) -> N
     assert HiFi(variant=variant).recipe == row
 
 
-def test_scores_after_steps_are_those_of_another_model_and_the_backbone_is_as_before(prepared: Preparation) -> None:
+def test_scores_after_steps_are_those_of_another_model_and_the_backbone_is_as_before(
+    prepared: SelectionContext,
+) -> None:
     before = {name: tensor.clone() for name, tensor in prepared.backbone.model.state_dict().items()}
     untouched = HiFi(**FAST).select(prepared)
     after = HiFi(**FAST, score_after_steps=3, score_learning_rate=1e-3).select(prepared)
@@ -136,7 +138,7 @@ def test_scores_after_steps_are_those_of_another_model_and_the_backbone_is_as_be
     assert torch.equal(HiFi(**FAST).select(prepared).scores.correlation, untouched.scores.correlation)
 
 
-def test_a_selection_says_in_which_state_the_model_was_scored(prepared: Preparation) -> None:
+def test_a_selection_says_in_which_state_the_model_was_scored(prepared: SelectionContext) -> None:
     options = HiFi(**FAST).select(prepared).options
     assert options["score_after_steps"] == 0
     assert "score_learning_rate" not in options
@@ -146,14 +148,18 @@ def test_a_selection_says_in_which_state_the_model_was_scored(prepared: Preparat
 
 
 @pytest.mark.parametrize("change", [{"score_learning_rate": 1e-4}, {"batch_size": 6}])
-def test_rate_and_batch_reach_the_scores_only_of_a_trained_model(prepared: Preparation, change: dict[str, Any]) -> None:
+def test_rate_and_batch_reach_the_scores_only_of_a_trained_model(
+    prepared: SelectionContext, change: dict[str, Any]
+) -> None:
     for steps in (0, 3):
         plain, changed = ({"score_after_steps": steps, **more} for more in ({}, change))
         first, second = (HiFi(**FAST, **options).select(prepared).scores.correlation for options in (plain, changed))
         assert torch.allclose(first, second, rtol=1e-5, atol=1e-9) == (steps == 0)
 
 
-def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(prepared: Preparation, tmp_path: Path) -> None:
+def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(
+    prepared: SelectionContext, tmp_path: Path
+) -> None:
     selection = HiFi(**FAST).select(prepared)
     assert selection.scores.spectrum is not None
     assert selection.scores.spectrum.shape == (2, 4, 8)

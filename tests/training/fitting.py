@@ -32,7 +32,7 @@ QUIET = {
 
 
 @dataclass
-class Fitted:
+class FitResult:
     module: FineTuning
     trainer: Trainer
     data: TaskData
@@ -57,7 +57,7 @@ def small_task(root: Path, extra: Sequence[str] = ()) -> Task:
     return Task("small", ["accuracy"], ["yes", "no"], files=source)
 
 
-def same_weights(first: Fitted, second: Fitted) -> bool:
+def same_weights(first: FitResult, second: FitResult) -> bool:
     """Return whether two fits left the same trained weights, bit for bit."""
     one, two = first.weights(), second.weights()
     return one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
@@ -75,7 +75,7 @@ def fit(
     data_options: dict[str, Any] | None = None,
     spread: str = "auto",
     **trainer_options: Any,
-) -> Fitted:
+) -> FitResult:
     """Tune a tiny BERT on the small task; `sizes` are entries of its config, `spread` is Lightning's strategy."""
     seed_everything(seed, workers=True, verbose=False)
     task = small_task(folder, extra)
@@ -91,4 +91,4 @@ def fit(
     everything = [attach, stopwatch, curve, best, *callbacks]
     trainer = build_trainer({**QUIET, "strategy": spread, **trainer_options}, epochs, folder, [], everything)
     trainer.fit(module, datamodule=data)
-    return Fitted(module, trainer, data, attach, stopwatch, curve, best)
+    return FitResult(module, trainer, data, attach, stopwatch, curve, best)

@@ -17,7 +17,7 @@ from peftlab.strategies.registry import create_strategy
 from peftlab.training import callbacks
 from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import SafeCheckpoints, read_checkpoint
-from peftlab.training.guards import FiniteLoss, GradientsArrive
+from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 
 
 class Poisoned(BitFit):
@@ -88,12 +88,12 @@ def test_a_tuned_parameter_without_a_gradient_is_an_error_after_the_first_step(t
     monkeypatch.setattr(callbacks.AttachStrategy, "setup", with_idle)
     strategy = Idle()
     with pytest.raises(UserError, match=r"^strategy idle: 1 of \d+ parameters have no gradient .*, idle among them"):
-        fit(tmp_path, strategy, callbacks=[GradientsArrive(strategy)])
+        fit(tmp_path, strategy, callbacks=[CheckGradientFlow(strategy)])
 
 
 def test_a_gradient_of_zeros_is_a_gradient(tmp_path: Path):
     strategy = create_strategy("lora", {})
-    fit(tmp_path, strategy, epochs=1, callbacks=[GradientsArrive(strategy)])
+    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow(strategy)])
 
 
 @pytest.mark.parametrize("robust", [True, False])
@@ -101,8 +101,8 @@ def test_what_a_step_leaves_out_by_design_needs_no_gradient(robust: bool, tmp_pa
     """AdapterDrop draws how many layers go without an adapter; here it draws as many as it can."""
     monkeypatch.setattr("peftlab.strategies.adapterdrop.torch.randint", lambda high, size: torch.tensor(high - 1))
     strategy = create_strategy("adapterdrop", {"robust": robust, "drop": 1})
-    assert strategy.leaves_out == robust
-    fit(tmp_path, strategy, epochs=1, callbacks=[GradientsArrive(strategy)])
+    assert strategy.sparse_gradients == robust
+    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow(strategy)])
 
 
 @dataclass

@@ -9,7 +9,7 @@ from transformers import get_linear_schedule_with_warmup
 from models import tiny
 from peftlab.strategies.contract import ParameterGroup
 from peftlab.strategies.registry import create_strategy
-from peftlab.training.optimiser import build_optimiser, build_schedule, clipped_together, rate_factor
+from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups, rate_factor
 
 
 def rates(steps: int, warmup: float) -> list[float]:
@@ -104,9 +104,9 @@ def test_a_group_may_have_a_rate_and_a_schedule_of_its_own():
 
 def test_groups_that_are_clipped_apart_have_a_norm_of_their_own():
     one, two, gates = (nn.Parameter(torch.ones(2, 2)) for _ in range(3))
-    given = [ParameterGroup({"one": one}), ParameterGroup({"gates": gates}, clipped_apart=True)]
+    given = [ParameterGroup({"one": one}), ParameterGroup({"gates": gates}, clip_separately=True)]
     given.append(ParameterGroup({"two": two}))
-    parts = clipped_together(build_optimiser(given, 1.0, 0.0))
+    parts = clip_groups(build_optimiser(given, 1.0, 0.0))
     assert [[p for group in part.param_groups for p in group["params"]] for part in parts] == [[one, two], [gates]]
     whole = build_optimiser([ParameterGroup({"one": one})], 1.0, 0.0)
-    assert clipped_together(whole) == [whole]
+    assert clip_groups(whole) == [whole]

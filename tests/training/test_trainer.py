@@ -82,7 +82,7 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("options", "leaves_out", "finds"),
+    ("options", "sparse_gradients", "finds"),
     [
         ({"devices": 2}, True, True),
         ({"devices": 2, "strategy": "ddp"}, True, True),
@@ -91,7 +91,7 @@ def test_an_accelerator_that_is_not_there_is_told_in_one_line(tmp_path: Path):
     ],
     ids=str,
 )
-def test_devices_that_leave_out_different_parts_ask_which(options, leaves_out: bool, finds: bool, tmp_path: Path):
-    trainer = build_trainer({**CPU, **options}, 1, tmp_path, [], [], leaves_out)
+def test_devices_that_leave_out_different_parts_ask_which(options, sparse_gradients: bool, finds: bool, tmp_path: Path):
+    trainer = build_trainer({**CPU, **options}, 1, tmp_path, [], [], sparse_gradients)
     settings = getattr(trainer.strategy, "_ddp_kwargs", {})
     assert settings.get("find_unused_parameters", False) == finds

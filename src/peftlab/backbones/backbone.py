@@ -1,4 +1,4 @@
-"""A pretrained model with its tokenizer, geometry and identity, ready for a strategy to attach itself to."""
+"""A pretrained model with its tokenizer, view and identity, ready for a strategy to attach itself to."""
 
 import copy
 import json
@@ -19,12 +19,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from peftlab.backbones.files import file_hashes, file_stamps, find_files
 from peftlab.backbones.fingerprint import fingerprint
-from peftlab.backbones.geometry import Geometry, architecture
+from peftlab.backbones.sources import file_hashes, file_stamps, find_files
 from peftlab.backbones.tiny import character_tokenizer, random_model
+from peftlab.backbones.view import BackboneView, architecture
+from peftlab.cache import RunCache
 from peftlab.errors import UserError, require
-from peftlab.kept import Kept
 from peftlab.kernels.attention import use_fast_attention
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
@@ -60,12 +60,12 @@ class Backbone:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    geometry: Geometry
+    view: BackboneView
     fingerprint: str
     size: int
 
 
-def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Kept | None = None) -> Backbone:
+def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, cache: RunCache | None = None) -> Backbone:
     """Load a backbone with an output layer for `labels` (none: regression) that is drawn from `seed`.
 
     Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
@@ -75,7 +75,7 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Ke
         spec: which model.
         labels: the task's, in order.
         seed: draws the output layer.
-        kept: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
+        cache: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
 
     Raises:
         UserError: files missing, altered or broken, or an architecture whose heads are not known.
@@ -83,17 +83,17 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, kept: Ke
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        model, tokenizer, identity = _untouched(spec, labels, kept)
-        geometry = Geometry(model)
+        model, tokenizer, identity = _untouched(spec, labels, cache)
+        view = BackboneView(model)
         use_fast_products(model)
         use_fast_dropout(model)
         if spec.attention == "auto":
             use_fast_attention(model)
         torch.manual_seed(seed)
-        for part in geometry.classifier_modules():
+        for part in view.classifier_modules():
             _draw_again(model, part)
-    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in geometry.classifier_parameters())
-    return Backbone(spec.name, model.eval(), tokenizer, geometry, identity, size)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
+    return Backbone(spec.name, model.eval(), tokenizer, view, identity, size)
 
 
 def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
@@ -109,13 +109,13 @@ def _folder(spec: BackboneSpec) -> Path:
     return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
 
 
-def _untouched(spec: BackboneSpec, labels: Sequence[str], kept: Kept | None) -> Loaded:
+def _untouched(spec: BackboneSpec, labels: Sequence[str], cache: RunCache | None) -> Loaded:
     """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
-    if kept is None or not kept.most:
+    if cache is None or not cache.most:
         return _load(spec, labels)
     stamps = [] if spec.random else file_stamps(_folder(spec))
     key = json.dumps([asdict(spec), list(labels), stamps], default=str)
-    return copy.deepcopy(kept.get("backbone", key, lambda: _load(spec, labels)))
+    return copy.deepcopy(cache.get("backbone", key, lambda: _load(spec, labels)))
 
 
 def _load(spec: BackboneSpec, labels: Sequence[str]) -> Loaded:

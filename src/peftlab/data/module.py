@@ -11,12 +11,12 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from peftlab.cache import RunCache
 from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
-from peftlab.data.originals import Originals, read_originals
+from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.data.shots import few_shot, hold_out
 from peftlab.data.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
 from peftlab.errors import UserError, require
-from peftlab.kept import Kept
 from peftlab.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class TaskData(LightningDataModule):
         holdout: share of the training set that stands in for the validation sets, which are then not looked at: for
             choosing hyper-parameters. The same examples whatever the seed.
         cache_dir: where tokenised splits are kept; None keeps nothing.
-        kept: what the runs of this process share.
+        cache: what the runs of this process share.
 
     Raises:
         UserError: sizes out of range, or a `max_length` that the tokenizer does not allow.
@@ -66,7 +66,7 @@ class TaskData(LightningDataModule):
         length_grouped: bool = True,
         holdout: float | None = None,
         cache_dir: Path | None,
-        kept: Kept | None = None,
+        cache: RunCache | None = None,
     ) -> None:
         super().__init__()
         require(holdout is None or 0 < holdout < 1, f"data.holdout={holdout}: allowed is a share in (0, 1), or null")
@@ -81,7 +81,7 @@ class TaskData(LightningDataModule):
         self._max_length, self._cache_dir = max_length, cache_dir
         self._num_workers, self._length_grouped = num_workers, length_grouped
         self._holdout = holdout
-        self._kept = kept or Kept()
+        self._cache = cache or RunCache()
         self._full_train: TokenisedSplit | None = None
         self._facts: dict[str, Any] = {}
         self._begin = (0, 0)
@@ -90,7 +90,7 @@ class TaskData(LightningDataModule):
         """Read, draw and tokenise all splits; a second call does nothing."""
         if self.splits:
             return
-        originals = read_originals(self.task, self._root, self._kept)
+        originals = read_raw_splits(self.task, self._root, self._cache)
         tokenised = self._tokenise(originals)
         self._full_train = tokenised["train"]
         places = self._divide(originals.splits)
@@ -100,9 +100,9 @@ class TaskData(LightningDataModule):
             for name, (origin, rows) in places.items()
         }
 
-    def _tokenise(self, originals: Originals) -> dict[str, TokenisedSplit]:
+    def _tokenise(self, originals: RawSplits) -> dict[str, TokenisedSplit]:
         key = (*originals.hashes.items(), tokenizer_fingerprint(self.tokenizer), self._max_length)
-        return self._kept.get(
+        return self._cache.get(
             "tokens",
             key,
             lambda: {
@@ -189,7 +189,7 @@ class TaskData(LightningDataModule):
             **self._facts,
         }
 
-    def _describe(self, originals: Originals, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
+    def _describe(self, originals: RawSplits, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
         texts = {
             name: _texts(originals.splits[origin] if rows is None else originals.splits[origin].select(rows))
             for name, (origin, rows) in places.items()

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import require
-from peftlab.files import alone_in, write_bytes_atomic
+from peftlab.files import exclusive_lock, write_bytes_atomic
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _first_to_make(cache_dir: Path | None) -> Iterator[None]:
     with ExitStack() as stack:
         if cache_dir is not None:
             with suppress(OSError):
-                stack.enter_context(alone_in(cache_dir, WAIT_SECONDS))
+                stack.enter_context(exclusive_lock(cache_dir, WAIT_SECONDS))
         yield
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
 from peftlab.deployment.paired import paired_ratio
-from peftlab.preflight import DeploymentOptions
+from peftlab.plan import DeploymentOptions
 from peftlab.results.record import Delay, Deployment
 from peftlab.strategies.restore import restore
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.passes import batch_of, loss_of
+from peftlab.backbones.forward import batch_of, loss_of
 from peftlab.data.tokens import TokenisedSplit
 
 MAX_NORM = 1.0  # of the gradient, as `conf/trainer` has it

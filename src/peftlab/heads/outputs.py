@@ -6,13 +6,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from peftlab.backbones.geometry import Geometry
+from peftlab.backbones.view import BackboneView
 
 Consumer = Callable[[int, Tensor], None]
 
 
 @contextmanager
-def head_outputs(geometry: Geometry, consume: Consumer) -> Iterator[None]:
+def head_outputs(view: BackboneView, consume: Consumer) -> Iterator[None]:
     """Call `consume(layer, outputs)` for each layer of each forward pass inside this context.
 
     `outputs` is [B, S, H, D'], read at the input of the attention's output projection, where the heads lie side
@@ -21,11 +21,10 @@ def head_outputs(geometry: Geometry, consume: Consumer) -> Iterator[None]:
 
     def hook(layer: int, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         batch, length, _ = inputs[0].shape
-        consume(layer, inputs[0].view(batch, length, geometry.num_heads, geometry.head_dim))
+        consume(layer, inputs[0].view(batch, length, view.num_heads, view.head_dim))
 
     handles = [
-        geometry.head_output(layer).register_forward_pre_hook(partial(hook, layer))
-        for layer in range(geometry.num_layers)
+        view.head_output(layer).register_forward_pre_hook(partial(hook, layer)) for layer in range(view.num_layers)
     ]
     try:
         yield

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.passes import batch_of, inputs_of
+from peftlab.backbones.forward import batch_of, inputs_of
 from peftlab.data.tokens import TokenisedSplit
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
@@ -28,10 +28,10 @@ def score_heads(
         batch_size: examples in one forward pass.
         device: where the passes run.
     """
-    geometry, model = backbone.geometry, backbone.model
-    richness = torch.zeros(geometry.num_layers, geometry.num_heads, dtype=torch.float64, device=device)
-    correlation = torch.zeros(*richness.shape, geometry.num_heads, dtype=torch.float64, device=device)
-    spectrum = torch.zeros(*richness.shape, geometry.head_dim, dtype=torch.float64, device=device)
+    view, model = backbone.view, backbone.model
+    richness = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64, device=device)
+    correlation = torch.zeros(*richness.shape, view.num_heads, dtype=torch.float64, device=device)
+    spectrum = torch.zeros(*richness.shape, view.head_dim, dtype=torch.float64, device=device)
     mask: Tensor
 
     def consume(layer: int, outputs: Tensor) -> None:
@@ -43,7 +43,7 @@ def score_heads(
     was_training = model.training
     model.eval()
     order = sorted(range(len(examples)), key=lambda index: examples.lengths[index])
-    with head_outputs(geometry, consume):
+    with head_outputs(view, consume):
         for start in range(0, len(order), batch_size):
             batch = batch_of(backbone, examples, order[start : start + batch_size], device)
             mask = batch["attention_mask"]

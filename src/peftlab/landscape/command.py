@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from peftlab.errors import UserError
-from peftlab.files import told_of_disk
+from peftlab.files import disk_errors
 from peftlab.results.landscapes import FILE_NAME, Settings
 
 _HELP = {
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from peftlab.landscape.whole import draw  # torch and transformers: only when they are needed
 
-        with told_of_disk(given.out):
+        with disk_errors(given.out):
             draw(given.runs, given.out, settings, given.data_root, given.backbone, _tell)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
-from peftlab.backbones.passes import batch_of, inputs_of
+from peftlab.backbones.forward import batch_of, inputs_of
+from peftlab.cache import RunCache
 from peftlab.data.batching import longest_first
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
-from peftlab.errors import require, told_as
-from peftlab.kept import Kept
+from peftlab.errors import prefix_errors, require
 from peftlab.options import build
-from peftlab.preflight import DataOptions
+from peftlab.plan import DataOptions
 from peftlab.results.record import RunRecord
 from peftlab.strategies.restore import apply_delta
 from peftlab.tasks.task import Task
@@ -27,16 +27,16 @@ class TunedRun:
 
     Args:
         record: of a finished run, read from its folder.
-        kept: where the untouched backbone stays for the next model.
+        cache: where the untouched backbone stays for the next model.
         backbone_path: where the backbone's files are, when they come from a folder.
 
     Raises:
         UserError: the run is not finished, has no id, or no delta.
     """
 
-    def __init__(self, record: RunRecord, kept: Kept, backbone_path: str | None = None) -> None:
+    def __init__(self, record: RunRecord, cache: RunCache, backbone_path: str | None = None) -> None:
         assert record.folder is not None
-        self.record, self.folder, self._kept = record, record.folder, kept
+        self.record, self.folder, self._cache = record, record.folder, cache
         require(record.status == "finished", f"{self.folder}: its run is {record.status}, not finished")
         require(record.id is not None, f"{self.folder}: its record has no id; run it again")
         self.id = str(record.id)
@@ -69,8 +69,8 @@ class TunedRun:
             UserError: the method cannot be merged: its weights are no point in the backbone's own space.
         """
         tensors = self._delta.tensors if step is None else read_tensors(trajectory_files(self.folder)[step])
-        with told_as(f"{self.folder}: "):
-            backbone = load_backbone(self._spec, self._delta.facts.labels, seed=0, kept=self._kept)
+        with prefix_errors(f"{self.folder}: "):
+            backbone = load_backbone(self._spec, self._delta.facts.labels, seed=0, cache=self._cache)
             apply_delta(Delta(self._delta.facts, tensors), backbone).merge()
         return backbone
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.errors import require
-from peftlab.files import alone_in
-from peftlab.kept import Kept
+from peftlab.files import exclusive_lock
 from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
@@ -48,7 +48,7 @@ def draw(
     for run in runs:
         if not run.steps:
             tell(f"{run.folder}: it kept no weights on its way (checkpoint.trajectory=N keeps N): no path is drawn")
-    with alone_in(out, patience=0.0) as alone:
+    with exclusive_lock(out, patience=0.0) as alone:
         require(alone, f"{out}: another process is at work in this folder; give --out another")
         backbone = runs[0].rebuild()
         data = runs[0].data(backbone, data_root)
@@ -81,8 +81,8 @@ def find_runs(folders: Sequence[Path], backbone_path: str | None) -> list[TunedR
         record.folder.resolve(): record for folder in folders for record in find_records(folder) if record.folder
     }
     require(bool(records), f"no runs below {', '.join(map(str, folders))}: not one result.json was found")
-    kept = Kept(most=1)
-    runs = [TunedRun(record, kept, backbone_path) for record in records.values()]
+    cache = RunCache(most=1)
+    runs = [TunedRun(record, cache, backbone_path) for record in records.values()]
     check_together(runs)
     return runs
 

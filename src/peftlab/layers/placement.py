@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from peftlab.backbones.geometry import Geometry, Place
+from peftlab.backbones.view import BackboneView, Site
 
 Placement = Literal["houlsby", "pfeiffer", "feed-forward", "parallel"]
 
@@ -71,7 +71,7 @@ class ShiftedFeedForward(Joined):
         return cast(Tensor, self.frozen(inner, residual + self.adapter(inner)))
 
 
-_PLACEMENTS: dict[Placement, tuple[tuple[Place, ...], Callable[[nn.Module, nn.Module], Joined]]] = {
+_PLACEMENTS: dict[Placement, tuple[tuple[Site, ...], Callable[[nn.Module, nn.Module], Joined]]] = {
     "houlsby": (("attention_end", "feed_forward_end"), AfterModule),
     "pfeiffer": (("feed_forward_norm",), AroundNorm),
     "feed-forward": (("feed_forward_end",), AfterModule),
@@ -79,26 +79,20 @@ _PLACEMENTS: dict[Placement, tuple[tuple[Place, ...], Callable[[nn.Module, nn.Mo
 }
 
 
-def has_places(geometry: Geometry, placement: Placement) -> bool:
+def has_sites(view: BackboneView, placement: Placement) -> bool:
     """Return whether the architecture has the places that `placement` needs."""
-    return all(geometry.has(place) for place in _PLACEMENTS[placement][0])
+    return all(view.has(place) for place in _PLACEMENTS[placement][0])
 
 
-def place(
-    geometry: Geometry, placement: Placement, make: Callable[[], nn.Module]
-) -> dict[tuple[int, Place], nn.Module]:
+def place(view: BackboneView, placement: Placement, make: Callable[[], nn.Module]) -> dict[tuple[int, Site], nn.Module]:
     """Return what is to stand in each place of each layer: a new adapter joined to the module that stands there.
 
     Args:
-        geometry: the layers; they are not touched.
+        view: the layers; they are not touched.
         placement: `houlsby`, after attention and after the feed-forward, each before its residual is added;
             `pfeiffer`, after the feed-forward's residual and LayerNorm, which then follow once more;
             `feed-forward`, after it alone, before the residual is added; `parallel`, beside it.
         make: returns a new adapter, [..., D] to [..., D].
     """
     places, join = _PLACEMENTS[placement]
-    return {
-        (layer, where): join(geometry.at(layer, where), make())
-        for layer in range(geometry.num_layers)
-        for where in places
-    }
+    return {(layer, where): join(view.at(layer, where), make()) for layer in range(view.num_layers) for where in places}

@@ -25,7 +25,7 @@ class Trunk(nn.Module):
         return torch.tanh(self.linear(self.embedding))
 
 
-class MadePrefix(nn.Module):
+class ReparameterizedPrefix(nn.Module):
     """The keys and values of one layer, made from the shared trunk by a linear layer of its own.
 
     Side by side, these layers' matrices are the one output matrix [L * 2 * D, M] of the authors' MLP.

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from peftlab.errors import UserError, require, told_as
+from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
 
@@ -55,7 +55,7 @@ class ChildNetwork:
             UserError: naming the file: it is missing, no safetensors file, or not one that `save` wrote.
         """
         file = path / FILE_NAME if path.is_dir() else path
-        with told_as(f"child network {file}: "):
+        with prefix_errors(f"child network {file}: "):
             try:
                 with safe_open(file, framework="pt") as content:
                     facts = json.loads((content.metadata() or {})[_FACTS])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.passes import batch_of, loss_of
+from peftlab.backbones.forward import batch_of, loss_of
 from peftlab.data.tokens import TokenisedSplit
 
 

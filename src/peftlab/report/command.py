@@ -33,14 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
     """Write page and tables of every run below `folders` into `output`; return the summary."""
-    from peftlab.report import files
+    from peftlab.report import page_files
     from peftlab.report.comparisons import compare_all
     from peftlab.report.study import read
     from peftlab.report.summary import sentences
 
     study = read(folders)
     families = compare_all(study, reference)
-    contents = files.contents(study, families, reference)
+    contents = page_files.contents(study, families, reference)
     try:
         for name, content in contents.items():
             write_text_atomic(output / name, content)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from peftlab.errors import require
 from peftlab.files import write_text_atomic
+from peftlab.redaction import redact
 from peftlab.results import codec
-from peftlab.secrets import hidden
 
 SCHEMA = 1
 FILE_NAME = "result.json"
@@ -162,7 +162,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return the record as strict, indented JSON text: NaN and infinities are null, secrets are hidden."""
-        return json.dumps(hidden(codec.to_plain(self)), indent=2, allow_nan=False) + "\n"
+        return json.dumps(redact(codec.to_plain(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Write ``result.json`` into `folder`, whole or not at all, and return its path."""

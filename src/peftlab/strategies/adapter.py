@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
-from peftlab.layers.placement import Placement, has_places, place
+from peftlab.layers.placement import Placement, has_sites, place
 from peftlab.strategies.bases.inserted import InsertedStrategy, layer_norms
 
 
@@ -50,17 +50,17 @@ class Adapter(InsertedStrategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse a placement that the architecture has no place for."""
-        fits = has_places(backbone.geometry, self.placement)
+        fits = has_sites(backbone.view, self.placement)
         require(fits, f"strategy.placement={self.placement}: backbone {backbone.name} has no place for it")
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return a bottleneck for each place of each layer."""
-        width = backbone.geometry.hidden_size
+        width = backbone.view.hidden_size
 
         def bottleneck() -> Bottleneck:
             return linear_bottleneck(width, self.bottleneck, self.nonlinearity, self.init, self.scale)
 
-        return place(backbone.geometry, self.placement, bottleneck)
+        return place(backbone.view, self.placement, bottleneck)
 
     def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
         """Return every LayerNorm, where they are tuned too."""

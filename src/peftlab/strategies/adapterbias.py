@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.placement import ShiftedFeedForward
 from peftlab.layers.token_shift import TokenShift
@@ -28,19 +28,19 @@ class AdapterBias(InsertedStrategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse an architecture whose feed-forward takes no residual."""
-        fits = backbone.geometry.has("feed_forward_output")
+        fits = backbone.view.has("feed_forward_output")
         require(fits, f"strategy=adapterbias: backbone {backbone.name} has no place for it beside the feed-forward")
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return each layer's feed-forward output with a shift."""
-        geometry = backbone.geometry
-        place: Place = "feed_forward_output"
+        view = backbone.view
+        place: Site = "feed_forward_output"
         shared = _alpha(backbone) if self.share else None
         return {
             (layer, place): ShiftedFeedForward(
-                geometry.at(layer, place), TokenShift(shared or _alpha(backbone), geometry.hidden_size)
+                view.at(layer, place), TokenShift(shared or _alpha(backbone), view.hidden_size)
             )
-            for layer in range(geometry.num_layers)
+            for layer in range(view.num_layers)
         }
 
     def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
@@ -50,7 +50,7 @@ class AdapterBias(InsertedStrategy):
 
 def _alpha(backbone: Backbone) -> nn.Linear:
     """Return a linear function of a feed-forward's inner values, drawn as the authors' model draws its own."""
-    down = backbone.geometry.at(0, "feed_forward_down")
+    down = backbone.view.at(0, "feed_forward_down")
     assert isinstance(down, nn.Linear)
     alpha = nn.Linear(down.in_features, 1)
     nn.init.normal_(alpha.weight, std=0.02)

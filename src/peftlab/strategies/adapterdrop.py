@@ -31,14 +31,14 @@ class AdapterDrop(Adapter):
     robust: bool = True
 
     @property
-    def leaves_out(self) -> bool:
+    def sparse_gradients(self) -> bool:
         """Each batch goes without the layers that are drawn for it."""
         return self.robust
 
     def check(self, backbone: Backbone) -> None:
         """Refuse to drop more layers than leave one with an adapter."""
         super().check(backbone)
-        last = backbone.geometry.num_layers - 1
+        last = backbone.view.num_layers - 1
         require(
             self.drop is None or 0 <= self.drop <= last,
             f"strategy.drop={self.drop}: allowed are 0 to {last}, one less than the layers of backbone {backbone.name}",
@@ -46,7 +46,7 @@ class AdapterDrop(Adapter):
 
     def build(self, backbone: Backbone) -> dict[tuple[int, Any], nn.Module]:
         """Return a bottleneck for each place of each layer that ever has one."""
-        layers = backbone.geometry.num_layers
+        layers = backbone.view.num_layers
         self._chosen = round(5 / 12 * layers) if self.drop is None else self.drop
         first = 0 if self.robust else self._chosen
         return {key: module for key, module in super().build(backbone).items() if key[0] >= first}
@@ -61,7 +61,7 @@ class AdapterDrop(Adapter):
 
     def _drop(self, model: nn.Module, *_: Any) -> None:
         """Before a batch: decide which layers go without. Recomputed layers (checkpointing) keep the decision."""
-        layers = self.backbone.geometry.num_layers
+        layers = self.backbone.view.num_layers
         drawn = self.robust and model.training
         dropped = int(torch.randint(layers, ())) if drawn else self._chosen
         for (layer, _place), module in self._modules.items():

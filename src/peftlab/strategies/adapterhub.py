@@ -55,7 +55,7 @@ class AdapterHub(LibraryStrategy):
         self._library.init(model)
         model.add_adapter(_ADAPTER, config=self.config)
         model.train_adapter(_ADAPTER)
-        for name in backbone.geometry.classifier_names():
+        for name in backbone.view.classifier_names():
             model.get_submodule(name).requires_grad_(False)
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:

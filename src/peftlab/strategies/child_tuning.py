@@ -16,7 +16,7 @@ from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
 from peftlab.masks.packing import pack, packed_bytes, unpack
 from peftlab.strategies.bases.in_place import InPlaceStrategy
-from peftlab.strategies.contract import Preparation
+from peftlab.strategies.contract import SelectionContext
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class ChildTuning(InPlaceStrategy):
         if self.selection is not None:
             self._read_selection(backbone)
 
-    def select(self, preparation: Preparation) -> ChildNetwork | None:
+    def select(self, preparation: SelectionContext) -> ChildNetwork | None:
         """D: measure the encoder's weights in a pass over the training data and keep the share p, or read the mask."""
         if self.variant == "F":
             return None
@@ -78,7 +78,7 @@ class ChildTuning(InPlaceStrategy):
         backbone, data = preparation.backbone, preparation.data
         examples = data.sample(self.n, preparation.seed, self.pool)
         size = data.batch_size if self.fisher == "batch" else 1
-        encoder = backbone.geometry.encoder_parameters()
+        encoder = backbone.view.encoder_parameters()
         measured = fisher_information(backbone, examples, encoder, size, self.max_norm, preparation.device)
         masks, threshold = largest_share(measured, self.p)
         return ChildNetwork({name: mask.cpu() for name, mask in masks.items()}, threshold, len(examples))
@@ -87,9 +87,9 @@ class ChildTuning(InPlaceStrategy):
         """Choose every parameter: embeddings and pooler are always trained, and decay reaches all."""
         return True
 
-    def count(self) -> int:
+    def num_tuned(self) -> int:
         """Return how many weights gradients reach: in variant D the child network and all outside the encoder."""
-        return super().count() - sum(int((~mask).sum()) for mask in self._masks.values())
+        return super().num_tuned() - sum(int((~mask).sum()) for mask in self._masks.values())
 
     def after_clipping(self) -> None:
         """Mask the gradients: the norm that is clipped is that of all of them, as in the authors' code."""
@@ -165,7 +165,7 @@ class ChildTuning(InPlaceStrategy):
         assert self.selection is not None
         network = ChildNetwork.load(Path(self.selection).expanduser())
         shapes = {name: mask.shape for name, mask in network.masks.items()}
-        own = {name: p.shape for name, p in backbone.geometry.encoder_parameters().items()}
+        own = {name: p.shape for name, p in backbone.view.encoder_parameters().items()}
         if differing := [name for name in {**own, **shapes} if own.get(name) != shapes.get(name)]:
             raise UserError(
                 f"strategy.selection={self.selection}: it is for another encoder than that of backbone "

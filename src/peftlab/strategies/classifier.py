@@ -14,7 +14,7 @@ class Classifier(InPlaceStrategy):
     name = "classifier"
 
     @property
-    def probe(self) -> bool:
+    def tunes_nothing(self) -> bool:
         """True: the features are frozen."""
         return True
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
@@ -55,17 +55,17 @@ class Compacter(InsertedStrategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse an n that the hidden size is no multiple of."""
-        width = backbone.geometry.hidden_size
+        width = backbone.view.hidden_size
         require(
             width % self.n == 0,
             f"strategy.n={self.n}: allowed are divisors of the hidden size, {width} of backbone {backbone.name}",
         )
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return a bottleneck for each place of each layer; one rule is in all of them."""
-        rule, width = shared_rule(self.n, self.rule_std), backbone.geometry.hidden_size
+        rule, width = shared_rule(self.n, self.rule_std), backbone.view.hidden_size
         return place(
-            backbone.geometry,
+            backbone.view,
             self.plus_place if self.plus else "houlsby",
             lambda: phm_bottleneck(rule, width, self.bottleneck, self.nonlinearity, self.init),
         )

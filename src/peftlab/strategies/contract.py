@@ -27,7 +27,7 @@ Schedule = Literal["run", "decay", "constant"]
 
 
 @dataclass(frozen=True)
-class Preparation:
+class SelectionContext:
     """What a strategy may look at before training: the untouched backbone and the task's data."""
 
     backbone: Backbone
@@ -53,7 +53,7 @@ class ParameterGroup:
     """Parameters that share optimiser settings: by default factors on those of the run.
 
     `own_rate` stands in place of the run's learning rate. `schedule` is that of the rate: the run's warm-up and decay
-    to 0, the decay without warm-up, or none. Gradients of a group that is `clipped_apart` have a norm of their own.
+    to 0, the decay without warm-up, or none. Gradients of a group that is `clip_separately` have a norm of their own.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -61,7 +61,7 @@ class ParameterGroup:
     weight_decay: float = 1.0
     own_rate: float | None = None
     schedule: Schedule = "run"
-    clipped_apart: bool = False
+    clip_separately: bool = False
 
 
 @dataclass
@@ -82,12 +82,12 @@ class Strategy(ABC):
         return 0.0
 
     @property
-    def probe(self) -> bool:
+    def tunes_nothing(self) -> bool:
         """Whether it is meant to tune nothing but the classifier."""
         return False
 
     @property
-    def leaves_out(self) -> bool:
+    def sparse_gradients(self) -> bool:
         """Whether a training step may leave out some of what is tuned, which then has no gradient."""
         return False
 
@@ -107,11 +107,11 @@ class Strategy(ABC):
         return 0.0
 
     @property
-    def reserved_positions(self) -> int:
+    def prompt_positions(self) -> int:
         """How many of the backbone's positions stand before the text."""
         return 0
 
-    def count(self) -> int:
+    def num_tuned(self) -> int:
         """Return how many weights are tuned, the classifier's not among them."""
         return sum(p.numel() for p in self.tuned().values())
 
@@ -124,7 +124,7 @@ class Strategy(ABC):
     def check(self, backbone: Backbone) -> None:
         """Raise `UserError` when an option does not fit the backbone; called before any data is read."""
 
-    def select(self, preparation: Preparation) -> Selection | None:
+    def select(self, preparation: SelectionContext) -> Selection | None:
         """Look at data before training; the untouched backbone is on `preparation.device`. Default: nothing."""
         return None
 
@@ -150,7 +150,7 @@ class Strategy(ABC):
         backbone.model.requires_grad_(False)
         self._backbone = backbone
         self._attach(backbone, selection)
-        tunes = bool(self.tuned()) or self.probe
+        tunes = bool(self.tuned()) or self.tunes_nothing
         require(tunes, f"strategy {self.name}: there is nothing to tune in backbone {backbone.name}")
         for parameter in self.classifier().values():
             parameter.requires_grad_(True)
@@ -180,7 +180,7 @@ class Strategy(ABC):
 
     def classifier(self) -> dict[str, nn.Parameter]:
         """Return the parameters of the task's output layer by name."""
-        return dict(self.backbone.geometry.classifier_parameters())
+        return dict(self.backbone.view.classifier_parameters())
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return all trained parameters with their optimiser settings; vectors (biases, norms) do not decay."""
@@ -199,14 +199,14 @@ class Strategy(ABC):
         """
         return [steps]
 
-    def begin_stage(self, stage: int) -> None:
+    def begin_phase(self, stage: int) -> None:
         """Enter a stage, counted from 0, after the first; `tuned` may name other parameters from now on.
 
         A run that goes on in a later stage does not enter it again: `load_state` brings the parameters of that stage.
         However training ends, each stage is entered before the weights are evaluated and stored.
         """
 
-    def measures(self) -> dict[str, float]:
+    def logged_metrics(self) -> dict[str, float]:
         """Return numbers worth a line in the log at the end of an epoch. Default: none."""
         return {}
 

@@ -74,7 +74,7 @@ class DiffPruning(Strategy):
         parts = self._differences.items()
         return {f"{name}.{part}": p for name, module in parts for part, p in module.named_parameters()}
 
-    def count(self) -> int:
+    def num_tuned(self) -> int:
         """Return how many weights differ in the end: until they are chosen, the most there may be."""
         return sum(module.values.numel() for module in self._sparse().values()) if self._pruned else self._budget
 
@@ -85,7 +85,7 @@ class DiffPruning(Strategy):
             return [ParameterGroup({**self.tuned(), **self.classifier()}, own_rate=self.finetune_rate, **options)]
         gates = {name: p for name, p in self.tuned().items() if name.endswith("alpha")}
         weights = {name: p for name, p in self.tuned().items() if name not in gates}
-        constant: dict[str, Any] = {"own_rate": self.alpha_rate, "schedule": "constant", "clipped_apart": True}
+        constant: dict[str, Any] = {"own_rate": self.alpha_rate, "schedule": "constant", "clip_separately": True}
         return [
             ParameterGroup({**weights, **self.classifier()}, **options),
             ParameterGroup(gates, weight_decay=0.0, **constant),
@@ -96,7 +96,7 @@ class DiffPruning(Strategy):
         first = max(1, round(self.share * steps))
         return [first, steps - first]
 
-    def begin_stage(self, stage: int) -> None:
+    def begin_phase(self, stage: int) -> None:
         """Prune: go on with the largest entries of the difference, without gates."""
         kept = self._largest()
         values = {name: module.difference.detach().flatten()[kept[name]] for name, module in self._gated().items()}
@@ -114,12 +114,12 @@ class DiffPruning(Strategy):
             kept = {name: state["positions"].get(name, nothing) for name in self._differences}
             self._keep(kept, {name: torch.zeros(len(positions)) for name, positions in kept.items()})
 
-    def measures(self) -> dict[str, float]:
+    def logged_metrics(self) -> dict[str, float]:
         """Return the share of the backbone's weights that is open, by expectation, or kept."""
         gated = self._gated().values()
         with torch.no_grad():
             found = sum((module.expected_open(product=True) for module in gated), torch.tensor(0.0))
-        return {"density": (self.count() if self._pruned else float(found)) / self._entries}
+        return {"density": (self.num_tuned() if self._pruned else float(found)) / self._entries}
 
     def penalty(self) -> Tensor | None:
         """Return l0 times the expected number of open gates, while there are gates."""
@@ -159,7 +159,7 @@ class DiffPruning(Strategy):
         self._keep({name: at for name, (at, _) in found.items()}, {name: value for name, (_, value) in found.items()})
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
-        classifier = dict(backbone.geometry.classifier_parameters())
+        classifier = dict(backbone.view.classifier_parameters())
         self._classifier_start = {name: p.detach().clone() for name, p in classifier.items()}
         chosen = {name: p for name, p in backbone.model.named_parameters() if name not in classifier}
         ends = list(accumulate((p.numel() for p in chosen.values()), initial=0))

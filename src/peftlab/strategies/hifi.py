@@ -11,8 +11,8 @@ from typing import Any, Literal
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import PROJECTIONS, Projection
-from peftlab.errors import UserError, require, told_as
+from peftlab.backbones.view import PROJECTIONS, Projection
+from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.heads.options import (
     Orientation,
@@ -26,7 +26,7 @@ from peftlab.heads.options import (
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
 from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
-from peftlab.strategies.contract import Preparation, Strategy
+from peftlab.strategies.contract import SelectionContext, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class HiFi(Strategy):
         steps, rate = self.score_after_steps, self.score_learning_rate
         require(steps >= 0, f"strategy.score_after_steps={steps}: allowed is 0 or more")
         require(0 < rate < math.inf, f"strategy.score_learning_rate={rate}: allowed is above 0")
-        with told_as("strategy."):
+        with prefix_errors("strategy."):
             check_xi(self.xi)
             check_pagerank(**self._walk())
 
@@ -99,10 +99,10 @@ class HiFi(Strategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse more heads than a layer has."""
-        with told_as("strategy."):
-            check_selection(backbone.geometry.num_heads, **self._choice(seed=0))
+        with prefix_errors("strategy."):
+            check_selection(backbone.view.num_heads, **self._choice(seed=0))
 
-    def select(self, preparation: Preparation) -> HeadSelection:
+    def select(self, preparation: SelectionContext) -> HeadSelection:
         """Score and rank the heads, or read the selection that is to be reused."""
         self.check(preparation.backbone)
         if self.selection is not None:
@@ -136,25 +136,25 @@ class HiFi(Strategy):
         return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
 
     def _attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads) -> None:
-        geometry = backbone.geometry
+        view = backbone.view
         _check_heads(selection.heads, backbone)
         self._heads = selection.heads
         self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
         for layer, heads in enumerate(selection.heads):
             for which in PROJECTIONS if heads else ():
-                frozen = geometry.projection(layer, which)
+                frozen = view.projection(layer, which)
                 assert isinstance(frozen, nn.Linear)
-                module = HeadRowsLinear(frozen, rows_of_heads(heads, geometry.head_dim), self.bias)
-                geometry.replace_projection(layer, which, module)
+                module = HeadRowsLinear(frozen, rows_of_heads(heads, view.head_dim), self.bias)
+                view.replace_projection(layer, which, module)
                 self._modules[layer, which] = module
 
     def _detach(self, backbone: Backbone) -> None:
         for (layer, which), module in self._modules.items():
-            backbone.geometry.replace_projection(layer, which, module.frozen)
+            backbone.view.replace_projection(layer, which, module.frozen)
 
     def _merge(self, backbone: Backbone) -> None:
         for (layer, which), module in self._modules.items():
-            backbone.geometry.replace_projection(layer, which, module.merged())
+            backbone.view.replace_projection(layer, which, module.merged())
 
     def _choice(self, seed: int) -> dict[str, Any]:
         """Return the options of the choice among ranked heads."""
@@ -164,7 +164,7 @@ class HiFi(Strategy):
         """Return the options of PageRank."""
         return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
 
-    def _score(self, preparation: Preparation) -> HeadScores:
+    def _score(self, preparation: SelectionContext) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
         backbone, seed, device = preparation.backbone, preparation.seed, preparation.device
         examples = preparation.data.sample(self.n, seed, self.pool)
@@ -186,7 +186,7 @@ class HiFi(Strategy):
         assert self.selection is not None
         selection = HeadSelection.load(Path(self.selection).expanduser())
         found = tuple(selection.scores.richness.shape)
-        own = (backbone.geometry.num_layers, backbone.geometry.num_heads)
+        own = (backbone.view.num_layers, backbone.view.num_heads)
         if found != own:
             raise UserError(
                 f"strategy.selection={self.selection}: it is for {found[0]} layers of {found[1]} heads, "
@@ -200,14 +200,14 @@ class HiFi(Strategy):
 
 
 def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:
-    geometry = backbone.geometry
+    view = backbone.view
     require(
-        len(heads) == geometry.num_layers,
-        f"selection: {len(heads)} layers, backbone {backbone.name} has {geometry.num_layers}",
+        len(heads) == view.num_layers,
+        f"selection: {len(heads)} layers, backbone {backbone.name} has {view.num_layers}",
     )
     for layer, chosen in enumerate(heads):
-        valid = len(set(chosen)) == len(chosen) and all(0 <= head < geometry.num_heads for head in chosen)
+        valid = len(set(chosen)) == len(chosen) and all(0 <= head < view.num_heads for head in chosen)
         require(
             valid,
-            f"selection: heads {list(chosen)} of layer {layer}: allowed are 0 to {geometry.num_heads - 1}",
+            f"selection: heads {list(chosen)} of layer {layer}: allowed are 0 to {view.num_heads - 1}",
         )

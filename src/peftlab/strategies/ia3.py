@@ -16,6 +16,6 @@ class IA3(PeftInjection):
 
     def config(self, backbone: Backbone) -> IA3Config:
         """Return peft's description; its own targets for BERT would scale the attention output's input too."""
-        geometry = backbone.geometry
-        inner = geometry.place_names("feed_forward_down")
-        return IA3Config(target_modules=[*geometry.projection_names("key", "value"), *inner], feedforward_modules=inner)
+        view = backbone.view
+        inner = view.site_names("feed_forward_down")
+        return IA3Config(target_modules=[*view.projection_names("key", "value"), *inner], feedforward_modules=inner)

@@ -6,7 +6,7 @@ from typing import Literal
 from peft import LoraConfig
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Projection
+from peftlab.backbones.view import Projection
 from peftlab.errors import require
 from peftlab.strategies.bases.injection import PeftInjection
 
@@ -42,7 +42,7 @@ class Lora(PeftInjection):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse a rank above the matrix's own."""
-        size = backbone.geometry.hidden_size
+        size = backbone.view.hidden_size
         require(self.r <= size, f"strategy.r={self.r}: allowed are 1 to {size}, the hidden size of {backbone.name}")
         super().check(backbone)
 
@@ -53,5 +53,5 @@ class Lora(PeftInjection):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             init_lora_weights=True if self.init == "kaiming" else "gaussian",
-            target_modules=backbone.geometry.projection_names(*(_PROJECTIONS[letter] for letter in self.target)),
+            target_modules=backbone.view.projection_names(*(_PROJECTIONS[letter] for letter in self.target)),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
 from peftlab.layers.placement import place
@@ -31,11 +31,11 @@ class MixAndMatch(Prefix):
         super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""
-        width = backbone.geometry.hidden_size
+        width = backbone.view.hidden_size
 
         def bottleneck() -> Bottleneck:
             return linear_bottleneck(width, self.bottleneck, "relu", "identity", self.scale)
 
-        return {**super().build(backbone), **place(backbone.geometry, "parallel", bottleneck)}
+        return {**super().build(backbone), **place(backbone.view, "parallel", bottleneck)}

@@ -9,7 +9,7 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftCo
 from peft.tuners.tuners_utils import BaseTuner
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Geometry, Place
+from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import UserError, nearest, require
 from peftlab.strategies.bases.injection import PeftInjection
 
@@ -24,7 +24,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 _STARTS_ELSEWHERE = {"c3a", "fourierft", "unilora", "vblora"}
 _UNMERGEABLE = {"lily"}
 # Where peft has no choice for an architecture; `ln_tuning` would train copies of whatever it is pointed at.
-_PLACES: dict[str, tuple[Place, ...]] = {"ln_tuning": ("attention_norm", "feed_forward_norm")}
+_SITES: dict[str, tuple[Site, ...]] = {"ln_tuning": ("attention_norm", "feed_forward_norm")}
 
 
 @dataclass
@@ -87,14 +87,14 @@ class Peft(PeftInjection):
         # A method without such a table finds its places by other means.
         chosen_by_peft = getattr(tuner, "target_module_mapping", None)
         if chosen_by_peft and "target_modules" in fields and backbone.model.config.model_type not in chosen_by_peft:
-            options.setdefault("target_modules", self._targets(backbone.geometry))
+            options.setdefault("target_modules", self._targets(backbone.view))
         if "exclude_modules" in fields:
-            options.setdefault("exclude_modules", backbone.geometry.classifier_names())
+            options.setdefault("exclude_modules", backbone.view.classifier_names())
         return self._config_class(**options)
 
-    def _targets(self, geometry: Geometry) -> list[str]:
-        places = _PLACES.get(self._kind)
-        return geometry.place_names(*places) if places else geometry.projection_names("query", "value")
+    def _targets(self, view: BackboneView) -> list[str]:
+        places = _SITES.get(self._kind)
+        return view.site_names(*places) if places else view.projection_names("query", "value")
 
     @property
     def _config_class(self) -> type[PeftConfig]:

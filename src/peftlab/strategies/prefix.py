@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.errors import require
-from peftlab.layers.prefix import FlatPrefix, MadePrefix, PrefixAttention, Trunk
+from peftlab.layers.prefix import FlatPrefix, PrefixAttention, ReparameterizedPrefix, Trunk
 from peftlab.strategies.bases.inserted import InsertedStrategy
 
 
@@ -44,30 +44,30 @@ class Prefix(InsertedStrategy):
         return 2.0 if self.shift else 0.1
 
     @property
-    def reserved_positions(self) -> int:
+    def prompt_positions(self) -> int:
         """A shifted text has the prefix's positions before it."""
         return self.length if self.shift else 0
 
     def check(self, backbone: Backbone) -> None:
         """Refuse an architecture whose self-attention takes no earlier keys and values."""
-        fits = backbone.geometry.has("self_attention")
+        fits = backbone.view.has("self_attention")
         require(fits, f"strategy={self.name}: the self-attention of backbone {backbone.name} takes no keys and values")
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return each layer's self-attention with a prefix."""
-        geometry = backbone.geometry
-        trunk = Trunk(self.length, geometry.hidden_size, self.mlp) if self.mlp else None
+        view = backbone.view
+        trunk = Trunk(self.length, view.hidden_size, self.mlp) if self.mlp else None
 
         def prefix() -> nn.Module:
             if trunk is not None:
-                return MadePrefix(trunk, geometry.hidden_size)
-            return FlatPrefix(torch.randn(self.length, 2 * geometry.hidden_size))
+                return ReparameterizedPrefix(trunk, view.hidden_size)
+            return FlatPrefix(torch.randn(self.length, 2 * view.hidden_size))
 
         return {
             (layer, "self_attention"): PrefixAttention(
-                geometry.at(layer, "self_attention"), prefix(), geometry.num_heads, self.dropout
+                view.at(layer, "self_attention"), prefix(), view.num_heads, self.dropout
             )
-            for layer in range(geometry.num_layers)
+            for layer in range(view.num_layers)
         }
 
     def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
@@ -92,7 +92,7 @@ class Prefix(InsertedStrategy):
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         super()._attach(backbone, selection)
-        self._undo = backbone.geometry.shift_positions(self.reserved_positions) if self.shift else None
+        self._undo = backbone.view.shift_positions(self.prompt_positions) if self.shift else None
 
     def _detach(self, backbone: Backbone) -> None:
         super()._detach(backbone)

@@ -45,7 +45,7 @@ class Prompt(Strategy):
         return False
 
     @property
-    def reserved_positions(self) -> int:
+    def prompt_positions(self) -> int:
         """Each token of the prompt has a position."""
         return self.length
 

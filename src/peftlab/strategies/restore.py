@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
-from peftlab.errors import UserError, told_as
-from peftlab.files import folder_written_whole, told_of_disk
+from peftlab.errors import UserError, prefix_errors
+from peftlab.files import atomic_folder, disk_errors
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
@@ -63,7 +63,7 @@ def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
         UserError: anything that does not fit; names the folder.
     """
     delta = load_delta(folder)
-    with told_as(f"{folder}: "):
+    with prefix_errors(f"{folder}: "):
         spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "backbone")
         return apply_delta(delta, load_backbone(spec, delta.facts.labels, seed=0))
 
@@ -79,7 +79,7 @@ def export_merged(folder: Path, target: Path, backbone_path: str | None = None) 
     strategy = restore(folder, backbone_path)
     backbone = strategy.backbone
     strategy.merge()
-    with told_of_disk(target), folder_written_whole(target) as temporary:
+    with disk_errors(target), atomic_folder(target) as temporary:
         try:
             backbone.model.save_pretrained(temporary)
             backbone.tokenizer.save_pretrained(temporary)

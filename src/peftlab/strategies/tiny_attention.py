@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.delta.delta import check_backbone, load_delta
-from peftlab.errors import require, told_as
+from peftlab.errors import prefix_errors, require
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.bases.inserted import InsertedStrategy
 from peftlab.strategies.contract import ParameterGroup
@@ -68,21 +68,21 @@ class TinyAttentionAdapter(InsertedStrategy):
         """Refuse a run to start from that does not fit."""
         self._read_start(backbone)
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return what stands for each layer's LayerNorm after attention."""
-        geometry = backbone.geometry
-        place: Place = "attention_norm"
+        view = backbone.view
+        place: Site = "attention_norm"
         self._pads = Pads()
         average = self.average and self.experts > 1
         start = self._read_start(backbone)
         return {
             (layer, place): AfterAttention(
-                geometry.at(layer, place),
+                view.at(layer, place),
                 self._experts(backbone, _inside(start, f"layers.{layer}.{place}.experts.0.")),
                 self._pads,
                 average,
             )
-            for layer in range(geometry.num_layers)
+            for layer in range(view.num_layers)
         }
 
     def train_mode(self) -> None:
@@ -123,7 +123,7 @@ class TinyAttentionAdapter(InsertedStrategy):
         return {layer: module for layer, module in found.items() if isinstance(module, AfterAttention)}
 
     def _experts(self, backbone: Backbone, start: Mapping[str, Tensor]) -> list[TinyAttention]:
-        first = TinyAttention(backbone.geometry.hidden_size, self.size, self.heads, self.dropout, self.init)
+        first = TinyAttention(backbone.view.hidden_size, self.size, self.heads, self.dropout, self.init)
         if start:
             first.load_state_dict(start)
         if self.experts == 1:
@@ -138,7 +138,7 @@ class TinyAttentionAdapter(InsertedStrategy):
         """Return the tensors of the run to start from by the names of its delta; without one, none."""
         if self.start is None:
             return {}
-        with told_as(f"strategy.start={self.start}: "):
+        with prefix_errors(f"strategy.start={self.start}: "):
             delta = load_delta(Path(self.start).expanduser())
             facts, tensors = delta.facts, delta.tensors
             require(facts.strategy == self.name, f"it is of strategy {facts.strategy}; allowed is {self.name}")
@@ -148,7 +148,7 @@ class TinyAttentionAdapter(InsertedStrategy):
                 require(found == own, f"its {option} is {found}; strategy.{option}={own} allows the same alone")
             several = any(".experts.1." in name for name in tensors)
             require(not several, "it has several experts a layer; allowed are one, or a mixture with average=true")
-            sizes = {name: p.shape for name, p in backbone.geometry.classifier_parameters()}
+            sizes = {name: p.shape for name, p in backbone.view.classifier_parameters()}
             fits = all(name in tensors and tensors[name].shape == size for name, size in sizes.items())
             require(fits, f"its classifier is for {len(facts.labels) or 'no'} labels, this task's is another")
         return tensors

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
-from peftlab.strategies.contract import Preparation, Selection, Strategy
+from peftlab.strategies.contract import Selection, SelectionContext, Strategy
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
 
@@ -61,7 +61,7 @@ class AttachStrategy(Callback):
             return self.strategy.load_selection(self._folder)
         # Looking at data must not decide what is drawn when layers are put in.
         with torch.random.fork_rng(devices=[]):
-            return self.strategy.select(Preparation(self._backbone, self._data, self._seed, device))
+            return self.strategy.select(SelectionContext(self._backbone, self._data, self._seed, device))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the time that selecting and attaching took."""

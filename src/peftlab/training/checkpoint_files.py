@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import written_whole
+from peftlab.files import atomic_file
 
 _REST = "checkpoint"
 
@@ -28,7 +28,7 @@ class SafeCheckpoints(CheckpointIO):
         tensors: dict[str, Tensor] = {}
         rest = json.dumps(_tree(checkpoint, tensors))
         try:
-            with written_whole(Path(path)) as temporary:
+            with atomic_file(Path(path)) as temporary:
                 safetensors.torch.save_file(tensors, temporary, metadata={_REST: rest})
         except SafetensorError as error:
             raise UserError(f"{path}: cannot be written ({error})") from error

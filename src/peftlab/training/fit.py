@@ -10,13 +10,13 @@ from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
-from peftlab.training.guards import FiniteLoss, GradientsArrive
+from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption
 from peftlab.training.trajectory import KeepTrajectory
 
 
-class Observers:
+class RunCallbacks:
     """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights."""
 
     def __init__(self, attach: AttachStrategy, metric: str, folder: Path, resumption: Resumption) -> None:
@@ -30,7 +30,7 @@ class Observers:
     @property
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
-        guards = [FiniteLoss(), GradientsArrive(self.attach.strategy)]
+        guards = [FiniteLoss(), CheckGradientFlow(self.attach.strategy)]
         return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best, *self.trajectory]
 
 
@@ -44,7 +44,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What training did; the module holds the metrics of the weights that are kept."""
 
     steps: int
@@ -56,7 +56,7 @@ class Fitted:
     curve: list[dict[str, float | None]]
 
 
-def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: Observers) -> Fitted:
+def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: RunCallbacks) -> FitResult:
     """Train `module`, leave the best epoch's weights in it, and evaluate exactly those.
 
     Raises:
@@ -73,7 +73,7 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
     if data.test_names:
         trainer.test(module, datamodule=data, verbose=False)
     attach, stopwatch = observers.attach, observers.stopwatch
-    return Fitted(
+    return FitResult(
         steps=steps,
         epochs=epochs,
         best_epoch=best_epoch,

@@ -50,10 +50,10 @@ class FiniteLoss(Callback):
         )
 
 
-class GradientsArrive(Callback):
+class CheckGradientFlow(Callback):
     """Refuses a tuned parameter that the first optimiser step has no gradient for; a gradient of zeros is one.
 
-    A strategy that leaves parts out by design (`leaves_out`) is not looked at.
+    A strategy that leaves parts out by design (`sparse_gradients`) is not looked at.
 
     Raises:
         UserError: names the first such parameter.
@@ -65,7 +65,7 @@ class GradientsArrive(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Look once, when all gradients of a step are there."""
-        if self._looked or self._strategy.leaves_out:
+        if self._looked or self._strategy.sparse_gradients:
             return
         self._looked = True
         strategy = self._strategy

@@ -13,9 +13,9 @@ from peftlab.errors import require
 from peftlab.strategies.contract import Strategy
 from peftlab.tasks.metrics import evaluate
 from peftlab.tasks.task import Task
-from peftlab.training.optimiser import build_optimiser, build_schedule, clipped_together
+from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
+from peftlab.training.phases import PhaseSchedule
 from peftlab.training.settings import TrainingSettings
-from peftlab.training.stages import Stages
 
 Batch = dict[str, Tensor]
 
@@ -57,7 +57,7 @@ class FineTuning(LightningModule):
         self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
         self._mean_loss = MeanMetric(nan_strategy="disable")
-        self._stages: Stages | None = None
+        self._stages: PhaseSchedule | None = None
         self._begun_stage = 0
         self._inputs = set(backbone.tokenizer.model_input_names)
         self._names = evaluation_names
@@ -110,7 +110,7 @@ class FineTuning(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log what the strategy measures of itself."""
-        for name, value in self.strategy.measures().items():
+        for name, value in self.strategy.logged_metrics().items():
             self.log(f"train/{name}", value)
 
     def on_fit_end(self) -> None:
@@ -130,7 +130,7 @@ class FineTuning(LightningModule):
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         """Clip, and let the strategy act on the gradients that the optimiser will see."""
-        for part in clipped_together(optimizer):
+        for part in clip_groups(optimizer):
             super().configure_gradient_clipping(part, *args, **kwargs)
         self.strategy.after_clipping()
 
@@ -165,7 +165,7 @@ class FineTuning(LightningModule):
             UserError: the strategy exchanges its parameters while several devices train them.
         """
         if self._stages is None:
-            self._stages = Stages(self.strategy, int(self.trainer.estimated_stepping_batches), self._begun_stage)
+            self._stages = PhaseSchedule(self.strategy, int(self.trainer.estimated_stepping_batches), self._begun_stage)
             alone = self.trainer.world_size == 1 or not self._stages.several
             devices = f"trainer.devices={self.trainer.world_size}: strategy {self.strategy.name} trains in stages"
             require(alone, f"{devices}; allowed is 1")
@@ -175,7 +175,7 @@ class FineTuning(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @property
-    def stages(self) -> Stages:
+    def stages(self) -> PhaseSchedule:
         """Where training stands among the strategy's stages."""
         assert self._stages is not None, "stages are known once the optimiser is made"
         return self._stages

@@ -19,7 +19,7 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
             "lr": group.own_rate or learning_rate * group.learning_rate,
             "weight_decay": weight_decay * group.weight_decay,
             "schedule": group.schedule,
-            "clipped_apart": group.clipped_apart,
+            "clip_separately": group.clip_separately,
         }
         for group in groups
     ]
@@ -50,11 +50,11 @@ def rate_factor(step: int, steps: int, warmup: int) -> float:
     return max(0.0, (steps - step) / max(1, steps - warmup))
 
 
-def clipped_together(optimiser: Optimizer) -> list[Optimizer]:
+def clip_groups(optimiser: Optimizer) -> list[Optimizer]:
     """Return the parts of an optimiser whose gradients have one norm each, as what clipping reads of an optimiser."""
-    apart = [group for group in optimiser.param_groups if group.get("clipped_apart")]
+    apart = [group for group in optimiser.param_groups if group.get("clip_separately")]
     if not apart:
         return [optimiser]
-    together = [group for group in optimiser.param_groups if not group.get("clipped_apart")]
+    together = [group for group in optimiser.param_groups if not group.get("clip_separately")]
     parts: list[list[dict[str, Any]]] = [together, *([group] for group in apart)]
     return [cast(Optimizer, SimpleNamespace(param_groups=groups)) for groups in parts]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
-from peftlab.secrets import hidden
+from peftlab.redaction import redact
 from peftlab.training.callbacks import Stopwatch
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.loggers import logged_text, take_back_log
@@ -212,7 +212,7 @@ def seconds_taken(folder: Path, config: Mapping[str, Any]) -> float | None:
 
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    plain = _flat(hidden(json.loads(json.dumps(config, default=str))))
+    plain = _flat(redact(json.loads(json.dumps(config, default=str))))
     return {name: value for name, value in plain.items() if not {name, name.partition(".")[0]} & _FREE}
 
 

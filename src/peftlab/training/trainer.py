@@ -37,7 +37,7 @@ def build_trainer(
     folder: Path,
     loggers: Sequence[Logger],
     callbacks: Sequence[Callback],
-    leaves_out: bool = False,
+    sparse_gradients: bool = False,
 ) -> Trainer:
     """Return a Trainer; `options` are Lightning's own arguments, None standing for Lightning's default.
 
@@ -47,7 +47,7 @@ def build_trainer(
         folder: the run's output folder.
         loggers: where metrics go.
         callbacks: what is done around training.
-        leaves_out: whether a training step may leave out some of what is tuned, another on each device.
+        sparse_gradients: whether a training step may leave out some of what is tuned, another on each device.
 
     Raises:
         UserError: Lightning refuses an argument, or the accelerator is not there.
@@ -58,7 +58,7 @@ def build_trainer(
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
     _check_types(given)
-    if leaves_out and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
+    if sparse_gradients and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
         given["strategy"] = "ddp_find_unused_parameters_true"
     shown: list[Callback] = []
     if given.get("enable_progress_bar"):

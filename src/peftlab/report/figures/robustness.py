@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftlab.report.figures.base import COLOURS, DASHES, Figure, Variant, faded, grid, text
-from peftlab.report.likeness import Likeness, Metric, against, between_seeds, top_count
+from peftlab.report.rank_agreement import Likeness, Metric, against, between_seeds, top_count
 from peftlab.report.selections import Heads
 from peftlab.report.study import Cell, Study
 

@@ -26,7 +26,7 @@ class InPlaceStrategy(Strategy):
 
     def _attach(self, backbone: Backbone, selection: Any) -> None:
         chosen = {name: p for name, p in self._base_parameters(backbone) if self.chooses(name, p)}
-        # Kept on the CPU, so that detaching gives the pretrained backbone back.
+        # RunCache on the CPU, so that detaching gives the pretrained backbone back.
         self._pretrained = {name: p.detach().cpu().clone() for name, p in chosen.items()}
         for parameter in chosen.values():
             parameter.requires_grad_(True)
@@ -41,5 +41,5 @@ class InPlaceStrategy(Strategy):
 
     @staticmethod
     def _base_parameters(backbone: Backbone) -> Iterable[tuple[str, nn.Parameter]]:
-        classifier = {name for name, _ in backbone.geometry.classifier_parameters()}
+        classifier = {name for name, _ in backbone.view.classifier_parameters()}
         return ((name, p) for name, p in backbone.model.named_parameters() if name not in classifier)

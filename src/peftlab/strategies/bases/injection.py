@@ -67,7 +67,7 @@ class PeftInjection(LibraryStrategy):
         self._steps, self._pretrained = 0, {}
         pretrained = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
         super()._attach(backbone, selection)
-        # Kept on the CPU: some methods write into the layers that they stand for.
+        # RunCache on the CPU: some methods write into the layers that they stand for.
         self._pretrained = {name: pretrained[name] for name in self._touched() if name in pretrained}
 
     def _put_aside(self) -> dict[str, nn.Module]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.geometry import Place
+from peftlab.backbones.view import Site
 from peftlab.strategies.contract import Strategy
 
 
@@ -16,7 +16,7 @@ from peftlab.strategies.contract import Strategy
 class InsertedStrategy(Strategy):
     """A strategy that puts modules into a frozen backbone; it builds them, all else follows.
 
-    Each module stands in a place of `geometry.py` and keeps what stood there as its attribute `frozen`.
+    Each module stands in a place of `view.py` and keeps what stood there as its attribute `frozen`.
     """
 
     @property
@@ -25,7 +25,7 @@ class InsertedStrategy(Strategy):
         return False
 
     @abstractmethod
-    def build(self, backbone: Backbone) -> dict[tuple[int, Place], nn.Module]:
+    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
         """Return the modules to put in, by layer and place; a parameter may be shared among them."""
 
     def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
@@ -57,13 +57,13 @@ class InsertedStrategy(Strategy):
         for (layer, place), module in self._modules.items():
             # A new module would begin in training mode, its dropout on.
             module.to(backbone.model.device).train(backbone.model.training)
-            backbone.geometry.replace(layer, place, module)
+            backbone.view.replace(layer, place, module)
 
     def _detach(self, backbone: Backbone) -> None:
         for (layer, place), module in self._modules.items():
             frozen = module.frozen
             assert isinstance(frozen, nn.Module)
-            backbone.geometry.replace(layer, place, frozen)
+            backbone.view.replace(layer, place, frozen)
         with torch.no_grad():
             for name, parameter in self._beside.items():
                 parameter.copy_(self._pretrained[name])
@@ -72,9 +72,9 @@ class InsertedStrategy(Strategy):
         raise NotImplementedError("what was put in has no counterpart in the backbone")
 
 
-def layer_norms(backbone: Backbone, *but: Place) -> dict[str, nn.Parameter]:
+def layer_norms(backbone: Backbone, *but: Site) -> dict[str, nn.Parameter]:
     """Return weight and bias of every LayerNorm of the backbone but those in some places, by their names."""
-    left_out = set(backbone.geometry.place_names(*but))
+    left_out = set(backbone.view.site_names(*but))
     norms = {name: module for name, module in backbone.model.named_modules() if isinstance(module, nn.LayerNorm)}
     return {
         full: parameter

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from peftlab.backbones import files
-from peftlab.backbones.files import WEIGHTS, find_files
+from peftlab.backbones.sources import WEIGHTS, find_files
 from peftlab.errors import UserError
 
 HUB = "nobody/nothing"

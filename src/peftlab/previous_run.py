@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peftlab.data.originals import read_originals
+from peftlab.cache import RunCache
+from peftlab.data.raw_splits import read_raw_splits
 from peftlab.errors import UserError
 from peftlab.identity import identify
-from peftlab.kept import Kept
-from peftlab.preflight import make_parts
+from peftlab.plan import make_parts
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.training.resumption import remove_checkpoints
 
 log = logging.getLogger(__name__)
 
 
-def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | None:
+def find_finished(config: Mapping[str, Any], folder: Path, cache: RunCache) -> RunRecord | None:
     """Return the record in `folder` if it is that of the very run which `config` asks for, finished and whole.
 
     `any_code` in the configuration takes a result of other code or libraries too. A finished record that
@@ -32,10 +32,10 @@ def take_up(config: Mapping[str, Any], folder: Path, kept: Kept) -> RunRecord | 
     if record is None:
         return None
     if record.status != "finished":
-        if not _may_go_on(config, record, kept):
+        if not _may_go_on(config, record, cache):
             remove_checkpoints(folder)
         return None
-    differing = set() if config["force"] else _differing(config, record, kept)
+    differing = set() if config["force"] else _differing(config, record, cache)
     if not config["force"] and not differing and _is_whole(record):
         return record
     why = f"another {', another '.join(sorted(differing))}" if differing else "force=true, or its delta is gone"
@@ -59,17 +59,17 @@ def _set_aside(folder: Path, why: str, own: str | None) -> None:
     log.warning("%s %s and is run again; its record is kept as %s", folder, why, aside.name)
 
 
-def _may_go_on(config: Mapping[str, Any], record: RunRecord, kept: Kept) -> bool:
+def _may_go_on(config: Mapping[str, Any], record: RunRecord, cache: RunCache) -> bool:
     if config["force"]:
         return False
     # Another setting is the user's to decide upon: going on says which. A run that never came to its data has no
     # checkpoint of its own.
-    return not record.identity or _differing(config, record, kept) <= {"settings"}
+    return not record.identity or _differing(config, record, cache) <= {"settings"}
 
 
-def _differing(config: Mapping[str, Any], record: RunRecord, kept: Kept) -> set[str]:
+def _differing(config: Mapping[str, Any], record: RunRecord, cache: RunCache) -> set[str]:
     parts = make_parts(config)
-    identity = identify(config, parts, read_originals(parts.task, parts.data.folder, kept).hashes)
+    identity = identify(config, parts, read_raw_splits(parts.task, parts.data.folder, cache).hashes)
     return set(identity.differs_from(record.identity)) - ({"code"} if config["any_code"] else set())
 
 

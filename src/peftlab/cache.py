@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Kept:
+class RunCache:
     """Keeps the latest few things of each kind in memory; whoever takes one out must not change it.
 
     A backbone that is kept is an untouched copy beside the one that is tuned, and counts in a run's resident memory.

@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 
 from peftlab import cli
 from peftlab.cli import CONF
-from peftlab.mistakes import in_one_line
+from peftlab.hydra_errors import in_one_line
 
 MISTAKES = [
     ("task=rte", "no strategy given: add +strategy=NAME, one of "),

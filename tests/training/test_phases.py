@@ -14,7 +14,7 @@ from peftlab.strategies.bases.in_place import InPlaceStrategy
 from peftlab.strategies.contract import ParameterGroup
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
-from peftlab.training.stages import Stages
+from peftlab.training.phases import PhaseSchedule
 
 STEPS_PER_EPOCH = TRAIN // BATCH
 
@@ -32,14 +32,14 @@ class Staged(InPlaceStrategy):
         self.told, self.entered = steps, [0]
         return list(self.lengths)
 
-    def begin_stage(self, stage: int) -> None:
+    def begin_phase(self, stage: int) -> None:
         self.entered.append(stage)
 
-    def measures(self) -> dict[str, float]:
+    def logged_metrics(self) -> dict[str, float]:
         return {"stage": float(self.entered[-1])}
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        gates = ParameterGroup(self.classifier(), clipped_apart=True)
+        gates = ParameterGroup(self.classifier(), clip_separately=True)
         return [ParameterGroup(self.tuned(), schedule="decay"), gates]
 
 
@@ -93,7 +93,7 @@ def test_each_stage_is_entered_although_training_ends_before(tmp_path: Path) -> 
 
 def test_stages_without_steps_are_passed() -> None:
     strategy = staged(1, 0, 2)
-    stages = Stages(strategy, 3)
+    stages = PhaseSchedule(strategy, 3)
     assert (stages.several, stages.steps, stages.in_last) == (True, 1, False)
     assert [stages.advance(step) for step in range(3)] == [False, True, False]
     assert (stages.steps, stages.in_last, strategy.entered) == (2, True, [0, 1, 2])

@@ -5,7 +5,7 @@ from itertools import accumulate
 from peftlab.strategies.contract import Strategy
 
 
-class Stages:
+class PhaseSchedule:
     """The stages of one run, entered one after the other.
 
     Args:
@@ -49,4 +49,4 @@ class Stages:
 
     def _enter_next(self) -> None:
         self.current += 1
-        self._strategy.begin_stage(self.current)
+        self._strategy.begin_phase(self.current)

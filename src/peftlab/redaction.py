@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-_HIDDEN = "[hidden]"
+_REDACTED = "[hidden]"
 # How a variable or an option that holds one is named; `tokens` and `keys` are other things.
 _NAME = re.compile(r"(?:.*[_.\-])?(?:(?:api|access)_?key|token|secret|passw(?:or)?d)", re.IGNORECASE)
 _LONG_ENOUGH = 8  # a shorter value would stand in texts by chance
@@ -19,29 +19,29 @@ def is_secret_name(name: str) -> bool:
 
 def holds_secret(text: str) -> bool:
     """Return whether `text` holds a secret of the environment, or what has the form of one."""
-    return hidden(text) != text
+    return redact(text) != text
 
 
-def hidden(value: Any) -> Any:
+def redact(value: Any) -> Any:
     """Return JSON data with each secret in it replaced by ``[hidden]``."""
     if isinstance(value, dict):
-        return {name: _hidden_option(str(name), item) for name, item in value.items()}
+        return {name: _redact_option(str(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [hidden(item) for item in value]
-    return _hidden_text(value) if isinstance(value, str) else value
+        return [redact(item) for item in value]
+    return _redact_text(value) if isinstance(value, str) else value
 
 
-def _hidden_option(name: str, value: Any) -> Any:
-    return _HIDDEN if is_secret_name(name) and isinstance(value, str) and value else hidden(value)
+def _redact_option(name: str, value: Any) -> Any:
+    return _REDACTED if is_secret_name(name) and isinstance(value, str) and value else redact(value)
 
 
-def _hidden_text(text: str) -> str:
+def _redact_text(text: str) -> str:
     for secret in _of_environment():
-        text = text.replace(secret, _HIDDEN)
+        text = text.replace(secret, _REDACTED)
     name, equals, value = text.partition("=")  # an argument of a command line
     if equals and value and is_secret_name(name.lstrip("+-")):
-        return f"{name}={_HIDDEN}"
-    return _FORMS.sub(_HIDDEN, text)
+        return f"{name}={_REDACTED}"
+    return _FORMS.sub(_REDACTED, text)
 
 
 def _of_environment() -> list[str]:

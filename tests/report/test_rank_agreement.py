@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from peftlab.report import likeness
-from peftlab.report.likeness import Likeness, against, between_seeds, overlap, top
+from peftlab.report.rank_agreement import Likeness, against, between_seeds, overlap, top
 from peftlab.report.selections import Heads
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from datasets import Dataset
 
+from peftlab.cache import RunCache
 from peftlab.data.tokens import content_hash
-from peftlab.kept import Kept
 from peftlab.tasks.source import describe_source, load_splits, source_stamp
 from peftlab.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class Originals:
+class RawSplits:
     """A task's splits by name, the SHA-256 of each one's content, and where they come from."""
 
     splits: dict[str, Dataset]
@@ -23,17 +23,17 @@ class Originals:
     source: dict[str, Any]
 
 
-def read_originals(task: Task, root: Path | None, kept: Kept) -> Originals:
-    """Return a task's splits, from memory where `kept` has them and their files are as they were.
+def read_raw_splits(task: Task, root: Path | None, cache: RunCache) -> RawSplits:
+    """Return a task's splits, from memory where `cache` has them and their files are as they were.
 
     Raises:
         UserError: files missing or malformed, no network, or no such source for this task.
     """
     key = json.dumps([asdict(task), str(root), source_stamp(task, root)])
-    return kept.get("originals", key, partial(_read, task, root))
+    return cache.get("originals", key, partial(_read, task, root))
 
 
-def _read(task: Task, root: Path | None) -> Originals:
+def _read(task: Task, root: Path | None) -> RawSplits:
     splits = load_splits(task, root)
     hashes = {name: content_hash(split) for name, split in splits.items()}
-    return Originals(splits, hashes, describe_source(task, root))
+    return RawSplits(splits, hashes, describe_source(task, root))

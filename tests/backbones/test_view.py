@@ -1,4 +1,4 @@
-"""Geometry knows where an architecture keeps its heads: shown by what moves when a head's rows are edited."""
+"""BackboneView knows where an architecture keeps its heads: shown by what moves when a head's rows are edited."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from small_models import tiny
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from peftlab.backbones.geometry import ARCHITECTURES, PROJECTIONS, Geometry, architecture
+from peftlab.backbones.view import ARCHITECTURES, PROJECTIONS, BackboneView, architecture
 from peftlab.errors import UserError
 
 # Table of section 1: base, classifiers for 1, 2 and 3 labels; counted from the released configurations.
@@ -32,7 +32,7 @@ def test_base_and_classifier_have_the_published_sizes(kind, options, base, class
         with torch.device("meta"):
             config = AutoConfig.for_model(kind, **options, num_labels=labels)
             model = AutoModelForSequenceClassification.from_config(config)
-        named = dict(Geometry(model).classifier_parameters())
+        named = dict(BackboneView(model).classifier_parameters())
         assert sum(p.numel() for p in named.values()) == classifier
         assert model.num_parameters() - classifier == base
         assert all(model.get_parameter(name) is parameter for name, parameter in named.items())
@@ -44,10 +44,10 @@ def test_base_and_classifier_have_the_published_sizes(kind, options, base, class
 def test_hifis_share_of_bert_large_follows_from_the_geometry(k, layers, weights, percent):
     with torch.device("meta"):
         config = AutoConfig.for_model("bert", **BERT_LARGE, intermediate_size=4096)
-        geometry = Geometry(AutoModelForSequenceClassification.from_config(config))
-    assert (geometry.num_layers, geometry.num_heads, geometry.head_dim) == (24, 16, 64)
+        view = BackboneView(AutoModelForSequenceClassification.from_config(config))
+    assert (view.num_layers, view.num_heads, view.head_dim) == (24, 16, 64)
     tuned = sum(
-        k * geometry.head_dim * geometry.projection(layer, which).in_features
+        k * view.head_dim * view.projection(layer, which).in_features
         for layer in range(layers)
         for which in PROJECTIONS
     )
@@ -58,13 +58,13 @@ def test_hifis_share_of_bert_large_follows_from_the_geometry(k, layers, weights,
 def head_outputs(backbone, layer):
     """Return the input of the attention output projection of one layer, [B, S, H, D']."""
     caught = []
-    geometry = backbone.geometry
-    handle = geometry.head_output(layer).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    view = backbone.view
+    handle = view.head_output(layer).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     with torch.no_grad():
         backbone.model(input_ids=torch.arange(5, 17).view(2, 6), attention_mask=torch.ones(2, 6, dtype=torch.long))
     handle.remove()
-    assert caught[0].shape == (2, 6, geometry.hidden_size)
-    return caught[0].unflatten(-1, (geometry.num_heads, geometry.head_dim))
+    assert caught[0].shape == (2, 6, view.hidden_size)
+    return caught[0].unflatten(-1, (view.num_heads, view.head_dim))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -72,11 +72,11 @@ def head_outputs(backbone, layer):
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_the_rows_of_a_head_move_that_head_alone(kind, which, attention):
     backbone = tiny(kind, attention=attention)
-    geometry, head, layer = backbone.geometry, 2, 1
+    view, head, layer = backbone.view, 2, 1
     before = head_outputs(backbone, layer)
-    rows = slice(head * geometry.head_dim, (head + 1) * geometry.head_dim)
+    rows = slice(head * view.head_dim, (head + 1) * view.head_dim)
     with torch.no_grad():
-        geometry.projection(layer, which).weight[rows] += torch.randn(geometry.head_dim, geometry.hidden_size)
+        view.projection(layer, which).weight[rows] += torch.randn(view.head_dim, view.hidden_size)
     moved = (head_outputs(backbone, layer) - before).abs().amax((0, 1, 3))
     assert moved[head] > 1e-4
     assert moved[[0, 1, 3]].max() == 0
@@ -86,33 +86,33 @@ def test_the_rows_of_a_head_move_that_head_alone(kind, which, attention):
 def test_the_last_layers_head_outputs_are_what_its_output_projection_reads(kind):
     backbone = tiny(kind)
     with torch.no_grad():
-        backbone.geometry.head_output(0).weight.zero_()
+        backbone.view.head_output(0).weight.zero_()
     earlier, later = head_outputs(backbone, 0), head_outputs(backbone, 1)
     with torch.no_grad():
-        backbone.geometry.projection(0, "value").weight.zero_()
+        backbone.view.projection(0, "value").weight.zero_()
     assert not torch.equal(head_outputs(backbone, 0), earlier)
     assert torch.equal(head_outputs(backbone, 1), later)
 
 
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_a_projection_can_be_replaced(kind):
-    geometry = tiny(kind).geometry
+    view = tiny(kind).view
     for which in PROJECTIONS:
         module = nn.Linear(32, 32)
-        geometry.replace_projection(1, which, module)
-        assert geometry.projection(1, which) is module
-        assert geometry.projection(0, which) is not module
+        view.replace_projection(1, which, module)
+        assert view.projection(1, which) is module
+        assert view.projection(0, which) is not module
 
 
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_the_classifier_is_all_that_lies_outside_the_base_model_and_that_alone(kind):
     backbone = tiny(kind)
-    model, geometry = backbone.model, backbone.geometry
+    model, view = backbone.model, backbone.view
     base = {id(parameter) for parameter in model.base_model.parameters()}
     outside = {name for name, parameter in model.named_parameters() if id(parameter) not in base}
-    assert outside == {name for name, _ in geometry.classifier_parameters()}
-    held = [id(parameter) for module in geometry.classifier_modules() for parameter in module.parameters()]
-    assert held == [id(parameter) for _, parameter in geometry.classifier_parameters()]
+    assert outside == {name for name, _ in view.classifier_parameters()}
+    held = [id(parameter) for module in view.classifier_modules() for parameter in module.parameters()]
+    assert held == [id(parameter) for _, parameter in view.classifier_parameters()]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "albert", "t5", ""])
@@ -125,4 +125,4 @@ def test_an_architecture_whose_heads_are_not_known_is_refused_in_one_line(kind):
 def test_a_model_of_an_unknown_architecture_has_no_geometry():
     config = AutoConfig.for_model("gpt2", n_layer=1, n_head=2, n_embd=8, vocab_size=11)
     with pytest.raises(UserError, match="gpt2"):
-        Geometry(AutoModelForSequenceClassification.from_config(config))
+        BackboneView(AutoModelForSequenceClassification.from_config(config))

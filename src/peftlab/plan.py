@@ -152,7 +152,7 @@ def check_length(parts: Parts, backbone: Backbone) -> None:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = parts.strategy.reserved_positions, backbone.tokenizer.model_max_length
+    reserved, positions = parts.strategy.prompt_positions, backbone.tokenizer.model_max_length
     lengths = {"data.max_length": parts.data.max_length} if reserved else {}
     if parts.deployment.measure:
         lengths["deployment.length"] = parts.deployment.length

@@ -11,7 +11,7 @@ from peftlab.errors import UserError
 
 Projection = Literal["query", "key", "value"]
 # Where a method may put a module: see `Architecture`.
-Place = Literal[
+Site = Literal[
     "self_attention",
     "attention_end",
     "attention_norm",
@@ -86,7 +86,7 @@ def architecture(kind: str) -> Architecture:
     return ARCHITECTURES[kind]
 
 
-class Geometry:
+class BackboneView:
     """The layers, heads and classifier of one loaded model.
 
     Args:
@@ -124,19 +124,19 @@ class Geometry:
         """Return the module whose input [B, S, H * D'] is the outputs of all heads, side by side."""
         return self.layer(layer).get_submodule(self._names.head_output)
 
-    def has(self, place: Place) -> bool:
+    def has(self, place: Site) -> bool:
         """Return whether the layers of this architecture have such a place."""
         return getattr(self._names, place) is not None
 
-    def at(self, layer: int, place: Place) -> nn.Module:
+    def at(self, layer: int, place: Site) -> nn.Module:
         """Return the module that stands in a place of a layer."""
         return self.layer(layer).get_submodule(self._path(place))
 
-    def place_names(self, *places: Place) -> list[str]:
+    def site_names(self, *places: Site) -> list[str]:
         """Return the names of the modules in these places of all layers in the whole model."""
         return [f"{self._names.layers}.{i}.{self._path(place)}" for i in range(self.num_layers) for place in places]
 
-    def replace(self, layer: int, place: Place, module: nn.Module) -> None:
+    def replace(self, layer: int, place: Site, module: nn.Module) -> None:
         """Put `module` in a place of a layer."""
         self.layer(layer).set_submodule(self._path(place), module)
 
@@ -150,7 +150,7 @@ class Geometry:
         embeddings = self._model.base_model.get_submodule("embeddings")
         return embeddings.register_forward_pre_hook(later, with_kwargs=True).remove
 
-    def _path(self, place: Place) -> str:
+    def _path(self, place: Site) -> str:
         path = getattr(self._names, place)
         if path is None:
             kind = self._model.config.model_type
