@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.output_layer import classes
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
 from peftlab.training.optimiser import build_optimiser
@@ -46,7 +47,7 @@ LARGE = Shape(24, 16, 1024)
 def backbone(shape: Shape, attention: str = "auto") -> Backbone:
     """Return our backbone of a shape."""
     options = {"model_type": "bert", **shape.sizes()}
-    return load_backbone(BackboneSpec("bench", attention=attention, random=options), LABELS, seed=1)  # type: ignore[arg-type]
+    return load_backbone(BackboneSpec("bench", attention=attention, random=options), classes(LABELS), seed=1)  # type: ignore[arg-type]
 
 
 def plain(shape: Shape) -> BertForSequenceClassification:

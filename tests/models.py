@@ -1,5 +1,6 @@
 """Tiny random backbones and examples for tests that need a model but no files."""
 
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.errors import MissingPackageError
+from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 
@@ -25,12 +27,17 @@ TEXTS = (["every bird sang", "no dog slept in the old garden"], ["a sparrow sang
 HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
 
 
+def output_layer(labels: Sequence[str]) -> OutputLayer:
+    """Return the output layer of a task with these labels; a regression's where there are none."""
+    return classes(labels) if labels else score()
+
+
 def tiny_spec(kind: str = "bert", attention: str = "sdpa", **sizes: Any) -> BackboneSpec:
     return BackboneSpec(f"tiny-{kind}", attention=attention, random={"model_type": kind, **SIZES, **sizes})  # type: ignore[arg-type]
 
 
 def tiny(kind: str = "bert", labels: tuple[str, ...] = ("yes", "no"), seed: int = 1, **options: Any) -> Backbone:
-    backbone = load_backbone(tiny_spec(kind, **options), labels, seed)
+    backbone = load_backbone(tiny_spec(kind, **options), output_layer(labels), seed)
     # Random initialisation leaves biases at zero; a test of biases must be able to see them.
     generator = torch.Generator().manual_seed(7)
     for name, parameter in backbone.model.named_parameters():

@@ -25,7 +25,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "files", "network", "redaction", "cache", "kernels"],
+    ["options", "registry", "output_layer", "files", "network", "redaction", "cache", "kernels"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

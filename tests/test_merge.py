@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from models import TEXTS, tiny_spec
+from models import TEXTS, output_layer, tiny_spec
 from peftlab import merge
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
@@ -36,7 +36,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 def tuned(name: str, options: dict[str, Any], kind: str, folder: Path, labels: list[str] = LABELS) -> Backbone:
     """Save into `folder` a delta whose every number was changed, and return the model it belongs to."""
     spec = tiny_spec(kind)
-    backbone, strategy = load_backbone(spec, labels, seed=3), create_strategy(name, options)
+    backbone, strategy = load_backbone(spec, output_layer(labels), seed=3), create_strategy(name, options)
     strategy.attach(backbone, HEADS)
     generator = torch.Generator().manual_seed(5)
     for parameter in {**strategy.tuned(), **strategy.classifier()}.values():
@@ -81,7 +81,7 @@ def test_stock_transformers_gives_the_same_logits(name: str, options: dict[str, 
     expected = answers(backbone.model, backbone.tokenizer)
     torch.testing.assert_close(answers(model, tokenizer), expected, rtol=1e-5, atol=1e-6)
     assert_same_answers(model, backbone)
-    untouched = load_backbone(tiny_spec(kind), LABELS, seed=3)
+    untouched = load_backbone(tiny_spec(kind), output_layer(LABELS), seed=3)
     assert not torch.allclose(answers(untouched.model, untouched.tokenizer), expected)
     assert model.config.id2label == dict(enumerate(LABELS))
     assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
@@ -109,7 +109,7 @@ def test_a_merged_model_is_a_backbone_folder_itself(tmp_path: Path):
     # The delta of a run on that folder is restored by naming the folder again.
     spec = {"name": "mine", "path": str(tmp_path / "plain")}
     strategy = create_strategy("bitfit", {})
-    backbone = load_backbone(type(tiny_spec())(**spec), LABELS, seed=1)
+    backbone = load_backbone(type(tiny_spec())(**spec), output_layer(LABELS), seed=1)
     strategy.attach(backbone)
     save_delta(describe_delta(strategy, spec, "mnli", LABELS, {}), tmp_path / "second")
     export_merged(tmp_path / "second", tmp_path / "again", str(tmp_path / "plain"))
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_written_leaves_no_half_of_it(part: str, tmp_path
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    tokenizer = type(load_backbone(tiny_spec(), LABELS, seed=1).tokenizer)
+    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).tokenizer)
     owners = {"the weights": (PreTrainedModel, "save_pretrained"), "the tokenizer": (tokenizer, "save_pretrained")}
     monkeypatch.setattr(*owners.get(part, (os, "fsync")), refuse)
     with pytest.raises(UserError, match=rf"^{tmp_path}/plain: No space left on device$"):
@@ -195,7 +195,7 @@ def test_a_model_that_cannot_be_written_leaves_no_half_of_it(part: str, tmp_path
 def test_a_killed_merge_leaves_no_model_folder(tmp_path: Path, monkeypatch):
     """Killed when all but the tokenizer is written, in a process of its own."""
     tuned("bitfit", {}, "bert", tmp_path / "run")
-    tokenizer = type(load_backbone(tiny_spec(), LABELS, seed=1).tokenizer)
+    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).tokenizer)
     process = os.fork()
     if not process:
         torch.set_num_threads(1)

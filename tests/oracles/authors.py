@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import tiny_spec
+from models import output_layer, tiny_spec
 from peftlab.backbones.backbone import Backbone, load_backbone
 from peftlab.strategies.contract import Strategy
 from peftlab.training.optimiser import build_optimiser, build_schedule
@@ -61,7 +61,7 @@ def fill(parameters: Mapping[str, Tensor]) -> None:
 
 def backbone(kind: str, dtype: torch.dtype = torch.float64, **sizes: Any) -> Backbone:
     """Return the small model of the fixtures; float64 leaves no rounding to tell apart from a difference."""
-    made = load_backbone(tiny_spec(kind, **{**SIZES, **sizes}), ("yes", "no"), seed=0)
+    made = load_backbone(tiny_spec(kind, **{**SIZES, **sizes}), output_layer(("yes", "no")), seed=0)
     made.model.to(dtype)
     fill(dict(made.model.named_parameters()))
     return made

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,6 +28,7 @@ from peftlab.errors import UserError, require
 from peftlab.kernels.attention import use_fast_attention
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
+from peftlab.output_layer import OutputLayer
 
 Attention = Literal["auto", "sdpa", "eager"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
@@ -65,15 +66,15 @@ class Backbone:
     size: int
 
 
-def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, cache: RunCache | None = None) -> Backbone:
-    """Load a backbone with an output layer for `labels` (none: regression) that is drawn from `seed`.
+def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: RunCache | None = None) -> Backbone:
+    """Load a backbone with a task's output layer, which is drawn from `seed`.
 
     Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
     fixed seed, so that the fingerprint depends on the files alone.
 
     Args:
         spec: which model.
-        labels: the task's, in order.
+        output: the task's output layer.
         seed: draws the output layer.
         cache: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
 
@@ -83,7 +84,7 @@ def load_backbone(spec: BackboneSpec, labels: Sequence[str], seed: int, cache: R
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        model, tokenizer, identity = _untouched(spec, labels, cache)
+        model, tokenizer, identity = _untouched(spec, output, cache)
         view = BackboneView(model)
         use_fast_products(model)
         use_fast_dropout(model)
@@ -109,26 +110,26 @@ def _folder(spec: BackboneSpec) -> Path:
     return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
 
 
-def _untouched(spec: BackboneSpec, labels: Sequence[str], cache: RunCache | None) -> Loaded:
+def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:
     """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
     if cache is None or not cache.most:
-        return _load(spec, labels)
+        return _load(spec, output)
     stamps = [] if spec.random else file_stamps(_folder(spec))
-    key = json.dumps([asdict(spec), list(labels), stamps], default=str)
-    return copy.deepcopy(cache.get("backbone", key, lambda: _load(spec, labels)))
+    key = json.dumps([asdict(spec), asdict(output), stamps], default=str)
+    return copy.deepcopy(cache.get("backbone", key, lambda: _load(spec, output)))
 
 
-def _load(spec: BackboneSpec, labels: Sequence[str]) -> Loaded:
+def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
-    model, tokenizer = _random(spec, labels) if spec.random else _pretrained(spec, labels)
+    model, tokenizer = _random(spec, output) if spec.random else _pretrained(spec, output)
     tokenizer.model_max_length = _position_limit(model)
     return model, tokenizer, fingerprint(model)
 
 
-def _pretrained(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     folder = _folder(spec)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **_label_options(labels))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **output.options)
         architecture(config.model_type)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -161,27 +162,15 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
     )
 
 
-def _random(spec: BackboneSpec, labels: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, _torch_name(spec.attention), _label_options(labels)), tokenizer
+    return random_model(spec.random, tokenizer, _torch_name(spec.attention), output.options), tokenizer
 
 
 def _torch_name(attention: Attention) -> str:
     """Return what transformers loads a model with."""
     return "sdpa" if attention == "auto" else attention
-
-
-def _label_options(labels: Sequence[str]) -> dict[str, Any]:
-    """Return config entries for the output layer; regression is one output, trained with squared error."""
-    names = list(labels) or ["score"]
-    kind = "single_label_classification" if labels else "regression"
-    return {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "problem_type": kind,
-    }
 
 
 def _position_limit(model: PreTrainedModel) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from peftlab.errors import UserError
 from peftlab.files import write_bytes_atomic, write_text_atomic
 from peftlab.options import build
+from peftlab.output_layer import OutputLayer, classes, score
 
 SCHEMA = 1
 TENSORS_FILE = "delta.safetensors"
@@ -33,6 +34,11 @@ class DeltaFacts:
     tensors: int
     versions: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def output_layer(self) -> OutputLayer:
+        """What stood on top of the backbone."""
+        return classes(self.labels) if self.labels else score()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A run's deployed model against the bare backbone: what it holds more, what it is made of, how long it takes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from transformers import PreTrainedModel
 
 from peftlab.backbones.backbone import BackboneSpec, load_backbone
 from peftlab.deployment.paired import paired_ratio
+from peftlab.output_layer import OutputLayer
 from peftlab.plan import DeploymentOptions
 from peftlab.results.record import Delay, Deployment
 from peftlab.strategies.restore import restore
 
 
 def measure_deployment(
-    folder: Path, spec: BackboneSpec, labels: Sequence[str], options: DeploymentOptions, device: torch.device
+    folder: Path, spec: BackboneSpec, output: OutputLayer, options: DeploymentOptions, device: torch.device
 ) -> Deployment:
     """Deploy the delta in a run's folder and measure the model against a freshly loaded backbone.
 
@@ -27,7 +28,7 @@ def measure_deployment(
     Args:
         folder: a run's folder; its delta is there.
         spec: the run's backbone.
-        labels: the task's.
+        output: the task's output layer.
         options: the text that goes through both models, and how many times.
         device: where the delay is measured.
     """
@@ -35,7 +36,7 @@ def measure_deployment(
     deployed, merged = strategy.backbone.model, strategy.mergeable
     if merged:
         strategy.merge()
-    bare = load_backbone(spec, labels, seed=0).model
+    bare = load_backbone(spec, output, seed=0).model
     for model in (bare, deployed):
         settle(model, device)
     return Deployment(

@@ -70,7 +70,7 @@ class TunedRun:
         """
         tensors = self._delta.tensors if step is None else read_tensors(trajectory_files(self.folder)[step])
         with prefix_errors(f"{self.folder}: "):
-            backbone = load_backbone(self._spec, self._delta.facts.labels, seed=0, cache=self._cache)
+            backbone = load_backbone(self._spec, self._delta.facts.output_layer, seed=0, cache=self._cache)
             apply_delta(Delta(self._delta.facts, tensors), backbone).merge()
         return backbone
 

@@ -1,23 +1,24 @@
-"""Finds strategies by their files: `my_method.py` holds the strategy `my-method`."""
+"""Finds strategies by their files: `my_method.py` holds the strategy `my-method`; a user's packages add to them."""
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from peftlab.errors import UserError, nearest
 from peftlab.options import build
+from peftlab.registry import Registry
 from peftlab.strategies.contract import Strategy
 
-_NOT_METHODS = {"bases", "contract", "registry", "restore"}
+# The type checker takes no abstract class for a type; here it only says what others derive from.
+STRATEGIES: Registry[Strategy] = Registry(
+    Strategy,  # type: ignore[type-abstract]
+    "peftlab.strategies",
+    "strategy",
+    but={"bases", "contract", "registry", "restore"},
+)
 
 
 def strategy_names() -> list[str]:
-    """Return the names of all strategies, without importing them."""
-    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name.replace("_", "-") for module in modules if module.name not in _NOT_METHODS)
+    """Return the names of all strategies, those of the laboratory without importing them."""
+    return STRATEGIES.names()
 
 
 def strategy_class(name: str) -> type[Strategy]:
@@ -26,12 +27,7 @@ def strategy_class(name: str) -> type[Strategy]:
     Raises:
         UserError: no such strategy.
     """
-    names = strategy_names()
-    if name not in names:
-        raise UserError(f"strategy={name}: no such strategy{nearest(name, names)}; there are {', '.join(names)}")
-    module = importlib.import_module(f"peftlab.strategies.{name.replace('-', '_')}")
-    classes = (value for _, value in inspect.getmembers(module, inspect.isclass))
-    return next(cls for cls in classes if issubclass(cls, Strategy) and getattr(cls, "name", None) == name)
+    return STRATEGIES.get(name)
 
 
 def create_strategy(name: str, options: Mapping[str, Any]) -> Strategy:

@@ -65,7 +65,7 @@ def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
     delta = load_delta(folder)
     with prefix_errors(f"{folder}: "):
         spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "backbone")
-        return apply_delta(delta, load_backbone(spec, delta.facts.labels, seed=0))
+        return apply_delta(delta, load_backbone(spec, delta.facts.output_layer, seed=0))
 
 
 def export_merged(folder: Path, target: Path, backbone_path: str | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from peftlab.errors import nearest, require
 from peftlab.options import build
+from peftlab.output_layer import OutputLayer, classes, score
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "matthews")
 REGRESSION_METRICS = ("spearman", "pearson")
@@ -70,6 +71,11 @@ class Task:
     def num_labels(self) -> int:
         """Return the number of outputs of the classifier: one a class, or a single score."""
         return 1 if self.is_regression else len(self.labels)
+
+    @property
+    def output_layer(self) -> OutputLayer:
+        """Return what stands on top of the backbone."""
+        return score() if self.is_regression else classes(self.labels)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Task":

@@ -1,0 +1,133 @@
+"""Finds classes by themselves: those of a room of the house, and those of a user's own packages.
+
+A user's package is found by an entry point of the group `peftlab.plugins`, which names a module, or because a
+configuration lists it: `plugins: [my_package]`. All that it and its modules define counts.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar
+
+from peftlab.errors import MissingPackageError, UserError, nearest
+
+T = TypeVar("T")
+GROUP = "peftlab.plugins"
+
+_loaded: dict[str, None] = {}  # names of a user's modules, in the order in which they came
+
+
+def load_plugins(names: Iterable[str]) -> None:
+    """Import a user's packages, from the folder that the command was typed in too; their classes are then found.
+
+    Raises:
+        UserError: there is no such package, or it fails to load.
+    """
+    for name in names:
+        _load(name)
+
+
+def plugin_modules() -> list[ModuleType]:
+    """Return the user's modules: those of entry points, and those that were loaded by name."""
+    for name in _entry_points():
+        _load(name)
+    return [sys.modules[name] for name in _loaded]
+
+
+class Registry(Generic[T]):
+    """The classes of one kind, by the name that each has as its attribute `name`.
+
+    Args:
+        base: what they derive from; a class without a `name` of its own is nobody's choice.
+        room: the package that holds the laboratory's own, one file each, or the module that holds all.
+        kind: what a message calls one of them.
+        but: names of the room's modules that hold none.
+    """
+
+    def __init__(self, base: type[T], room: str, kind: str, but: Iterable[str] = ()) -> None:
+        self._base, self._room, self._kind, self._but = base, room, kind, frozenset(but)
+
+    def names(self) -> list[str]:
+        """Return all names, those of the laboratory without importing their files."""
+        theirs = {name for module in plugin_modules() for name in self._in(module)}
+        return sorted({*self._own_names(), *theirs})
+
+    def get(self, name: str) -> type[T]:
+        """Return the class of this name.
+
+        Raises:
+            UserError: there is none.
+        """
+        if name in self._own_names():
+            return self._own(name)
+        for module in plugin_modules():
+            if name in (found := self._in(module)):
+                return found[name]
+        names = self.names()
+        raise UserError(
+            f"{self._kind}={name}: no such {self._kind}{nearest(name, names)}; there are {', '.join(names)}"
+        )
+
+    def classes(self) -> list[type[T]]:
+        """Return all classes, by name, those of the laboratory and those of the user."""
+        return [self.get(name) for name in self.names()]
+
+    def _own_names(self) -> list[str]:
+        place = Path(str(importlib.import_module(self._room).__file__))
+        if place.name != "__init__.py":
+            return sorted(self._in(importlib.import_module(self._room)))
+        modules = (module.name for module in pkgutil.iter_modules([str(place.parent)]))
+        return sorted(name.replace("_", "-") for name in modules if name not in self._but)
+
+    def _own(self, name: str) -> type[T]:
+        room = importlib.import_module(self._room)
+        whole = not hasattr(room, "__path__")
+        module = room if whole else importlib.import_module(f"{self._room}.{name.replace('-', '_')}")
+        return self._in(module)[name]
+
+    def _in(self, module: ModuleType) -> dict[str, type[T]]:
+        """Return the classes that a module, or a module below it, defines itself."""
+        members = (value for _, value in inspect.getmembers(module, inspect.isclass))
+        own = (cls for cls in members if cls.__module__ == module.__name__ and issubclass(cls, self._base))
+        return {str(vars(cls)["name"]): cls for cls in own if "name" in vars(cls)}
+
+
+@cache
+def _entry_points() -> tuple[str, ...]:
+    return tuple(sorted(entry.value for entry in entry_points(group=GROUP)))
+
+
+def _load(name: str) -> None:
+    if name in _loaded:
+        return
+    try:
+        module = _imported(name)
+    except ModuleNotFoundError as error:
+        if error.name not in (name, name.partition(".")[0]):
+            raise MissingPackageError(f"plugins={name}: it needs {error.name}, which is not installed") from error
+        raise UserError(f"plugins={name}: no such package, neither installed nor in the folder you are in") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"plugins={name}: it cannot be imported ({reason})") from error
+    for found in (module, *_below(module)):
+        _loaded[found.__name__] = None
+
+
+def _imported(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
+def _below(module: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+        yield importlib.import_module(found.name)
