@@ -5,7 +5,7 @@ import sys
 import pytest
 from huggingface_hub import constants
 
-from peftlab.backbones import files
+from peftlab.backbones import sources
 from peftlab.backbones.sources import WEIGHTS, find_files
 from peftlab.errors import UserError
 
@@ -84,8 +84,8 @@ def test_the_hub_is_asked_only_for_safetensors_configuration_and_vocabulary(cach
         calls.append((hub, allow_patterns))
         return str(fill(tmp_path / "downloaded"))
 
-    monkeypatch.setattr(files, "snapshot_download", download)
-    monkeypatch.setattr(files, "hub_reachable", lambda: True)
+    monkeypatch.setattr(sources, "snapshot_download", download)
+    monkeypatch.setattr(sources, "hub_reachable", lambda: True)
     assert find() == tmp_path / "downloaded"
     assert calls[0][0] == HUB
     assert not [
@@ -99,8 +99,8 @@ def test_a_hub_that_refuses_is_quoted_in_one_line(monkeypatch):
             raise files.LocalEntryNotFoundError("nothing cached")
         raise OSError("503 Server Error\nand a long tail")
 
-    monkeypatch.setattr(files, "snapshot_download", download)
-    monkeypatch.setattr(files, "hub_reachable", lambda: True)
+    monkeypatch.setattr(sources, "snapshot_download", download)
+    monkeypatch.setattr(sources, "hub_reachable", lambda: True)
     with pytest.raises(UserError, match=f"backbone=here: the Hub did not give {HUB}: 503 Server Error$"):
         find()
 
