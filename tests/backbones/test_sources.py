@@ -80,7 +80,7 @@ def test_the_hub_is_asked_only_for_safetensors_configuration_and_vocabulary(cach
 
     def download(hub, allow_patterns, **options):
         if options.get("local_files_only"):
-            raise files.LocalEntryNotFoundError("nothing cached")
+            raise sources.LocalEntryNotFoundError("nothing cached")
         calls.append((hub, allow_patterns))
         return str(fill(tmp_path / "downloaded"))
 
@@ -96,7 +96,7 @@ def test_the_hub_is_asked_only_for_safetensors_configuration_and_vocabulary(cach
 def test_a_hub_that_refuses_is_quoted_in_one_line(monkeypatch):
     def download(hub, allow_patterns, **options):
         if options.get("local_files_only"):
-            raise files.LocalEntryNotFoundError("nothing cached")
+            raise sources.LocalEntryNotFoundError("nothing cached")
         raise OSError("503 Server Error\nand a long tail")
 
     monkeypatch.setattr(sources, "snapshot_download", download)
