@@ -18,7 +18,7 @@ from peftlab.backbones.fingerprint import file_sha256
 from peftlab.heads.selection import FILE_NAME as SELECTION
 from peftlab.plan import Parts
 from peftlab.results.environment import versions
-from peftlab.results.table import SHOWN
+from peftlab.results.settings import SHOWN
 from peftlab.strategies.contract import Strategy
 
 PACKAGE = Path(__file__).parent
@@ -31,7 +31,8 @@ INCIDENTAL = {
     "trainer": SHOWN,
 }
 # Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "training.loggers"}
+_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction"}
+_SILENT |= {"training.loggers", "heads.picture"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 

@@ -21,15 +21,16 @@ from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
+from peftlab.heads import picture
 from peftlab.heads import selection as heads
 from peftlab.identity import identify
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
 from peftlab.redaction import redact
-from peftlab.results import head_map, record
+from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.table import experiment_settings
+from peftlab.results.settings import experiment_settings
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
@@ -204,7 +205,7 @@ def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitR
 def _draw_heads(folder: Path) -> None:
     file = folder / heads.FILE_NAME
     if file.exists():
-        head_map.draw(json.loads(file.read_text(encoding="utf-8")), folder / "selection.png")
+        picture.draw(json.loads(file.read_text(encoding="utf-8")), folder / "selection.png")
 
 
 @rank_zero_only
