@@ -16,7 +16,7 @@ from peftlab.data.batching import collate
 from peftlab.data.tokens import tokenise
 from peftlab.results.record import RunRecord
 from peftlab.run import REPOSITORY, run
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import restore
 from peftlab.tasks.metrics import evaluate
 from peftlab.tasks.source import load_splits
@@ -249,7 +249,7 @@ def test_strategies_without_a_look_at_the_data_leave_no_selection(do):
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(FineTuning, "training_step"), (Strategy, "delta"), (Trainer, "validate")],
+    [(FineTuning, "training_step"), (Attached, "delta"), (Trainer, "validate")],
 )
 def test_a_failure_leaves_a_record_that_says_why(place, name, do, tmp_path, monkeypatch):
     def fail(*_, **__):

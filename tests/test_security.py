@@ -69,9 +69,7 @@ def test_the_payloads_are_real(write, mark, tmp_path):
 
 def a_delta(folder: Path) -> None:
     backbone = tiny()
-    strategy = BitFit()
-    strategy.attach(backbone)
-    save_delta(describe_delta(strategy, {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
+    save_delta(describe_delta(BitFit().attach(backbone), {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
 
 
 READERS = {

@@ -67,9 +67,9 @@ def plain_losses(strategy: str, mixed: bool = False) -> torch.Tensor:
 
 
 def our_losses(strategy: str, mixed: bool = False) -> torch.Tensor:
-    backbone, way = tiny(**SILENT), create_strategy(strategy, {})
-    way.attach(backbone, HEADS if strategy == "hifi" else None)
-    way.train_mode()
+    backbone = tiny(**SILENT)
+    way = create_strategy(strategy, {}).attach(backbone, HEADS if strategy == "hifi" else None)
+    backbone.model.train()
     return losses(backbone.model, backbone, [*way.tuned().values(), *way.classifier().values()], mixed)
 
 

@@ -15,7 +15,7 @@ from peftlab.data.tokens import TokenisedSplit
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
-from peftlab.strategies.child_tuning import ChildTuning
+from peftlab.strategies.child_tuning import AttachedChild, ChildTuning
 from peftlab.strategies.registry import create_strategy
 
 THEIRS = fixture("child-tuning")
@@ -33,7 +33,7 @@ def their_masks(ours: Backbone) -> dict[str, Tensor]:
     return {name: unpacked(bits, encoder[name].shape) for name, bits in THEIRS["fisher"]["masks"].items()}
 
 
-class Replayed(ChildTuning):
+class Replayed(AttachedChild):
     """Variant F with the masks that the authors' optimiser drew, one after the other."""
 
     masks: Iterator[Tensor]
@@ -44,8 +44,7 @@ class Replayed(ChildTuning):
 
 def replayed(ours: Backbone) -> Replayed:
     parameters = dict(ours.model.named_parameters())
-    strategy = Replayed(variant="F", p=P)
-    strategy.attach(ours)
+    strategy = Replayed(ChildTuning(variant="F", p=P), ours)
     order = [*strategy.tuned(), *strategy.classifier()]
     sizes = [parameters[name].numel() for name in sorted(parameters)]
 
@@ -61,9 +60,7 @@ def replayed(ours: Backbone) -> Replayed:
 
 def fixed(ours: Backbone) -> ChildTuning:
     strategy = create_strategy("child-tuning", {"p": P})
-    assert isinstance(strategy, ChildTuning)
-    strategy.attach(ours, ChildNetwork(their_masks(ours), 0.0, 14))
-    return strategy
+    return strategy.attach(ours, ChildNetwork(their_masks(ours), 0.0, 14))
 
 
 def examples(order: list[int]) -> TokenisedSplit:

@@ -19,6 +19,7 @@ from peftlab.masks.child_network import FILE_NAME, ChildNetwork
 from peftlab.masks.fisher import clipped, fisher_information
 from peftlab.masks.packing import unpack
 from peftlab.run import run
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task
@@ -95,17 +96,16 @@ def test_the_mask_keeps_a_share_of_the_encoder_alone(options: dict[str, Any], tm
     assert network.kept == pytest.approx(options.get("p", 0.3) * network.entries, abs=2)
     assert network.describe()["density"] == network.kept / network.entries
 
-    stored = safetensors.torch.load_file(network.save(tmp_path))
+    stored = safetensors.torch.load_file(network.save(tmp_path)[0])
     assert all(torch.equal(unpack(stored[name], mask.shape), mask) for name, mask in network.masks.items())
-    strategy.attach(backbone, network)
-    assert strategy.num_tuned() == backbone.size - network.entries + network.kept
+    assert strategy.attach(backbone, network).num_tuned() == backbone.size - network.entries + network.kept
 
 
-def gradients(strategy: Any, backbone: Backbone) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    backbone.model(**batch(backbone)).loss.backward()
-    everything = {**strategy.tuned(), **strategy.classifier()}
+def gradients(attached: Attached) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    attached.model(**batch(attached.backbone)).loss.backward()
+    everything = {**attached.tuned(), **attached.classifier()}
     before = {name: p.grad.clone() for name, p in everything.items() if p.grad is not None}
-    strategy.after_clipping()
+    attached.after_clipping()
     return before, {name: everything[name].grad for name in before}
 
 
@@ -113,8 +113,7 @@ def test_d_masks_gradients_of_the_encoder_and_leaves_all_others() -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {})
     network = stand_in(strategy, backbone)
-    strategy.attach(backbone, network)
-    before, after = gradients(strategy, backbone)
+    before, after = gradients(strategy.attach(backbone, network))
     for name, gradient in before.items():
         mask = network.masks.get(name, torch.ones_like(gradient))
         assert torch.equal(after[name], gradient * mask), name
@@ -125,8 +124,8 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
     torch.manual_seed(5)
     strategy = create_strategy("child-tuning", {"variant": "F", "p": 0.25})
     assert strategy.select(SelectionContext(backbone, None, 0, CPU)) is None  # type: ignore[arg-type]
-    strategy.attach(backbone)
-    before, after = gradients(strategy, backbone)
+    attached = strategy.attach(backbone)
+    before, after = gradients(attached)
     kept = torch.cat([(after[name] != 0).flatten()[before[name].flatten() != 0] for name in before])
     assert kept.float().mean().item() == pytest.approx(0.25, abs=0.02)
     for name, gradient in before.items():
@@ -134,7 +133,7 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
         torch.testing.assert_close(after[name][chosen], gradient[chosen] / 0.25)
     first = {name: value.clone() for name, value in after.items()}
     backbone.model.zero_grad()
-    _, second = gradients(strategy, backbone)
+    _, second = gradients(attached)
     assert any(not torch.equal(second[name] != 0, first[name] != 0) for name in first)
 
 
@@ -144,8 +143,7 @@ def test_decay_reaches_weights_outside_the_child_network_unless_it_is_strict(str
     strategy = create_strategy("child-tuning", {"strict": strict})
     network = stand_in(strategy, backbone)
     before = snapshot(backbone)
-    strategy.attach(backbone, network)
-    train(strategy, backbone)
+    train(strategy.attach(backbone, network))
     after = snapshot(backbone)
     for name, mask in network.masks.items():
         held, expected = after[name][~mask], before[name][~mask]
@@ -160,15 +158,15 @@ def test_a_strict_delta_is_a_third_of_the_encoder_and_refuses_what_does_not_fit(
     backbone = tiny()
     strategy = create_strategy("child-tuning", {"strict": True})
     network = stand_in(strategy, backbone)
-    whole = create_strategy("child-tuning", {})
-    strategy.attach(backbone, network)
-    delta = strategy.delta()
-    whole.attach(tiny(), network)
-    saved = whole.stored_bytes() - strategy.stored_bytes()
+    attached, whole = (
+        strategy.attach(backbone, network),
+        create_strategy("child-tuning", {}).attach(tiny(), network),
+    )
+    delta = attached.delta()
+    saved = whole.stored_bytes() - attached.stored_bytes()
     assert saved == pytest.approx(network.entries * (4 - 0.3 * 4 - 1 / 8), rel=0.01)
     name = next(name for name in delta if name.endswith(".values"))
-    fresh = create_strategy("child-tuning", {"strict": True})
-    fresh.attach(tiny())
+    fresh = create_strategy("child-tuning", {"strict": True}).attach(tiny())
     with pytest.raises(UserError, match="delta"):
         fresh.load_delta({**delta, name: delta[name][1:]})
     with pytest.raises(UserError, match="delta"):
@@ -219,7 +217,7 @@ def network() -> ChildNetwork:
 
 @pytest.mark.parametrize("given", ["folder", "file"])
 def test_a_child_network_comes_back_as_it_was_saved(network: ChildNetwork, given: str, tmp_path: Path) -> None:
-    file = network.save(tmp_path)
+    (file,) = network.save(tmp_path)
     again = ChildNetwork.load(file if given == "file" else tmp_path)
     assert again.describe() == network.describe()
     assert all(torch.equal(again.masks[name], mask) for name, mask in network.masks.items())
@@ -247,7 +245,7 @@ def with_shapes(shapes: Any) -> Callable[[Path], None]:
 def test_a_file_that_is_no_child_network_is_named(
     network: ChildNetwork, spoil: Any, message: str, tmp_path: Path
 ) -> None:
-    file = network.save(tmp_path)
+    (file,) = network.save(tmp_path)
     spoil(file)
     with pytest.raises(UserError, match=f"^child network {file}: .*{message}"):
         create_strategy("child-tuning", {"selection": str(file)}).check(tiny())
@@ -260,7 +258,7 @@ def test_a_file_that_is_no_child_network_is_named(
 def test_a_child_network_of_another_encoder_is_refused(
     network: ChildNetwork, options: dict[str, int], shapes: str, tmp_path: Path
 ) -> None:
-    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path))})
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)[0])})
     with pytest.raises(UserError, match=f"strategy.selection=.*another encoder.* has shape {shapes}"):
         strategy.check(tiny(**options))
 
@@ -268,7 +266,7 @@ def test_a_child_network_of_another_encoder_is_refused(
 def test_a_child_network_of_another_share_is_taken_with_a_word(
     network: ChildNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)), "p": 0.1})
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)[0]), "p": 0.1})
     found = strategy.select(SelectionContext(tiny(), None, 0, CPU))  # type: ignore[arg-type]
     assert isinstance(found, ChildNetwork)
     assert found.kept == network.kept

@@ -12,9 +12,9 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.heads.pagerank import pagerank
-from peftlab.heads.selection import HeadSelection
+from peftlab.heads.selection import ChosenHeads, HeadSelection
 from peftlab.strategies.contract import SelectionContext
-from peftlab.strategies.hifi import ChosenHeads, HiFi
+from peftlab.strategies.hifi import HiFi
 from peftlab.tasks.task import Task
 
 DEMO = {"name": "demo", "labels": ["entailment", "not_entailment"], "metrics": ["accuracy"], "generator": "demo"}
@@ -103,7 +103,7 @@ def test_heads_that_the_backbone_does_not_have_are_refused(heads: tuple[tuple[in
 @pytest.mark.parametrize("facts", [{}, {"heads": 3}, {"heads": [3]}, {"heads": [["a"], []]}])
 def test_facts_of_a_delta_that_name_no_heads_are_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="heads"):
-        HiFi().selection_from(facts)
+        HeadSelection.from_facts(facts)
 
 
 def test_more_heads_than_a_layer_has_are_refused_before_any_data_is_read() -> None:
@@ -163,7 +163,7 @@ def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(
     selection = HiFi(**FAST).select(prepared)
     assert selection.scores.spectrum is not None
     assert selection.scores.spectrum.shape == (2, 4, 8)
-    read = HeadSelection.load(selection.save(tmp_path)).scores.spectrum
+    read = HeadSelection.load(selection.save(tmp_path)[0]).scores.spectrum
     assert read is not None
     torch.testing.assert_close(read, selection.scores.spectrum, rtol=0, atol=5e-4)
 
