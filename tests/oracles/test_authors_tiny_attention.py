@@ -39,7 +39,7 @@ def their_name(name: str, experts: int) -> str:
     return f"roberta.encoder.layer.{layer}.{inside}.{OURS.get(module, module)}.{rest}"
 
 
-def attached(experts: int, **options: Any) -> tuple[Strategy, Backbone]:
+def attached(experts: int, **options: Any) -> tuple[Attached, Backbone]:
     """Return our modules, with the weights of the fixture, in a backbone whose dropout would be seen."""
     ours = backbone("roberta", hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
     ours.model.classifier = FirstToken(ours.view.hidden_size)
