@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import output_layer, tiny
 from peftlab.backbones import passes
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.data.module import TaskData
 from peftlab.data.tokens import TokenisedSplit, tokenise

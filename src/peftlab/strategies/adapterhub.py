@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import MissingPackageError, UserError, nearest, require
 from peftlab.strategies.bases.library import LibraryStrategy
 from peftlab.strategies.bases.structure import Structure

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity

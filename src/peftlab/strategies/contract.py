@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
 
 if TYPE_CHECKING:

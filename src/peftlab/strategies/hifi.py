@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import PROJECTIONS, Projection
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.strategies.contract import Strategy
 
 
