@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from bench.models import BASE, LARGE, Shape, backbone, plain
 from bench.paired import alternate, timed
 from bench.report import Row, faster, publish, single, slower
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs

@@ -29,7 +29,7 @@ from peftlab.notebook import configured, figures, show, study, train
 import matplotlib.pyplot as plt
 import torch
 
-from peftlab.backbones.backbone import load_backbone
+from peftlab.backbones.loading import load_backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.errors import MissingPackageError
 from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.contract import Strategy

@@ -26,6 +26,7 @@ FLOORS = [
     ["data"],
     ["tasks"],
     ["options", "registry", "output_layer", "files", "network", "redaction", "cache", "kernels"],
+    ["transformers_internals"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from models import TEXTS, output_layer, tiny_spec
 from peftlab import merge
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.errors import UserError
 from peftlab.kernels.linear import use_fast_products

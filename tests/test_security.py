@@ -12,7 +12,7 @@ import torch
 
 from models import output_layer, tiny
 from peftlab.arguments import check
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.cli import CONF
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta

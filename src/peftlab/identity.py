@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import content_hashes
 from peftlab.backbones.fingerprint import file_sha256
+from peftlab.backbones.loading import content_hashes
 from peftlab.heads.selection import FILE_NAME as SELECTION
 from peftlab.plan import Parts
 from peftlab.results.environment import versions
@@ -78,6 +78,8 @@ def code_version(strategy: str) -> str:
     """Return the SHA-256 of the modules that a run with `strategy` imports; comments and docstrings do not count."""
     found: dict[str, str] = {}
     waiting = ["run", f"strategies.{strategy.replace('-', '_')}"]
+    # Found by themselves, so that nothing imports them.
+    waiting += [f"backbones.architectures.{file.stem}" for file in PACKAGE.glob("backbones/architectures/[!_]*.py")]
     while waiting:
         name = waiting.pop()
         if name not in found and not {name, name.partition(".")[0]} & _SILENT:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec
+from peftlab.backbones.loading import Backbone, BackboneSpec
 from peftlab.errors import require
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy

@@ -14,7 +14,7 @@ from typing import Any
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta

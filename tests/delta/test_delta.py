@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from models import batch, logits, output_layer, tiny, tiny_spec
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, Delta, DeltaFacts, check_backbone, load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.strategies.hifi import ChosenHeads, HiFi

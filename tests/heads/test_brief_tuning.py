@@ -8,8 +8,8 @@ from datasets import Dataset
 from torch import Tensor
 
 from models import tiny
-from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.forward import batch_of, inputs_of, loss_of
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit, tokenise
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.tasks.demo import make_demo

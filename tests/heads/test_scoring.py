@@ -11,8 +11,8 @@ from datasets import Dataset
 from torch import Tensor
 
 from models import output_layer, tiny
-from peftlab.backbones import passes
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones import forward
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.data.module import TaskData
 from peftlab.data.tokens import TokenisedSplit, tokenise
@@ -66,7 +66,7 @@ def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPa
     backbone = tiny(kind)
     examples = examples_of(backbone, 24)
     expected = score_heads(backbone, examples, 0.9, 8, CPU)
-    plain = passes.collate
+    plain = forward.collate
 
     def padded(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
         batch = plain(rows, pad)
@@ -75,7 +75,7 @@ def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPa
         widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in fill.items()}
         return {**batch, **widened}
 
-    monkeypatch.setattr(passes, "collate", padded)
+    monkeypatch.setattr(forward, "collate", padded)
     assert_same(score_heads(backbone, examples, 0.9, 8, CPU), expected)
 
 
@@ -214,14 +214,14 @@ def test_examples_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) 
     backbone = tiny()
     examples = examples_of(backbone, 24)
     lengths: list[list[int]] = []
-    plain = passes.collate
+    plain = forward.collate
 
     def watched(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
         assert pad == backbone.tokenizer.pad_token_id
         lengths.append([len(row["input_ids"]) for row in rows])
         return plain(rows, pad)
 
-    monkeypatch.setattr(passes, "collate", watched)
+    monkeypatch.setattr(forward, "collate", watched)
     score_heads(backbone, examples, 0.9, 5, CPU)
     assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
     assert [length for batch in lengths for length in batch] == sorted(examples.lengths)

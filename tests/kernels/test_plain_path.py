@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import PROJECTIONS, BackboneView
 from peftlab.data.tokens import tokenise
 from peftlab.heads.scoring import score_heads

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models import output_layer, tiny_spec
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.strategies.attached import Attached
 from peftlab.training.optimiser import build_optimiser, build_schedule
 

@@ -10,7 +10,7 @@ import torch
 from authors import assert_same, backbone, batch, fixture, movement, summary, train
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information

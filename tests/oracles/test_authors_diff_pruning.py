@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.layers import difference, hard_concrete
 from peftlab.layers.hard_concrete import HardConcrete
 from peftlab.strategies.diff_pruning import AttachedDifference, DiffPruning

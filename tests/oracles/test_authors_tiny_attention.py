@@ -9,7 +9,7 @@ from authors import assert_same, backbone, batch, fill, fixture, movement, summa
 from torch import Tensor, nn
 
 from models import logits
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from test_contract import snapshot, stand_in, train
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.masks.child_network import FILE_NAME, ChildNetwork

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import HAS_ADAPTERS_LIBRARY, batch, logits, strategy_or_skip, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
 from peftlab.masks.child_network import ChildNetwork

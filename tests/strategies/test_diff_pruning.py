@@ -9,7 +9,7 @@ import torch
 from test_contract import train
 
 from models import batch, logits, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.delta.delta import load_delta
 from peftlab.errors import UserError
 from peftlab.masks.positions import unpack_positions

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.heads.pagerank import pagerank

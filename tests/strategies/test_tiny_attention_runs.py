@@ -8,7 +8,7 @@ import torch
 from test_contract import train
 
 from models import batch, logits, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.delta.delta import save_delta
 from peftlab.errors import UserError
 from peftlab.run import run

@@ -10,7 +10,7 @@ from lightning import Callback
 from torch import Tensor
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.run import run
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.in_place import AttachedInPlace

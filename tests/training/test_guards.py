@@ -10,7 +10,7 @@ from fitting import fit
 from torch import nn
 
 from models import tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.forward import batch_of, loss_of
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit
 
 MAX_NORM = 1.0  # of the gradient, as `conf/trainer` has it

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.forward import batch_of, inputs_of
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.forward import batch_of, inputs_of
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.cache import RunCache
 from peftlab.data.batching import longest_first
 from peftlab.data.module import TaskData

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.forward import batch_of, loss_of
+from peftlab.backbones.loading import Backbone
 from peftlab.data.tokens import TokenisedSplit
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.layers.placement import ShiftedFeedForward
 from peftlab.layers.token_shift import TokenShift

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
 from peftlab.errors import UserError, prefix_errors
 from peftlab.files import atomic_folder, disk_errors

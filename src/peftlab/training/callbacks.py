@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
 from peftlab.training.checkpoint_files import read_checkpoint

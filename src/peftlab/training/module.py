@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.metrics import evaluate
