@@ -22,9 +22,9 @@ FLOORS = [
     ["strategies"],
     ["heads", "masks"],
     ["layers", "delta"],
-    ["backbones"],
     ["data"],
     ["tasks"],
+    ["backbones", "inputs"],
     ["options", "registry", "output_layer", "files", "network", "redaction", "cache", "kernels"],
     ["errors"],
 ]

@@ -79,7 +79,8 @@ class ChildTuning(InPlaceStrategy):
         examples = data.sample(self.n, preparation.seed, self.pool)
         size = data.batch_size if self.fisher == "batch" else 1
         encoder = backbone.view.encoder_parameters()
-        measured = fisher_information(backbone, examples, encoder, size, self.max_norm, preparation.device)
+        batches, loss = data.batches(examples, size, preparation.device), data.loss_of(backbone)
+        measured = fisher_information(backbone.model, loss, batches, encoder, self.max_norm)
         masks, threshold = largest_share(measured, self.p)
         return ChildNetwork({name: mask.cpu() for name, mask in masks.items()}, threshold, len(examples))
 
