@@ -13,6 +13,7 @@ from models import batch, tiny
 from peftlab.run import run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import kind_of
 from peftlab.tasks.task import FileSource, Task
 from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import read_checkpoint
@@ -74,26 +75,26 @@ class Penalised(BitFit):
 
 def test_the_loss_of_a_classification_is_that_of_transformers(tmp_path: Path):
     backbone = tiny()
-    module = FineTuning(backbone, BitFit(), small_task(tmp_path), SETTINGS, {})
+    module = FineTuning(backbone, BitFit(), kind_of(small_task(tmp_path)), SETTINGS, {})
     inputs = batch(backbone)
     theirs = backbone.model(**inputs)
-    assert torch.equal(module(inputs), theirs.logits)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert torch.equal(module(inputs).logits, theirs.logits)
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_loss_of_a_regression_is_that_of_transformers():
     backbone = tiny(labels=())
-    module = FineTuning(backbone, BitFit(), regression_task(), SETTINGS, {})
+    module = FineTuning(backbone, BitFit(), kind_of(regression_task()), SETTINGS, {})
     inputs = {**batch(backbone), "labels": torch.rand(6) * 5}
     theirs = backbone.model(**inputs)
     assert theirs.logits.shape == (6, 1)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     losses = []
     for strategy in (BitFit(), Penalised()):
-        module = FineTuning(tiny(), strategy, small_task(tmp_path), SETTINGS, {})
+        module = FineTuning(tiny(), strategy, kind_of(small_task(tmp_path)), SETTINGS, {})
         monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
         losses.append(module.training_step(batch(tiny()), 0))
     assert losses[1].item() == pytest.approx(losses[0].item() + 7.0)
@@ -186,7 +187,8 @@ def test_each_validation_set_has_its_metrics_and_predictions(tmp_path: Path):
     assert set(fitted.module.results) == {"validation/accuracy", "validation_mismatched/accuracy"}
     for name, value in fitted.module.results.items():
         assert fitted.trainer.callback_metrics[name].item() == pytest.approx(value)
-        logits, labels = fitted.module.predictions[name.split("/")[0]]
+        found = fitted.module.predictions[name.split("/")[0]]
+        logits, labels = found.outputs, found.gold
         assert logits.shape == (VALIDATION, 2)
         assert value == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
