@@ -14,6 +14,7 @@ from peftlab.run import run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import kind_of
+from peftlab.tasks.kinds.classification import Classification
 from peftlab.tasks.task import FileSource, Task
 from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import read_checkpoint
@@ -163,7 +164,7 @@ def test_the_best_epochs_weights_come_back_the_first_on_ties(
     accuracies: list[float], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     values = iter(accuracies)
-    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *_: {"accuracy": next(values)})
+    monkeypatch.setattr(Classification, "score", lambda *_: {"accuracy": next(values)})
 
     class Weights(Callback):
         def __init__(self):

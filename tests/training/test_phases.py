@@ -12,6 +12,7 @@ from torch import nn
 from peftlab.errors import UserError
 from peftlab.strategies.bases.in_place import InPlaceStrategy
 from peftlab.strategies.contract import ParameterGroup
+from peftlab.tasks.kinds.classification import Classification
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
 from peftlab.training.phases import PhaseSchedule
@@ -77,7 +78,7 @@ def test_only_an_epoch_of_the_last_stage_is_kept(
     lengths: tuple[int, ...], best: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All epochs are equally good, and the first of equals is kept.
-    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *given: {"accuracy": 0.5})
+    monkeypatch.setattr(Classification, "score", lambda *given: {"accuracy": 0.5})
     strategy = staged(*lengths)
     fitted = fit(tmp_path, strategy, epochs=3)
     path = fitted.best.best_model_path
