@@ -11,6 +11,7 @@ from peftlab.errors import require
 from peftlab.options import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.task import Task
 from peftlab.training.resumption import CheckpointOptions
 from peftlab.training.settings import TrainingSettings, resolve_settings
@@ -83,6 +84,11 @@ class Parts:
     settings: TrainingSettings
     checkpoint: CheckpointOptions
     deployment: DeploymentOptions
+
+    @property
+    def kind(self) -> TaskKind:
+        """The kind of the task, made for it."""
+        return kind_of(self.task)
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:

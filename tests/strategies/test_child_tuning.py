@@ -52,9 +52,10 @@ def still() -> Backbone:
 
 @pytest.mark.parametrize("max_norm", [None, 1e-3])
 def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, max_norm: float | None) -> None:
-    examples = demo(still).sample(5, 0, "shots")
+    data = demo(still)
+    examples = data.sample(5, 0, "shots")
     encoder = still.view.encoder_parameters()
-    found = fisher_information(still, examples, encoder, 1, max_norm, CPU)
+    found = fisher_information(still.model, data.loss_of(still), data.batches(examples, 1, CPU), encoder, max_norm)
     expected = {name: torch.zeros_like(p) for name, p in encoder.items()}
     for index in range(5):
         still.model.zero_grad()
@@ -71,10 +72,13 @@ def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, ma
 
 
 def test_a_batch_is_averaged_before_it_is_squared_and_gradients_are_left_alone(still: Backbone) -> None:
-    examples = demo(still).sample(4, 0, "shots")
+    data = demo(still)
+    examples = data.sample(4, 0, "shots")
     encoder = still.view.encoder_parameters()
-    by_example = fisher_information(still, examples, encoder, 1, None, CPU)
-    by_batch = fisher_information(still, examples, encoder, 4, None, CPU)
+    by_example, by_batch = (
+        fisher_information(still.model, data.loss_of(still), data.batches(examples, size, CPU), encoder, None)
+        for size in (1, 4)
+    )
     assert all((by_batch[name] <= by_example[name] * (1 + 1e-4) + 1e-12).all() for name in encoder)
     assert all(p.grad is None for p in still.model.parameters())
     assert not still.model.training

@@ -52,6 +52,22 @@ def test_the_same_seed_draws_the_same_examples(prepared: SelectionContext) -> No
     assert not torch.equal(first.scores.correlation, other.scores.correlation)
 
 
+def test_examples_of_like_length_share_a_batch(prepared: SelectionContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[list[int]] = []
+    plain = prepared.data.batches
+
+    def watched(*options: Any) -> Any:
+        for batch in plain(*options):
+            lengths.append(batch["attention_mask"].sum(1).tolist())
+            yield batch
+
+    monkeypatch.setattr(prepared.data, "batches", watched)
+    HiFi(n=24, batch_size=5).select(prepared)
+    assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
+    found = [length for batch in lengths for length in batch]
+    assert found == sorted(prepared.data.sample(24, 1).lengths)
+
+
 def test_scores_are_of_the_full_training_set_even_with_few_shots() -> None:
     few = preparation(tiny(max_position_embeddings=256), shots=4)
     assert HiFi(n=20).select(few).scores.examples == 20

@@ -16,6 +16,8 @@ from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.in_place import AttachedInPlace
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.kinds.classification import Classification
 from peftlab.tasks.task import FileSource, Task
 from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import read_checkpoint
@@ -86,27 +88,27 @@ class AttachedPenalised(AttachedInPlace):
 
 def test_the_loss_of_a_classification_is_that_of_transformers(tmp_path: Path):
     backbone = tiny()
-    module = FineTuning(backbone, small_task(tmp_path), SETTINGS, {})
+    module = FineTuning(backbone, kind_of(small_task(tmp_path)), SETTINGS, {})
     inputs = batch(backbone)
     theirs = backbone.model(**inputs)
-    assert torch.equal(module(inputs), theirs.logits)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert torch.equal(module(inputs).logits, theirs.logits)
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_loss_of_a_regression_is_that_of_transformers():
     backbone = tiny(labels=())
-    module = FineTuning(backbone, regression_task(), SETTINGS, {})
+    module = FineTuning(backbone, kind_of(regression_task()), SETTINGS, {})
     inputs = {**batch(backbone), "labels": torch.rand(6) * 5}
     theirs = backbone.model(**inputs)
     assert theirs.logits.shape == (6, 1)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     losses = []
     for strategy in (BitFit(), Penalised()):
         backbone = tiny()
-        module = FineTuning(backbone, small_task(tmp_path), SETTINGS, {})
+        module = FineTuning(backbone, kind_of(small_task(tmp_path)), SETTINGS, {})
         module.attached = strategy.attach(backbone)
         monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
         losses.append(module.training_step(batch(tiny()), 0))
@@ -175,7 +177,7 @@ def test_the_best_epochs_weights_come_back_the_first_on_ties(
     accuracies: list[float], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     values = iter(accuracies)
-    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *_: {"accuracy": next(values)})
+    monkeypatch.setattr(Classification, "score", lambda *_: {"accuracy": next(values)})
 
     class Weights(Callback):
         def __init__(self):
@@ -199,7 +201,8 @@ def test_each_validation_set_has_its_metrics_and_predictions(tmp_path: Path):
     assert set(fitted.module.results) == {"validation/accuracy", "validation_mismatched/accuracy"}
     for name, value in fitted.module.results.items():
         assert fitted.trainer.callback_metrics[name].item() == pytest.approx(value)
-        logits, labels = fitted.module.predictions[name.split("/")[0]]
+        found = fitted.module.predictions[name.split("/")[0]]
+        logits, labels = found.outputs, found.gold
         assert logits.shape == (VALIDATION, 2)
         assert value == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 

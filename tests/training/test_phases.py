@@ -14,6 +14,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached, ParameterGroup, Phases
 from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
+from peftlab.tasks.kinds.classification import Classification
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
 from peftlab.training.phases import PhaseSchedule
@@ -84,7 +85,7 @@ def test_only_an_epoch_of_the_last_phase_is_kept(
     lengths: tuple[int, ...], best: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All epochs are equally good, and the first of equals is kept.
-    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *given: {"accuracy": 0.5})
+    monkeypatch.setattr(Classification, "score", lambda *given: {"accuracy": 0.5})
     strategy = phased(*lengths)
     fitted = fit(tmp_path, strategy, epochs=3)
     path = fitted.best.best_model_path

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         "examples": fitted.module.examples_seen,
         "tokens": fitted.module.tokens_seen,
         "results": fitted.module.results,
-        "evaluated": len(fitted.module.predictions["validation"][1]),
+        "evaluated": len(fitted.module.predictions["validation"].gold),
     }
     (folder / f"rank{fitted.trainer.global_rank}.json").write_text(json.dumps(seen))
 

@@ -114,14 +114,15 @@ class HiFi(Strategy):
 
     def _score(self, context: SelectionContext) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
-        backbone, seed, device = context.backbone, context.seed, context.device
-        examples = context.data.sample(self.n, seed, self.pool)
+        backbone, data, seed, device = context.backbone, context.data, context.seed, context.device
+        examples = data.sample(self.n, seed, self.pool)
         state: AbstractContextManager[None] = nullcontext()
         if self.score_after_steps:
-            how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
-            state = briefly_tuned(backbone, context.data.sample(None, seed, self.pool), how, device)
+            how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
+            endless = data.batches(data.sample(None, seed, self.pool), self.batch_size, device, "endless")
+            state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
         with state:
-            return score_heads(backbone, examples, self.xi, self.batch_size, device)
+            return score_heads(backbone, data.batches(examples, self.batch_size, device, "shortest"), self.xi)
 
     def _state(self) -> dict[str, Any]:
         """Return what the selection says of the state in which the backbone was scored."""
