@@ -25,8 +25,8 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "registry", "output_layer", "files", "network", "redaction", "cache", "kernels"]
-    + ["command_line", "outcome"],
+    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome"],
+    ["files", "redaction", "command_line"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import sys
-import traceback
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -106,8 +105,11 @@ def _hydra(token: str, signals: Signals) -> int:
     except KeyboardInterrupt:
         tell("interrupted")
         return 128 + signals.last
-    except Exception:  # a launcher's: its process was killed, for example
-        traceback.print_exc()
+    except Exception as error:
+        if Told.sweep is None or "PEFTLAB_DEBUG" in os.environ:
+            raise
+        # A run's own failure is an outcome: this is the launcher's, one of whose processes was killed, for example.
+        tell(f"hydra/launcher: {type(error).__name__}: {' '.join(str(error).split())}")
         return 1
     return 0
 
