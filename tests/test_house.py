@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["notebook"],
     ["cli", "merge", "report"],
-    ["search", "landscape"],
+    ["search", "landscape", "job"],
     ["run", "arguments", "hydra_errors", "resume"],
     ["previous_run"],
     ["deployment", "identity"],
@@ -25,7 +25,8 @@ FLOORS = [
     ["data"],
     ["tasks"],
     ["backbones", "inputs"],
-    ["options", "registry", "output_layer", "files", "network", "redaction", "cache", "kernels"],
+    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome"],
+    ["files", "redaction", "command_line"],
     ["transformers_internals"],
     ["errors"],
 ]

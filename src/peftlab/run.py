@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
+from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
@@ -255,7 +255,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
         commit=commit,
         dirty=dirty,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=typed_command(),
     )
 
 
