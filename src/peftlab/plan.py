@@ -97,7 +97,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
     strategy = create_strategy(config["strategy"]["name"], options)
     settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
     require(
-        strategy.compilable or settings.compile is None,
+        strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
     return Parts(
@@ -152,7 +152,7 @@ def check_length(parts: Parts, backbone: Backbone) -> None:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = parts.strategy.prompt_positions, backbone.tokenizer.model_max_length
+    reserved, positions = parts.strategy.traits.prompt_positions, backbone.tokenizer.model_max_length
     lengths = {"data.max_length": parts.data.max_length} if reserved else {}
     if parts.deployment.measure:
         lengths["deployment.length"] = parts.deployment.length

@@ -21,16 +21,15 @@ from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
-from peftlab.heads import selection as heads
 from peftlab.identity import identify
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
 from peftlab.redaction import redact
-from peftlab.results import head_map, record
+from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
 from peftlab.results.table import experiment_settings
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.metrics import is_collapsed
 from peftlab.tasks.task import Task
@@ -153,9 +152,9 @@ def _tune(
     resumption = Resumption(parts.checkpoint, folder, config, data, begun)
     observers = RunCallbacks(attach, parts.task.metrics[0], folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
-    module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
+    module = FineTuning(backbone, parts.task, parts.settings, evaluation)
     opened = loggers.open(_label(config) | {"id": result.id, "resumed": result.resumed > 0})
-    around = (folder, opened, observers.callbacks, parts.strategy.sparse_gradients)
+    around = (folder, opened, observers.callbacks, parts.strategy.traits.sparse_gradients)
     trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
     device = trainer.strategy.root_device
     result.device = device_name(device.type)
@@ -163,20 +162,19 @@ def _tune(
         fitted = fit_and_evaluate(trainer, module, data, observers)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
-        _keep_delta(config, parts, folder, result)
+        _keep_delta(config, parts, module.attached, folder, result)
         _keep_results(parts, module, data, fitted, result)
-        _draw_heads(folder)
         if parts.deployment.measure:
             result.deployment = measure_deployment(
                 folder, parts.spec, parts.task.output_layer, parts.deployment, device
             )
 
 
-def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:
+def _keep_delta(config: dict[str, Any], parts: Parts, attached: Attached, folder: Path, result: RunRecord) -> None:
     labels = list(parts.task.labels)
-    delta = describe_delta(parts.strategy, config["backbone"], parts.task.name, labels, versions())
+    delta = describe_delta(attached, config["backbone"], parts.task.name, labels, versions())
     result.delta = record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
-    result.parameters = _count(parts.strategy)
+    result.parameters = _count(attached)
 
 
 def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitResult, result: RunRecord) -> None:
@@ -199,12 +197,6 @@ def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitR
     )
     result.data, result.curve = data.describe(), fitted.curve
     result.selection = fitted.selection.describe() if fitted.selection is not None else None
-
-
-def _draw_heads(folder: Path) -> None:
-    file = folder / heads.FILE_NAME
-    if file.exists():
-        head_map.draw(json.loads(file.read_text(encoding="utf-8")), folder / "selection.png")
 
 
 @rank_zero_only
@@ -285,10 +277,10 @@ def _metric(task: Task, results: dict[str, float]) -> record.Metric:
     return record.Metric(name=name, validation=validation, test=test, further=further)
 
 
-def _count(strategy: Strategy) -> record.Parameters:
+def _count(attached: Attached) -> record.Parameters:
     """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
     return record.Parameters(
-        total=strategy.backbone.size,
-        tuned=strategy.num_tuned(),
-        classifier=sum(p.numel() for p in strategy.classifier().values()),
+        total=attached.backbone.size,
+        tuned=attached.num_tuned(),
+        classifier=sum(p.numel() for p in attached.classifier().values()),
     )

@@ -1,5 +1,6 @@
 """A delta on disk: `delta.safetensors` holds the tensors, `delta.json` says what they belong to."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import write_bytes_atomic, write_text_atomic
+from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
 from peftlab.options import build
 from peftlab.output_layer import OutputLayer, classes, score
 
@@ -74,6 +75,12 @@ def load_delta(folder: Path) -> Delta:
     if len(tensors) != facts.tensors:
         raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
     return Delta(facts, tensors)
+
+
+def delta_fingerprint(folder: Path) -> str | None:
+    """Return the SHA-256 of the delta in a run's folder, what it belongs to included; None where there is none."""
+    parts = [content_sha256(folder / name) for name in (TENSORS_FILE, FACTS_FILE)]
+    return None if None in parts else hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def check_backbone(facts: DeltaFacts, name: str, fingerprint: str) -> None:

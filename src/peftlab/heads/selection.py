@@ -1,5 +1,7 @@
 """From the scores of all heads to the few that are tuned, and the file that keeps both (HiFi, Section 3.4)."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,13 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError, require
-from peftlab.files import write_text_atomic
-from peftlab.heads import selection_json
+from peftlab.files import content_sha256, write_text_atomic
+from peftlab.heads import picture, selection_json
 from peftlab.heads.options import Orientation, Teleport, Variant, check_selection
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.ranking import RankingContext, rank_heads
 
-FILE_NAME = "selection.json"
+FILE_NAME, PICTURE = "selection.json", "selection.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,17 @@ class HeadScores:
     correlation: Tensor
     examples: int
     spectrum: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ChosenHeads:
+    """The heads of each layer alone, as a stored delta remembers them."""
+
+    heads: tuple[tuple[int, ...], ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the chosen heads of each layer: the positions of the stored rows."""
+        return {"heads": [list(heads) for heads in self.heads]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +105,30 @@ class HeadSelection:
         require(torch.equal(selection.ranks, fields["ranks"]), "ranks: do not follow from ranking")
         return selection
 
-    def save(self, path: Path) -> Path:
-        """Write the file `path`, or selection.json in the folder `path`; return the file."""
-        file = _file(path)
+    def save(self, folder: Path) -> list[Path]:
+        """Write selection.json into a run's folder, and selection.png, its picture; return both."""
+        file = folder / FILE_NAME
         write_text_atomic(file, self.to_json())
-        return file
+        return [file, picture.draw(json.loads(self.to_json()), folder / PICTURE)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the chosen heads of each layer: the positions of the stored rows."""
+        return ChosenHeads(self.heads).facts()
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> ChosenHeads:
+        """Return the heads that a stored delta names."""
+        heads = facts.get("heads")
+        valid = isinstance(heads, list) and all(
+            isinstance(layer, list) and all(isinstance(head, int) for head in layer) for layer in heads
+        )
+        require(valid, f"delta: `heads` lists the chosen heads of each layer, found {heads!r}"[:200])
+        return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
+
+    @classmethod
+    def fingerprint(cls, path: Path) -> str | None:
+        """Return the SHA-256 of the file that `load` reads, None where there is none."""
+        return content_sha256(_file(path))
 
     @classmethod
     def load(cls, path: Path) -> "HeadSelection":

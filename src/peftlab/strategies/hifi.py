@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,21 +23,15 @@ from peftlab.heads.options import (
     check_xi,
 )
 from peftlab.heads.scoring import score_heads
-from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
+from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
 from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ChosenHeads:
-    """The heads of each layer, as a stored delta remembers them."""
-
-    heads: tuple[tuple[int, ...], ...]
-
-
-@dataclass
 class HiFi(Strategy):
     """Score all heads on data, rank them, and tune the rows of Q, K and V of the top k in each layer.
 
@@ -63,6 +56,7 @@ class HiFi(Strategy):
     """
 
     name = "hifi"
+    selection_type = HeadSelection
 
     k: int = 3
     xi: float = 0.9
@@ -79,10 +73,9 @@ class HiFi(Strategy):
     batch_size: int = 32
     score_after_steps: int = 0
     score_learning_rate: float = 2e-5
-    selection: str | None = field(default=None, metadata={"path": True})
+    selection: str | None = field(default=None, metadata={"path": HeadSelection.fingerprint})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("k", "n", "batch_size"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
         steps, rate = self.score_after_steps, self.score_learning_rate
@@ -103,59 +96,13 @@ class HiFi(Strategy):
         with prefix_errors("strategy."):
             check_selection(backbone.view.num_heads, **self._choice(seed=0))
 
-    def select(self, preparation: SelectionContext) -> HeadSelection:
+    def select(self, context: SelectionContext) -> HeadSelection:
         """Score and rank the heads, or read the selection that is to be reused."""
-        self.check(preparation.backbone)
+        self.check(context.backbone)
         if self.selection is not None:
-            return self._read_selection(preparation.backbone)
-        selection = select_heads(self._score(preparation), **self._choice(preparation.seed), **self._walk())
+            return self._read_selection(context.backbone)
+        selection = select_heads(self._score(context), **self._choice(context.seed), **self._walk())
         return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool, **self._state()})
-
-    def load_selection(self, folder: Path) -> HeadSelection:
-        """Return the heads that were chosen before the run was interrupted."""
-        return HeadSelection.load(folder)
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
-        return {
-            f"layers.{layer}.{which}.{name}": parameter
-            for (layer, which), module in self._modules.items()
-            for name, parameter in module.named_parameters(recurse=False)
-        }
-
-    def delta_facts(self) -> dict[str, Any]:
-        """Return the chosen heads of each layer: the positions of the stored rows."""
-        return {"heads": [list(heads) for heads in self._heads]}
-
-    def selection_from(self, facts: Mapping[str, Any]) -> ChosenHeads:
-        """Return the heads that a stored delta names."""
-        heads = facts.get("heads")
-        valid = isinstance(heads, list) and all(
-            isinstance(layer, list) and all(isinstance(head, int) for head in layer) for layer in heads
-        )
-        require(valid, f"delta: `heads` lists the chosen heads of each layer, found {heads!r}"[:200])
-        return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
-
-    def _attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads) -> None:
-        view = backbone.view
-        _check_heads(selection.heads, backbone)
-        self._heads = selection.heads
-        self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
-        for layer, heads in enumerate(selection.heads):
-            for which in PROJECTIONS if heads else ():
-                frozen = view.projection(layer, which)
-                assert isinstance(frozen, nn.Linear)
-                module = HeadRowsLinear(frozen, rows_of_heads(heads, view.head_dim), self.bias)
-                view.replace_projection(layer, which, module)
-                self._modules[layer, which] = module
-
-    def _detach(self, backbone: Backbone) -> None:
-        for (layer, which), module in self._modules.items():
-            backbone.view.replace_projection(layer, which, module.frozen)
-
-    def _merge(self, backbone: Backbone) -> None:
-        for (layer, which), module in self._modules.items():
-            backbone.view.replace_projection(layer, which, module.merged())
 
     def _choice(self, seed: int) -> dict[str, Any]:
         """Return the options of the choice among ranked heads."""
@@ -165,14 +112,14 @@ class HiFi(Strategy):
         """Return the options of PageRank."""
         return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
 
-    def _score(self, preparation: SelectionContext) -> HeadScores:
+    def _score(self, context: SelectionContext) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
-        backbone, seed, device = preparation.backbone, preparation.seed, preparation.device
-        examples = preparation.data.sample(self.n, seed, self.pool)
+        backbone, seed, device = context.backbone, context.seed, context.device
+        examples = context.data.sample(self.n, seed, self.pool)
         state: AbstractContextManager[None] = nullcontext()
         if self.score_after_steps:
             how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
-            state = briefly_tuned(backbone, preparation.data.sample(None, seed, self.pool), how, device)
+            state = briefly_tuned(backbone, context.data.sample(None, seed, self.pool), how, device)
         with state:
             return score_heads(backbone, examples, self.xi, self.batch_size, device)
 
@@ -198,6 +145,45 @@ class HiFi(Strategy):
             chosen_with = ", ".join(f"{name}={selection.options.get(name)}" for name in differing)
             log.warning("strategy.selection: its heads were chosen with %s, and are taken as they are", chosen_with)
         return selection
+
+    def attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads | None = None) -> Attached:
+        """Let parameters stand for the rows of the chosen heads."""
+        return AttachedHeads(self, backbone, selection)
+
+
+class AttachedHeads(Attached):
+    """The rows of Q, K and V that belong to the chosen heads of a frozen backbone."""
+
+    strategy: HiFi
+    selection: HeadSelection | ChosenHeads
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
+        return {
+            f"layers.{layer}.{which}.{name}": parameter
+            for (layer, which), module in self._modules.items()
+            for name, parameter in module.named_parameters(recurse=False)
+        }
+
+    def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
+        view = self.backbone.view
+        self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
+        _check_heads(selection.heads, self.backbone)
+        for layer, heads in enumerate(selection.heads):
+            for which in PROJECTIONS if heads else ():
+                frozen = view.projection(layer, which)
+                assert isinstance(frozen, nn.Linear)
+                module = HeadRowsLinear(frozen, rows_of_heads(heads, view.head_dim), self.strategy.bias)
+                view.replace_projection(layer, which, module)
+                self._modules[layer, which] = module
+
+    def _remove(self) -> None:
+        for (layer, which), module in self._modules.items():
+            self.backbone.view.replace_projection(layer, which, module.frozen)
+
+    def _merge(self) -> None:
+        for (layer, which), module in self._modules.items():
+            self.backbone.view.replace_projection(layer, which, module.merged())
 
 
 def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:

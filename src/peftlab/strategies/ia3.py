@@ -8,7 +8,7 @@ from peftlab.backbones.backbone import Backbone
 from peftlab.strategies.bases.injection import PeftInjection
 
 
-@dataclass
+@dataclass(frozen=True)
 class IA3(PeftInjection):
     """Three vectors a layer, l_k, l_v [D] and l_ff [intermediate size], all ones at the start (Section 3.3)."""
 

@@ -48,20 +48,27 @@ class AttachStrategy(Callback):
         torch.nn.Module.to(self._backbone.model, device)
         selection = self._select(device) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)
-        if self.selection is not None and trainer.is_global_zero:
-            self.selection.save(self._folder)
-        self.strategy.attach(self._backbone, self.selection)
+        assert isinstance(pl_module, FineTuning)
+        pl_module.attached = self.strategy.attach(self._backbone, self.selection)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
         seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
+        if self.selection is not None and trainer.is_global_zero:
+            self.selection.save(self._folder)
 
     def _select(self, device: torch.device) -> Selection | None:
-        if self._resumed:
-            return self.strategy.load_selection(self._folder)
+        if self._resumed and self._has_selection():
+            assert self.strategy.selection_type is not None
+            return self.strategy.selection_type.load(self._folder)
         # Looking at data must not decide what is drawn when layers are put in.
         with torch.random.fork_rng(devices=[]):
             return self.strategy.select(SelectionContext(self._backbone, self._data, self._seed, device))
+
+    def _has_selection(self) -> bool:
+        """Return whether an earlier part of the run left a selection: not every variant of a strategy takes one."""
+        kind = self.strategy.selection_type
+        return kind is not None and kind.fingerprint(self._folder) is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the time that selecting and attaching took."""
@@ -156,21 +163,21 @@ class LearningCurve(Callback):
 
 
 class BestWeights(ModelCheckpoint):
-    """Keeps the weights of the best evaluation, in a file of its own; of a strategy's last stage of training only.
+    """Keeps the weights of the best evaluation, in a file of its own; of the last phase of training only.
 
-    Weights of the stages before are not what a strategy stores.
+    Weights of the phases before are not what a strategy stores.
     """
 
     FILE_EXTENSION = ".safetensors"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best, and final in kind."""
-        if _in_last_stage(pl_module):
+        if _in_last_phase(pl_module):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best, and final in kind."""
-        if _in_last_stage(pl_module):
+        if _in_last_phase(pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -204,9 +211,9 @@ def load_best(checkpoint: ModelCheckpoint, module: LightningModule) -> int | Non
     return int(content["epoch"]) + 1
 
 
-def _in_last_stage(module: LightningModule) -> bool:
+def _in_last_phase(module: LightningModule) -> bool:
     assert isinstance(module, FineTuning)
-    return module.stages.in_last
+    return module.phases.in_last
 
 
 def _wait_for_device() -> None:

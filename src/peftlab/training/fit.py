@@ -25,12 +25,12 @@ class RunCallbacks:
         self.curve = LearningCurve()
         self.best = best_checkpoint(folder, metric)
         points = resumption.options.trajectory
-        self.trajectory = [KeepTrajectory(attach.strategy, folder, points, self.stopwatch)] if points else []
+        self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []
 
     @property
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
-        guards = [FiniteLoss(), CheckGradientFlow(self.attach.strategy)]
+        guards = [FiniteLoss(), CheckGradientFlow()]
         return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best, *self.trajectory]
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from peftlab.strategies.contract import ParameterGroup
+from peftlab.strategies.attached import ParameterGroup
 
 
 def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weight_decay: float) -> AdamW:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from peftlab.results import head_map
+from peftlab.heads import picture
 
 
 def selection(layers: int = 6, heads: int = 12, chosen: list[list[int]] | None = None) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def selection(layers: int = 6, heads: int = 12, chosen: list[list[int]] | None =
 
 def red_pixels(path: Path) -> int:
     pixels = image.imread(path)[..., :3]
-    return int((np.abs(pixels - to_rgb(head_map.OUTLINE)).max(axis=-1) < 0.02).sum())
+    return int((np.abs(pixels - to_rgb(picture.OUTLINE)).max(axis=-1) < 0.02).sum())
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(6, 12), (12, 12), (24, 16), (1, 1)])
 def test_every_usual_geometry_gives_a_picture_wide_enough_to_read(layers: int, heads: int, tmp_path: Path):
-    head_map.draw(selection(layers, heads, [[0]] * layers), tmp_path / "map.png")
+    picture.draw(selection(layers, heads, [[0]] * layers), tmp_path / "map.png")
     height, width, _ = image.imread(tmp_path / "map.png").shape
     assert width >= 4 * heads * 25
     assert height >= layers * 25
@@ -48,15 +48,15 @@ def test_every_usual_geometry_gives_a_picture_wide_enough_to_read(layers: int, h
 
 def test_the_panels_hold_the_numbers_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     drawn: dict[str, np.ndarray] = {}
-    panel = head_map._panel
+    panel = picture._panel
 
     def spy(figure: Any, axes: Any, name: str, values: np.ndarray, colours: str) -> None:
         drawn[name] = values
         panel(figure, axes, name, values, colours)
 
-    monkeypatch.setattr(head_map, "_panel", spy)
+    monkeypatch.setattr(picture, "_panel", spy)
     given = selection()
-    head_map.draw(given, tmp_path / "map.png")
+    picture.draw(given, tmp_path / "map.png")
     richness, degree, ranking, ranks = drawn.values()
     assert np.array_equal(richness, given["richness"])
     assert np.array_equal(ranking, given["ranking"])
@@ -67,9 +67,9 @@ def test_the_panels_hold_the_numbers_of_the_file(tmp_path: Path, monkeypatch: py
 
 
 def test_chosen_heads_are_outlined_and_only_they(tmp_path: Path):
-    head_map.draw(selection(chosen=[[]] * 6), tmp_path / "none.png")
-    head_map.draw(selection(chosen=[[]] * 5 + [[3]]), tmp_path / "one.png")
-    head_map.draw(selection(chosen=[[]] * 5 + [[3, 8]]), tmp_path / "two.png")
+    picture.draw(selection(chosen=[[]] * 6), tmp_path / "none.png")
+    picture.draw(selection(chosen=[[]] * 5 + [[3]]), tmp_path / "one.png")
+    picture.draw(selection(chosen=[[]] * 5 + [[3, 8]]), tmp_path / "two.png")
     assert red_pixels(tmp_path / "none.png") == 0
     one, two = red_pixels(tmp_path / "one.png"), red_pixels(tmp_path / "two.png")
     assert one > 100
@@ -77,14 +77,14 @@ def test_chosen_heads_are_outlined_and_only_they(tmp_path: Path):
 
 
 def test_the_last_layer_is_at_the_top(tmp_path: Path):
-    head_map.draw(selection(chosen=[[]] * 5 + [[3]]), tmp_path / "map.png")
+    picture.draw(selection(chosen=[[]] * 5 + [[3]]), tmp_path / "map.png")
     pixels = image.imread(tmp_path / "map.png")[..., :3]
-    rows = np.flatnonzero((np.abs(pixels - to_rgb(head_map.OUTLINE)).max(axis=-1) < 0.02).any(axis=1))
+    rows = np.flatnonzero((np.abs(pixels - to_rgb(picture.OUTLINE)).max(axis=-1) < 0.02).any(axis=1))
     assert rows.max() < len(pixels) / 2
 
 
 def test_the_title_says_how_the_heads_were_chosen():
-    title = head_map._title(selection())
+    title = picture._title(selection())
     for words in ("k = 3", "layer-wise", "pagerank", "d = 0.85", "n = 300"):
         assert words in title
 
@@ -93,11 +93,11 @@ def test_a_layer_without_any_correlation_is_drawn_as_zero(tmp_path: Path):
     dead = selection()
     dead["correlation"][2] = np.zeros((12, 12)).tolist()
     with np.errstate(all="raise"):
-        head_map.draw(dead, tmp_path / "map.png")
+        picture.draw(dead, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 10_000
 
 
 def test_the_same_selection_gives_the_same_bytes(tmp_path: Path):
     for name in ("a.png", "b.png"):
-        head_map.draw(selection(), tmp_path / name)
+        picture.draw(selection(), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
