@@ -20,14 +20,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, hydra_errors, resume
+from peftlab import arguments, hydra_errors, resume, search_path
 from peftlab.cache import RunCache
 from peftlab.errors import BusyError, UserError
+from peftlab.program import program
+from peftlab.registry import load_plugins
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the folder that users change
 # Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
 KEPT = 2
 
@@ -100,7 +102,7 @@ class Runs:
         if self._left:
             print(f"{self._left} were left to another process that is at work on them")
         if self._place is not None and (self.exit_code or self._left):
-            print(f"what is missing: python train.py resume={self._place}")
+            print(f"what is missing: {resume.hint(self._place, sys.argv[1:])}")
 
 
 def main() -> None:
@@ -108,15 +110,13 @@ def main() -> None:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if "COMP_LINE" in os.environ:
-        os.environ["COMP_LINE"] = arguments.normalise_line(os.environ["COMP_LINE"])
     runs = Runs()
     signal.signal(signal.SIGTERM, runs.end)
     try:
         OmegaConf.register_new_resolver("digest", digest, replace=True)
+        OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
-        arguments.check(sys.argv[1:], CONF)
-        hydra_errors.check_first_job(sys.argv[1:], CONF)
+        prepare(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
@@ -130,6 +130,22 @@ def main() -> None:
     if runs.records and os.environ.get("LOCAL_RANK", "0") == "0":
         runs.report()
     raise SystemExit(runs.exit_code)
+
+
+def prepare(typed: list[str]) -> None:
+    """Let Hydra find the user's folders and packages, and check what is typed before it begins to write.
+
+    Raises:
+        UserError, HydraException: a mistake.
+    """
+    line = os.environ.get("COMP_LINE")
+    search_path.use(typed if line is None else line.split(" "), CONF)
+    if line is not None:
+        os.environ["COMP_LINE"] = arguments.normalise_line(line)
+    arguments.check(typed, *search_path.roots(CONF))
+    hydra_errors.check_first_job(typed, CONF)
+    if not arguments.only_shows(typed):
+        load_plugins(search_path.plugin_names(typed, CONF))
 
 
 def tell(message: object) -> None:

@@ -24,6 +24,7 @@ from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
 from peftlab.identity import identify
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
+from peftlab.program import words_of
 from peftlab.redaction import redact
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
@@ -41,7 +42,9 @@ from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
+# Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
+REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
 
 
 def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> RunRecord:
@@ -255,7 +258,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
         commit=commit,
         dirty=dirty,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=[*words_of("train"), *sys.argv[1:]],
     )
 
 

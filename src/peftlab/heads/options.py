@@ -28,7 +28,12 @@ def check_pagerank(*, d: float, eps: float, max_iter: int, orientation: str, tel
 
 def check_score(score: str) -> None:
     """Raise UserError unless there is a score of this name, in the laboratory or in a package of the user's."""
-    _check_word("score", score, SCORES.names())
+    names = SCORES.names()
+    require(
+        score in names,
+        f"score={score}: unknown{nearest(str(score), names)}; allowed are {', '.join(names)}, "
+        "and what a package of yours has (plugins=[PACKAGE])",
+    )
 
 
 def check_selection(num_heads: int, *, k: int, score: str, variant: str, seed: int) -> None:

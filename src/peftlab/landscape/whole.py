@@ -16,6 +16,7 @@ from peftlab.files import exclusive_lock
 from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
+from peftlab.program import program
 from peftlab.results.environment import commit_and_dirty, device_name, versions
 from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Settings, Surface
 from peftlab.results.record import find_records
@@ -134,5 +135,5 @@ def _new(runs: Sequence[TunedRun], settings: Settings, data: TaskData, device: t
         dirty=dirty,
         device=device_name(device.type),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["python", "-m", "peftlab.landscape", *sys.argv[1:]],
+        command=[*program("landscape", "python -m peftlab.landscape").split(" "), *sys.argv[1:]],
     )

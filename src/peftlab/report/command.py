@@ -6,6 +6,7 @@ from pathlib import Path
 
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
+from peftlab.program import program
 
 EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
 INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
@@ -59,7 +60,7 @@ def publish(folders: list[Path]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="report.py", description="Turn the runs below folders into tables and one HTML page."
+        prog=program("report", "report.py"), description="Turn the runs below folders into tables and one HTML page."
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, or a whole sweep")
     parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="default: report/")
