@@ -25,7 +25,10 @@ OPTIONS = [
     ("strategy.bias=maybe", "strategy.bias=maybe: allowed are true, false"),
     ("strategy.orientation=diagonal", "strategy.orientation=diagonal: allowed are column, row"),
     ("strategy.teleport=nowhere", "strategy.teleport=nowhere: allowed are uniform, richness"),
-    ("strategy.score=luck", "strategy.score=luck: allowed are pagerank, richness, richness-inverse, correlation"),
+    (
+        "strategy.score=luck",
+        "strategy.score=luck: unknown; allowed are correlation, pagerank, pagerank-inverse, random, ",
+    ),
     ("strategy.variant=bottom", "strategy.variant=bottom: allowed are layer-wise, mid-top"),
     ("strategy.pool=none", "strategy.pool=none: allowed are full, shots"),
     ("strategy.name=hfi", "strategy=hfi: no such strategy (did you mean hifi"),

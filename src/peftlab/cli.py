@@ -19,16 +19,17 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, hydra_errors, resume
-from peftlab.command_line import typed_command
+from peftlab import arguments, hydra_errors, resume, search_path
+from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError
 from peftlab.job import Job, quiet_libraries, tell
 from peftlab.outcome import Outcome, exit_code, take_outcomes
+from peftlab.registry import load_plugins
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the folder that users change
 
 
 class Told(Callback):
@@ -41,8 +42,9 @@ class Told(Callback):
         """Note the sweep's folder: its jobs leave their outcomes there."""
         Told.sweep = Path(config.hydra.sweep.dir)
 
-    def on_run_end(self, config: DictConfig, *, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
+        job_return: JobReturn = kwargs["job_return"]
         Told.outcome = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
 
     @classmethod
@@ -75,9 +77,8 @@ def main() -> None:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if "COMP_LINE" in os.environ:
-        os.environ["COMP_LINE"] = arguments.normalise_line(os.environ["COMP_LINE"])
     OmegaConf.register_new_resolver("digest", digest, replace=True)
+    OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
     Told.forget()
     token = secrets.token_hex(8)
     code = _hydra(token, Signals())
@@ -93,8 +94,7 @@ def _hydra(token: str, signals: Signals) -> int:
     """Let Hydra do what the command line says; return the exit code of what went wrong outside of the runs."""
     try:
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
-        arguments.check(sys.argv[1:], CONF)
-        hydra_errors.check_first_job(sys.argv[1:], CONF)
+        prepare(sys.argv[1:])
         job = Job(tuple(typed_command()), token, CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
@@ -112,6 +112,22 @@ def _hydra(token: str, signals: Signals) -> int:
         tell(f"hydra/launcher: {type(error).__name__}: {' '.join(str(error).split())}")
         return 1
     return 0
+
+
+def prepare(typed: list[str]) -> None:
+    """Let Hydra find the user's folders and packages, and check what is typed before it begins to write.
+
+    Raises:
+        UserError, HydraException: a mistake.
+    """
+    line = os.environ.get("COMP_LINE")
+    search_path.use(typed if line is None else line.split(" "), CONF)
+    if line is not None:
+        os.environ["COMP_LINE"] = arguments.normalise_line(line)
+    arguments.check(typed, *search_path.roots(CONF))
+    hydra_errors.check_first_job(typed, CONF)
+    if not arguments.only_shows(typed):
+        load_plugins(search_path.plugin_names(typed, CONF))
 
 
 def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
@@ -133,16 +149,16 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
     else:
-        for outcome, record in zip(outcomes, found, strict=True):
-            if outcome.exit_code and not _says(record, outcome):
+        for outcome, left in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(left, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
     if again := statuses.count("already finished"):
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
-    if left := statuses.count("busy"):
-        print(f"{left} were left to another process that is at work on them")
-    if sweep is not None and (code or left):
-        print(f"what is missing: python train.py resume={sweep}")
+    if busy := statuses.count("busy"):
+        print(f"{busy} were left to another process that is at work on them")
+    if sweep is not None and (code or busy):
+        print(f"what is missing: {resume.hint(sweep, sys.argv[1:])}")
 
 
 def _record(folder: Path) -> "RunRecord | None":

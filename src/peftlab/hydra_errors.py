@@ -12,13 +12,15 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from peftlab.arguments import groups as groups_in
 from peftlab.errors import nearest
+from peftlab.search_path import roots
 
 
 def in_one_line(error: Exception, arguments: list[str], conf: Path) -> str:
     """Return an error's message as one line, with the nearest allowed names where one was misspelt."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_choice(error)
+        return _missing_choice(error, arguments)
     text = " ".join(_messages(error))
     if match := re.search(r"Could not override '(\S+?)'", text) or re.search(r"Key '(\S+)' is not in struct", text):
         return _unknown_option(match.group(1), arguments, conf)
@@ -49,10 +51,15 @@ def _first(override: Override) -> str:
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
 
 
-def _missing_choice(error: MissingConfigException) -> str:
+def _missing_choice(error: MissingConfigException, arguments: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or [])
     there = f"; there are {', '.join(options)}" if options else ""
+    if group == "recipe" and not any(argument.startswith("recipe=") for argument in arguments):
+        return (
+            f"backbone={choice}: there is no recipe of its name: add recipe=NAME, one of {', '.join(options)}, "
+            f"or write recipe/{choice}.yaml beside backbone/{choice}.yaml"
+        )
     return f"{group or '--config-name'}={choice}: no such choice{nearest(choice, options)}{there}"
 
 
@@ -64,7 +71,7 @@ def _messages(error: BaseException) -> Iterator[str]:
 
 def _unknown_option(name: str, arguments: list[str], conf: Path) -> str:
     """Compose again with the chosen groups alone, and look for the nearest option in what comes out."""
-    groups = {path.name for path in conf.iterdir() if path.is_dir()}
+    groups = groups_in(roots(conf))
     chosen = [a for a in arguments if a.partition("=")[0].lstrip("+") in groups and "," not in a]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):

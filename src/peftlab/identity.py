@@ -22,16 +22,27 @@ from peftlab.results.table import SHOWN
 from peftlab.strategies.contract import Strategy
 
 PACKAGE = Path(__file__).parent
+PLUGINS = ("plugins",)  # their code counts, not how it is found
 # Where things lie, what is shown, and how a command is carried out: none of it reaches a number.
 INCIDENTAL = {
-    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search", "robustness"),
+    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search", "robustness", *PLUGINS),
     "task": ("hub", "files", "generator"),
     "backbone": ("hub", "path", "package", "sha256", "random"),
     "data": ("root", "cache_dir", "num_workers"),
     "trainer": SHOWN,
 }
 # Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "training.loggers"}
+_SILENT = {
+    "results",
+    "previous_run",
+    "identity",
+    "network",
+    "errors",
+    "files",
+    "redaction",
+    "program",
+    "training.loggers",
+}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from peftlab.backbones.loading import Backbone, BackboneSpec
 from peftlab.errors import require
-from peftlab.options import build
+from peftlab.options import build, checked
+from peftlab.registry import load_plugins
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
@@ -97,6 +98,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
     Raises:
         UserError: an option that is unknown, missing or out of its range.
     """
+    load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
     check_trainer(config["trainer"])
     task = Task.from_config(config["task"])
     options = {name: value for name, value in config["strategy"].items() if name != "name"}

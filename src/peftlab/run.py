@@ -40,7 +40,9 @@ from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
+# Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
+REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
 
 
 def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> RunRecord:

@@ -141,7 +141,7 @@ def test_float32_scores_are_ranked_in_float64():
         ("k", "three", "k=three: .*whole number"),
         ("k", True, "k=True: .*whole number"),
         ("seed", 0.5, "seed=0.5: .*whole number"),
-        ("score", "pagerang", r"score=pagerang: .*did you mean pagerank.*richness-inverse.*random"),
+        ("score", "pagerang", r"score=pagerang: .*did you mean pagerank.*random.*richness-inverse"),
         ("variant", "midtop", r"variant=midtop: .*did you mean mid-top\?.*layer-wise, mid-top"),
         ("d", 1.0, r"d=1.0: .*\[0, 1\)"),
         ("orientation", "diagonal", "orientation=diagonal: .*column, row"),

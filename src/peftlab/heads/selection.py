@@ -12,8 +12,9 @@ from torch import Tensor
 from peftlab.errors import UserError, require
 from peftlab.files import content_sha256, write_text_atomic
 from peftlab.heads import picture, selection_json
-from peftlab.heads.options import Orientation, Score, Teleport, Variant, check_selection
+from peftlab.heads.options import Orientation, Teleport, Variant, check_selection
 from peftlab.heads.pagerank import pagerank
+from peftlab.heads.ranking import RankingContext, rank_heads
 
 FILE_NAME, PICTURE = "selection.json", "selection.png"
 
@@ -147,7 +148,7 @@ def select_heads(
     scores: HeadScores,
     *,
     k: int,
-    score: Score,
+    score: str,
     variant: Variant,
     d: float,
     eps: float,
@@ -158,8 +159,7 @@ def select_heads(
 ) -> HeadSelection:
     """Choose the k best heads of each tuned layer, ties going to the lower index.
 
-    `score` names a row of Table 3: pagerank (HiFi), richness (w/o corr), richness-inverse, correlation (w/o
-    info: row sums of R), pagerank-inverse, random (by `seed`). `variant` tunes every layer or the upper half
+    `score` names a class of `ranking`: a row of Table 3, or a user's own. `variant` tunes every layer or the upper half
     (mid-top). Raises UserError for k outside 1..H, unknown names and the options that `pagerank` refuses.
     """
     layers, heads = scores.richness.shape
@@ -168,7 +168,7 @@ def select_heads(
     correlation = scores.correlation.detach().to("cpu", torch.float64)
     walk: dict[str, Any] = {"d": d, "eps": eps, "max_iter": max_iter, "orientation": orientation, "teleport": teleport}
     ranked = pagerank(correlation, richness, **walk)
-    ranking = _ranking(score, richness, correlation, ranked.scores, seed)
+    ranking = rank_heads(score, RankingContext(richness, correlation, ranked.scores, seed))
     best = _order(ranking)[:, :k].sort(-1).values.tolist()
     first = layers // 2 if variant == "mid-top" else 0
     return HeadSelection(
@@ -179,24 +179,6 @@ def select_heads(
         heads=tuple(tuple(best[layer]) if layer >= first else () for layer in range(layers)),
         options={"k": k, "score": score, "variant": variant, **walk, "seed": seed},
     )
-
-
-def _ranking(score: Score, richness: Tensor, correlation: Tensor, walked: Tensor, seed: int) -> Tensor:
-    """Return the value [L, H] that `score` ranks by, turned so that higher is better."""
-    match score:
-        case "pagerank":
-            return walked
-        case "pagerank-inverse":
-            return -walked
-        case "richness":
-            return richness
-        case "richness-inverse":
-            return -richness
-        case "correlation":
-            return correlation.sum(-1)
-        case "random":
-            generator = torch.Generator().manual_seed(seed)
-            return torch.rand(richness.shape, generator=generator, dtype=torch.float64)
 
 
 def _order(ranking: Tensor) -> Tensor:

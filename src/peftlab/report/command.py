@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 
@@ -59,7 +60,7 @@ def publish(folders: list[Path]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="report.py", description="Turn the runs below folders into tables and one HTML page."
+        prog=program("report", "report.py"), description="Turn the runs below folders into tables and one HTML page."
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, or a whole sweep")
     parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="default: report/")

@@ -17,7 +17,8 @@ WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
 # What may differ between two runs of one experiment: the seed itself, where files lie, what is shown, logged, measured.
 INCIDENTAL_GROUPS = {
-    *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness")
+    *("seed", "logger", "paths", "hydra", "checkpoint", "deployment", "force", "any_code", "search", "robustness"),
+    "plugins",
 }
 SHOWN = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler")  # of the trainer's
 INCIDENTAL_ENDINGS = ("seed", "root", "dir", "num_workers", *SHOWN)

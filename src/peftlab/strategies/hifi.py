@@ -16,10 +16,10 @@ from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.heads.options import (
     Orientation,
-    Score,
     Teleport,
     Variant,
     check_pagerank,
+    check_score,
     check_selection,
     check_xi,
 )
@@ -45,7 +45,7 @@ class HiFi(Strategy):
         orientation: `column`, ordinary PageRank, or `row`, Eq. 10 as printed.
         teleport: `richness`, personalised by Eq. 8, or `uniform`, as printed.
         variant: `layer-wise` or `mid-top` (upper half of the layers).
-        score: what heads are ranked by; the six rows of Table 3.
+        score: what heads are ranked by: a row of Table 3, or a class of the user's own (`heads/ranking.py`).
         bias: whether the biases of the chosen rows are tuned too.
         pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
         batch_size: examples in one forward pass of the scoring, on which the scores do not depend, and in each of
@@ -68,7 +68,7 @@ class HiFi(Strategy):
     orientation: Orientation = "column"
     teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
-    score: Score = "pagerank"
+    score: str = "pagerank"
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
@@ -83,6 +83,7 @@ class HiFi(Strategy):
         require(steps >= 0, f"strategy.score_after_steps={steps}: allowed is 0 or more")
         require(0 < rate < math.inf, f"strategy.score_learning_rate={rate}: allowed is above 0")
         with prefix_errors("strategy."):
+            check_score(self.score)
             check_xi(self.xi)
             check_pagerank(**self._walk())
 

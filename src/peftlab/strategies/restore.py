@@ -9,12 +9,12 @@ from safetensors import SafetensorError
 
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
-from peftlab.errors import UserError, prefix_errors
+from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import atomic_folder, disk_errors
 from peftlab.options import build
 from peftlab.output_layer import OutputLayer
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.registry import create_strategy
+from peftlab.strategies.registry import create_strategy, strategy_names
 
 
 def describe_delta(
@@ -50,6 +50,12 @@ def apply_delta(delta: Delta, backbone: Backbone) -> Attached:
         UserError: the backbone is another one, or the delta does not fit its strategy.
     """
     check_backbone(delta.facts, backbone.name, backbone.fingerprint)
+    # A delta may come from anywhere: it names no package that would be imported.
+    require(
+        delta.facts.strategy in strategy_names(),
+        f"delta: there is no strategy {delta.facts.strategy} here; where it is a package's, name the package: "
+        "--plugins PACKAGE, or load_plugins of peftlab.registry",
+    )
     strategy = create_strategy(delta.facts.strategy, delta.facts.options)
     kind = strategy.selection_type
     attached = strategy.attach(backbone, kind.from_facts(delta.facts.selection) if kind else None)

@@ -31,7 +31,7 @@ FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
 _OURS = "resumption"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What a run may be gone on with in another way: none of it decides a result.
-_FREE = {"checkpoint", "logger", "recipe", "deployment", "force", "any_code", "search"}
+_FREE = {"checkpoint", "logger", "recipe", "deployment", "force", "any_code", "search", "plugins"}
 _FREE |= {"data.cache_dir", "data.num_workers", "trainer.enable_progress_bar", "trainer.enable_model_summary"}
 
 
