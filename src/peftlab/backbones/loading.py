@@ -145,7 +145,7 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=_torch_name(spec.attention),
+                attn_implementation=_asked_for(spec.attention),
                 ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
                 output_loading_info=True,
             )
@@ -176,12 +176,12 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, _torch_name(spec.attention), output), tokenizer
+    return random_model(spec.random, tokenizer, _asked_for(spec.attention), output), tokenizer
 
 
-def _torch_name(attention: Attention) -> str:
-    """Return what transformers loads a model with."""
-    return "sdpa" if attention == "auto" else attention
+def _asked_for(attention: Attention) -> str | None:
+    """Return the attention to load a model with; None is transformers' own choice: torch's where the model can."""
+    return None if attention == "auto" else attention
 
 
 def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:
