@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 
 # From the top down; what stands on one line may import each other.
 FLOORS = [
-    ["notebook", "console"],
+    ["notebook", "console", "__main__"],
     ["cli", "merge", "report"],
     ["search", "landscape"],
     ["run", "arguments", "hydra_errors", "resume", "search_path"],
