@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.errors import MissingPackageError
 from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.contract import Strategy
@@ -32,8 +32,9 @@ def output_layer(labels: Sequence[str]) -> OutputLayer:
     return classes(labels) if labels else score()
 
 
-def tiny_spec(kind: str = "bert", attention: str = "sdpa", **sizes: Any) -> BackboneSpec:
-    return BackboneSpec(f"tiny-{kind}", attention=attention, random={"model_type": kind, **SIZES, **sizes})  # type: ignore[arg-type]
+def tiny_spec(kind: str = "bert", attention: str = "sdpa", kernels: bool = True, **sizes: Any) -> BackboneSpec:
+    random = {"model_type": kind, **SIZES, **sizes}
+    return BackboneSpec(f"tiny-{kind}", attention=attention, kernels=kernels, random=random)  # type: ignore[arg-type]
 
 
 def tiny(kind: str = "bert", labels: tuple[str, ...] = ("yes", "no"), seed: int = 1, **options: Any) -> Backbone:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from models import strategy_or_skip
 from peftlab.arguments import choices, normalise
-from peftlab.backbones.backbone import BackboneSpec
+from peftlab.backbones.loading import BackboneSpec
 from peftlab.cli import CONF
 from peftlab.options import build
 from peftlab.results.table import LEGACY_DEFAULTS, experiment_settings

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from peftlab.command_line import program, typed_command
 from peftlab.console import COMMANDS
-from peftlab.program import program, words_of
 from peftlab.results.record import find_records
 from runs import SILENT, SMALL
 
@@ -99,13 +99,13 @@ def test_shell_completion_offers_commands_and_what_follows_train(line, offered, 
 @pytest.mark.parametrize(
     ("called", "name", "words"),
     [
-        ("/usr/bin/peftlab", "peftlab merge", ["peftlab", "merge"]),
-        ("/lib/peftlab/__main__.py", "python -m peftlab merge", ["-m", "peftlab", "merge"]),
+        ("/usr/bin/peftlab", "peftlab merge", ["peftlab", "train"]),
+        ("/lib/peftlab/__main__.py", "python -m peftlab merge", ["-m", "peftlab", "train"]),
         ("/lib/peftlab/results/__main__.py", "python other.py", ["__main__.py"]),
         ("train.py", "python other.py", ["train.py"]),
     ],
 )
 def test_a_command_knows_how_it_was_typed(called, name, words, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(sys, "argv", [called, "seed=1"])
     assert program("merge", "python other.py") == name
-    assert words_of("merge") == words
+    assert typed_command() == [*words, "seed=1"]

@@ -12,6 +12,7 @@ from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.cache import RunCache
 from peftlab.data.raw_splits import read_raw_splits
 from peftlab.identity import Identity, code_version, identify
+from peftlab.output_layer import OutputLayer
 from peftlab.plan import make_parts
 from runs import small, write_rte
 
@@ -88,7 +89,7 @@ def test_a_folder_with_other_weights_is_another_backbone(tmp_path, glue):
         folder = tmp_path / f"copy-{len(hashes)}"
         torch.manual_seed(seed)
         tokenizer = character_tokenizer()
-        random_model(sizes, tokenizer, "sdpa", {"num_labels": 2}).save_pretrained(folder)
+        random_model(sizes, tokenizer, "sdpa", OutputLayer(options={"num_labels": 2})).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         where = f"backbone=minilm backbone.sha256=null backbone.path={folder}"
         hashes.append(identity_of(f"task=rte data.root={glue} {where}"))

@@ -12,7 +12,7 @@ import torch
 
 from models import output_layer, tiny
 from peftlab.arguments import check
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.cli import CONF
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta
@@ -69,9 +69,7 @@ def test_the_payloads_are_real(write, mark, tmp_path):
 
 def a_delta(folder: Path) -> None:
     backbone = tiny()
-    strategy = BitFit()
-    strategy.attach(backbone)
-    save_delta(describe_delta(strategy, {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
+    save_delta(describe_delta(BitFit().attach(backbone), {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
 
 
 READERS = {

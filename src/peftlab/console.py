@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
+from peftlab.command_line import program
 from peftlab.errors import nearest
-from peftlab.program import program
 
 
 @dataclass(frozen=True)

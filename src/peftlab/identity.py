@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import content_hashes
 from peftlab.backbones.fingerprint import file_sha256
+from peftlab.backbones.loading import content_hashes
 from peftlab.heads.selection import FILE_NAME as SELECTION
 from peftlab.plan import Parts
 from peftlab.results.environment import versions
@@ -33,14 +33,7 @@ INCIDENTAL = {
 }
 # Rooms that show, write or reach, and compute nothing.
 _SILENT = {
-    "results",
-    "previous_run",
-    "identity",
-    "network",
-    "errors",
-    "files",
-    "redaction",
-    "program",
+    *("results", "previous_run", "identity", "network", "errors", "files", "redaction", "command_line"),
     "training.loggers",
 }
 # Of whatever else is installed a run's numbers do not know.
@@ -81,14 +74,31 @@ def identify(config: Mapping[str, Any], parts: Parts, data: Mapping[str, str]) -
         settings=_digest(_settings(config, parts)),
         data=_digest(dict(data)),
         backbone=_digest(content_hashes(parts.spec)),
-        code=_digest([code_version(parts.strategy.name), {name: versions().get(name) for name in _LIBRARIES}]),
+        code=_digest(
+            [
+                code_version(parts.strategy.name),
+                kind_version(parts.kind.name),
+                {name: versions().get(name) for name in _LIBRARIES},
+            ]
+        ),
     )
 
 
 def code_version(strategy: str) -> str:
     """Return the SHA-256 of the modules that a run with `strategy` imports; comments and docstrings do not count."""
+    return _code(["run", f"strategies.{strategy.replace('-', '_')}"])
+
+
+def kind_version(kind: str) -> str:
+    """Return the SHA-256 of the modules that a kind of task imports; they are found by name, so that no other does."""
+    module = f"tasks.kinds.{kind.replace('-', '_')}"
+    return _code([module] if _file(module).is_file() else [])
+
+
+def _code(waiting: list[str]) -> str:
     found: dict[str, str] = {}
-    waiting = ["run", f"strategies.{strategy.replace('-', '_')}"]
+    # Found by themselves, so that nothing imports them.
+    waiting += [f"backbones.architectures.{file.stem}" for file in PACKAGE.glob("backbones/architectures/[!_]*.py")]
     while waiting:
         name = waiting.pop()
         if name not in found and not {name, name.partition(".")[0]} & _SILENT:

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
-from peftlab.program import add_plugins_option, program
 from peftlab.registry import load_plugins
 
 

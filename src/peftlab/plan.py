@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec
+from peftlab.backbones.loading import Backbone, BackboneSpec
 from peftlab.errors import require
 from peftlab.options import build, checked
 from peftlab.registry import load_plugins
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.task import Task
 from peftlab.training.resumption import CheckpointOptions
 from peftlab.training.settings import TrainingSettings, resolve_settings
@@ -84,6 +85,11 @@ class Parts:
     settings: TrainingSettings
     checkpoint: CheckpointOptions
     deployment: DeploymentOptions
+
+    @property
+    def kind(self) -> TaskKind:
+        """The kind of the task, made for it."""
+        return kind_of(self.task)
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from peftlab.command_line import program
 from peftlab.errors import UserError, require
-from peftlab.program import program
 from peftlab.search_path import USER, ReplayedFolder, split_config_dirs
 
 # What Hydra leaves: the first in a sweep's folder, the second in a run's.

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -14,8 +13,9 @@ from typing import Any
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
+from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
@@ -24,7 +24,6 @@ from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
 from peftlab.identity import identify
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
-from peftlab.program import words_of
 from peftlab.redaction import redact
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
@@ -32,8 +31,7 @@ from peftlab.results.record import RunRecord
 from peftlab.results.table import experiment_settings
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
-from peftlab.tasks.metrics import is_collapsed
-from peftlab.tasks.task import Task
+from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
 from peftlab.training.loggers import RunLoggers
@@ -142,7 +140,7 @@ def _tune(
     seed = config["seed"]
     parts = make_parts(config)
     seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.output_layer, seed, cache)
+    backbone = load_backbone(parts.spec, parts.kind.output_layer, seed, cache)
     parts.strategy.check(backbone)
     check_length(parts, backbone)
     data = _task_data(config, parts, backbone, cache)
@@ -153,9 +151,9 @@ def _tune(
 
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
     resumption = Resumption(parts.checkpoint, folder, config, data, begun)
-    observers = RunCallbacks(attach, parts.task.metrics[0], folder, resumption)
+    observers = RunCallbacks(attach, parts.kind, folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
-    module = FineTuning(backbone, parts.task, parts.settings, evaluation)
+    module = FineTuning(backbone, parts.kind, parts.settings, evaluation)
     opened = loggers.open(_label(config) | {"id": result.id, "resumed": result.resumed > 0})
     around = (folder, opened, observers.callbacks, parts.strategy.traits.sparse_gradients)
     trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
@@ -169,21 +167,22 @@ def _tune(
         _keep_results(parts, module, data, fitted, result)
         if parts.deployment.measure:
             result.deployment = measure_deployment(
-                folder, parts.spec, parts.task.output_layer, parts.deployment, device
+                folder, parts.spec, parts.kind.output_layer, parts.deployment, device
             )
 
 
 def _keep_delta(config: dict[str, Any], parts: Parts, attached: Attached, folder: Path, result: RunRecord) -> None:
     labels = list(parts.task.labels)
-    delta = describe_delta(attached, config["backbone"], parts.task.name, labels, versions())
+    output = parts.kind.output_layer
+    delta = describe_delta(attached, config["backbone"], parts.task.name, labels, versions(), output)
     result.delta = record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
     result.parameters = _count(attached)
 
 
 def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitResult, result: RunRecord) -> None:
     seconds = fitted.seconds
-    result.metric = _metric(parts.task, module.results)
-    result.collapsed = any(is_collapsed(parts.task, *both) for both in module.predictions.values())
+    result.metric = _metric(parts.kind, module.results)
+    result.collapsed = any(parts.kind.is_degenerate(found) for found in module.predictions.values())
     result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
     result.seconds.evaluation = seconds.evaluation
     result.throughput = record.Throughput(
@@ -258,7 +257,7 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
         commit=commit,
         dirty=dirty,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[*words_of("train"), *sys.argv[1:]],
+        command=typed_command(),
     )
 
 
@@ -272,12 +271,12 @@ def _label(config: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
 
 
-def _metric(task: Task, results: dict[str, float]) -> record.Metric:
-    name = task.metrics[0]
+def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:
+    name, metric = kind.primary, kind.metrics[kind.primary]
     validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
     primary = (f"validation/{name}", f"test/{name}")
     further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
-    return record.Metric(name=name, validation=validation, test=test, further=further)
+    return record.Metric(name, validation, test, further, better=metric.better, unit=metric.unit)
 
 
 def _count(attached: Attached) -> record.Parameters:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
-from peftlab.program import add_plugins_option, program
 from peftlab.registry import load_plugins
 from peftlab.results.record import RunRecord, find_records
 from peftlab.strategies.registry import create_strategy

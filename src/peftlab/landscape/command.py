@@ -12,9 +12,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
 from peftlab.files import disk_errors
-from peftlab.program import add_plugins_option, program
 from peftlab.registry import load_plugins
 from peftlab.results.landscapes import FILE_NAME, Settings
 

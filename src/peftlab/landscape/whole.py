@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from peftlab.cache import RunCache
+from peftlab.command_line import program
 from peftlab.data.module import TaskData
 from peftlab.errors import require
 from peftlab.files import exclusive_lock
 from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
-from peftlab.program import program
 from peftlab.results.environment import commit_and_dirty, device_name, versions
 from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Settings, Surface
 from peftlab.results.record import find_records

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
-from peftlab.program import program
 
 EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
 INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"

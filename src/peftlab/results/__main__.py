@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import program
 from peftlab.errors import UserError, require
-from peftlab.program import program
 from peftlab.results.record import FILE_NAME, find_records
 from peftlab.results.table import print_sweep, sweep_in_markdown
 

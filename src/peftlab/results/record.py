@@ -18,12 +18,18 @@ Status = Literal["running", "finished", "failed", "interrupted"]
 
 @dataclass
 class Metric:
-    """The task's primary metric as a fraction (0.85, not 85); `further` is keyed ``split/metric``."""
+    """The task's primary metric; `further` is keyed ``split/metric``.
+
+    `better` says which of two values is the better one. With the unit "%" a value is a fraction (0.85), which is shown
+    times 100; with "" it is shown as it is.
+    """
 
     name: str
     validation: float | None = None
     test: float | None = None
     further: dict[str, float | None] = field(default_factory=dict)
+    better: Literal["higher", "lower"] = "higher"
+    unit: Literal["%", ""] = "%"
 
 
 @dataclass

@@ -27,6 +27,7 @@ LEGACY_DEFAULTS = {
     "strategy.score_after_steps": "0",
     "strategy.score_learning_rate": "2e-05",
     "training.compile": "null",
+    "backbone.kernels": "true",
 }
 
 Setting = tuple[str, str, int | None]

@@ -2,17 +2,17 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_sites, place
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
 from peftlab.strategies.contract import Traits
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Adapter(InsertedStrategy):
         tolerance = {"normal": 0.05, "near-identity": 1e-5, "identity": 0.0}[self.init]
         return replace(super().traits, start_tolerance=tolerance)
 
-    def skip(self, view: BackboneView, kind: Any) -> str | None:
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Name a placement that the architecture has no site for."""
         return None if has_sites(view, self.placement) else f"its layers have no site for placement={self.placement}"
 

@@ -1,15 +1,15 @@
 """AdapterBias (Fu et al., 2022, arXiv 2205.00305): a shift that depends on the token, along one vector a layer."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.layers.placement import ShiftedFeedForward
 from peftlab.layers.token_shift import TokenShift
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
+from peftlab.tasks.kind import TaskKind
 
 _SITE: Site = "feed_forward_output"
 
@@ -30,7 +30,7 @@ class AdapterBias(InsertedStrategy):
     share: bool = False
     layer_norms: bool = True
 
-    def skip(self, view: BackboneView, kind: Any) -> str | None:
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Name an architecture whose feed-forward takes no residual."""
         return None if view.has(_SITE) else "the feed-forward of its layers takes no residual to stand beside"
 

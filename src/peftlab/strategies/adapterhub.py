@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import MissingPackageError, UserError, nearest, require
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy

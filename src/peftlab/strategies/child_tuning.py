@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
@@ -80,7 +80,8 @@ class ChildTuning(InPlaceStrategy):
         examples = data.sample(self.n, context.seed, self.pool)
         size = data.batch_size if self.fisher == "batch" else 1
         encoder = backbone.view.encoder_parameters()
-        measured = fisher_information(backbone, examples, encoder, size, self.max_norm, context.device)
+        batches, loss = data.batches(examples, size, context.device), data.loss_of(backbone)
+        measured = fisher_information(backbone.model, loss, batches, encoder, self.max_norm)
         masks, threshold = largest_share(measured, self.p)
         return ChildNetwork({name: mask.cpu() for name, mask in masks.items()}, threshold, len(examples))
 

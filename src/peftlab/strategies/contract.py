@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.strategies.attached import Attached
+from peftlab.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
     from peftlab.data.module import TaskData
@@ -107,7 +108,7 @@ class Strategy(ABC):
         """The row of `conf/recipe/<backbone>.yaml` that holds this strategy's batch sizes and learning rates."""
         return self.name
 
-    def skip(self, view: BackboneView, kind: Any) -> str | None:
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Return why the method does not fit this backbone or this kind of task, in a line; None where it does.
 
         Such a run is recorded as skipped, which is no failure: no other option of the user's would make it fit.

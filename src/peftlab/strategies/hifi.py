@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import PROJECTIONS, Projection
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
@@ -24,7 +25,7 @@ from peftlab.heads.options import (
 )
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
-from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
+from peftlab.layers.head_rows import HeadRowsLinear
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
 
@@ -114,14 +115,15 @@ class HiFi(Strategy):
 
     def _score(self, context: SelectionContext) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
-        backbone, seed, device = context.backbone, context.seed, context.device
-        examples = context.data.sample(self.n, seed, self.pool)
+        backbone, data, seed, device = context.backbone, context.data, context.seed, context.device
+        examples = data.sample(self.n, seed, self.pool)
         state: AbstractContextManager[None] = nullcontext()
         if self.score_after_steps:
-            how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
-            state = briefly_tuned(backbone, context.data.sample(None, seed, self.pool), how, device)
+            how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
+            endless = data.batches(data.sample(None, seed, self.pool), self.batch_size, device, "endless")
+            state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
         with state:
-            return score_heads(backbone, examples, self.xi, self.batch_size, device)
+            return score_heads(backbone, data.batches(examples, self.batch_size, device, "shortest"), self.xi)
 
     def _state(self) -> dict[str, Any]:
         """Return what the selection says of the state in which the backbone was scored."""
@@ -158,32 +160,41 @@ class AttachedHeads(Attached):
     selection: HeadSelection | ChosenHeads
 
     def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
+        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``.
+
+        The rows of a matrix that holds several projections are one parameter, named ``query-key-value`` or the like.
+        """
         return {
-            f"layers.{layer}.{which}.{name}": parameter
-            for (layer, which), module in self._modules.items()
-            for name, parameter in module.named_parameters(recurse=False)
+            f"{name}.{part}": parameter
+            for name, (_, module) in self._modules.items()
+            for part, parameter in module.named_parameters(recurse=False)
         }
 
     def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
-        view = self.backbone.view
-        self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
+        self._modules: dict[str, tuple[str, HeadRowsLinear]] = {}  # by its name here: the path in the model, the module
         _check_heads(selection.heads, self.backbone)
         for layer, heads in enumerate(selection.heads):
-            for which in PROJECTIONS if heads else ():
-                frozen = view.projection(layer, which)
-                assert isinstance(frozen, nn.Linear)
-                module = HeadRowsLinear(frozen, rows_of_heads(heads, view.head_dim), self.strategy.bias)
-                view.replace_projection(layer, which, module)
-                self._modules[layer, which] = module
+            for path, projections in self._projections(layer).items() if heads else ():
+                rows = [self.backbone.view.head_rows(layer, which, heads)[1] for which in projections]
+                chosen, axis = torch.cat(rows).sort().values, self.backbone.view.axis(projections[0])
+                module = HeadRowsLinear(self.model.get_submodule(path), chosen, self.strategy.bias, axis)
+                self.model.set_submodule(path, module)
+                self._modules[f"layers.{layer}.{'-'.join(projections)}"] = path, module
+
+    def _projections(self, layer: int) -> dict[str, list[Projection]]:
+        """Return the modules of a layer that hold projections, by their paths, each with those it holds."""
+        found: dict[str, list[Projection]] = {}
+        for which in PROJECTIONS:
+            found.setdefault(self.backbone.view.head_rows(layer, which, [0])[0], []).append(which)
+        return found
 
     def _remove(self) -> None:
-        for (layer, which), module in self._modules.items():
-            self.backbone.view.replace_projection(layer, which, module.frozen)
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.frozen)
 
     def _merge(self) -> None:
-        for (layer, which), module in self._modules.items():
-            self.backbone.view.replace_projection(layer, which, module.merged())
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.merged())
 
 
 def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from peft import IA3Config
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.strategies.bases.injection import PeftInjection
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from peft import LoraConfig
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Projection
 from peftlab.errors import require
 from peftlab.strategies.bases.injection import PeftInjection

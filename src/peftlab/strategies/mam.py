@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
 from peftlab.layers.placement import place

@@ -8,7 +8,7 @@ from typing import Any
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from peft.tuners.tuners_utils import BaseTuner
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import UserError, nearest, require
 from peftlab.strategies.bases.injection import PeftInjection

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.prefix import FlatPrefix, PrefixAttention, ReparameterizedPrefix, Trunk
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
 from peftlab.strategies.contract import Traits
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Prefix(InsertedStrategy):
             return replace(super().traits, start_tolerance=0.1)
         return replace(super().traits, start_tolerance=2.0, prompt_positions=self.length)
 
-    def skip(self, view: BackboneView, kind: Any) -> str | None:
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Name an architecture whose self-attention takes no earlier keys and values."""
         return None if view.has("self_attention") else "the self-attention of its layers takes no keys and values"
 

@@ -1,16 +1,18 @@
 """From a delta on disk back to a tuned model, and on to a plain Hugging Face folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import atomic_folder, disk_errors
 from peftlab.options import build
+from peftlab.output_layer import OutputLayer
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy, strategy_names
 
@@ -21,6 +23,7 @@ def describe_delta(
     task: str,
     labels: list[str],
     versions: dict[str, Any],
+    output: OutputLayer | None = None,
 ) -> Delta:
     """Return the delta of an attached strategy with all that is needed to restore it."""
     tensors, strategy = attached.delta(), attached.strategy
@@ -33,6 +36,7 @@ def describe_delta(
         fingerprint=attached.backbone.fingerprint,
         task=task,
         labels=labels,
+        output=asdict(output) if output else {},
         tensors=len(tensors),
         versions=versions,
     )

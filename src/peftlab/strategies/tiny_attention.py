@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
 from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require

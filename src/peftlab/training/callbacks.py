@@ -10,11 +10,15 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
+from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.module import FineTuning
+
+# What Lightning calls the direction of a metric.
+_MODES: dict[Better, str] = {"higher": "max", "lower": "min"}
 
 
 class AttachStrategy(Callback):
@@ -188,13 +192,13 @@ class BestWeights(ModelCheckpoint):
         super().load_state_dict({**state_dict, **found, "best_k_models": scores})
 
 
-def best_checkpoint(folder: Path, metric: str) -> BestWeights:
-    """Return a callback that keeps the weights of the epoch with the highest validation `metric`, first on ties."""
+def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> BestWeights:
+    """Return a callback that keeps the weights of the epoch with the best validation `metric`, first on ties."""
     return BestWeights(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=f"validation/{metric}",
-        mode="max",
+        mode=_MODES[better],
         save_top_k=1,
         save_weights_only=True,
         enable_version_counter=False,

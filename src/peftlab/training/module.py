@@ -3,28 +3,19 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.forward import inputs_of
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
+from peftlab.inputs.encoder import Batch
 from peftlab.strategies.attached import Attached
-from peftlab.tasks.metrics import evaluate
-from peftlab.tasks.task import Task
+from peftlab.tasks.kind import Predictions, TaskKind
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
 from peftlab.training.phases import PhaseSchedule
 from peftlab.training.settings import TrainingSettings
-
-Batch = dict[str, Tensor]
-
-
-def task_loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits [B, C], or the mean squared error of a regression's [B, 1]."""
-    if task.is_regression:
-        return F.mse_loss(logits.squeeze(-1), labels.float())
-    return F.cross_entropy(logits, labels)
 
 
 class FineTuning(LightningModule):
@@ -32,7 +23,7 @@ class FineTuning(LightningModule):
 
     Args:
         backbone: the model to tune.
-        task: names labels and metrics.
+        kind: the loss, the predictions and the metrics of the task.
         settings: learning rate, weight decay, warm-up.
         evaluation_names: what the evaluation loaders hold, such as ``validation``, ``validation_mismatched``.
     """
@@ -40,37 +31,32 @@ class FineTuning(LightningModule):
     def __init__(
         self,
         backbone: Backbone,
-        task: Task,
+        kind: TaskKind,
         settings: TrainingSettings,
         evaluation_names: dict[str, list[str]],
     ) -> None:
         super().__init__()
         self.model = backbone.model
         self._attached: Attached | None = None
-        self.task = task
+        self.kind = kind
         self.settings = settings
         self.results: dict[str, float] = {}
-        self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
+        self.predictions: dict[str, Predictions] = {}
         self.tokens_seen = 0
         self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
         self._mean_loss = MeanMetric(nan_strategy="disable")
         self._phases: PhaseSchedule | None = None
         self._begun_phase = 0
-        self._inputs = set(backbone.tokenizer.model_input_names)
+        self._backbone = backbone
         self._names = evaluation_names
-        self._collected: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self._collected: dict[str, list[Predictions]] = {}
         # A checkpoint holds what is trained; the frozen weights come from the backbone's own files.
         self.strict_loading = False
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return logits [B, C] in float32."""
-        inputs = {name: value for name, value in batch.items() if name in self._inputs}
-        return self.model(**inputs).logits.float()
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch."""
-        return task_loss(self.task, logits, labels)
+    def forward(self, batch: Batch) -> Any:
+        """Return what the model gives for a batch, which the kind of the task reads."""
+        return self.model(**inputs_of(self._backbone, batch))
 
     def on_fit_start(self) -> None:
         """Compile the model if that is asked for, as the strategy has made it."""
@@ -92,14 +78,13 @@ class FineTuning(LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""
-        loss = self.loss(self(batch), batch["labels"])
+        loss, size = self.kind.loss(self(batch), batch), _size(batch)
         penalty = self.attached.penalty()
         if penalty is not None:
             loss = loss + penalty
-        self.examples_seen += len(batch["labels"])
+        self.examples_seen += size
         # Added up where it is: reading it at every step would make the device wait.
         self._tokens = self._tokens + batch["attention_mask"].sum()
-        size = len(batch["labels"])
         self._mean_loss.update(loss.detach(), size)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size, sync_dist=True)
         self.log("train/loss_epoch", self._mean_loss, on_step=False, on_epoch=True)
@@ -129,11 +114,11 @@ class FineTuning(LightningModule):
         self.attached.after_clipping()
 
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Collect one batch's logits and labels."""
+        """Collect one batch's predictions."""
         self._collect("validation", batch, dataloader_idx)
 
     def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Collect one batch's logits and labels."""
+        """Collect one batch's predictions."""
         self._collect("test", batch, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
@@ -220,19 +205,22 @@ class FineTuning(LightningModule):
         self._mean_loss.weight.fill_(weight)
 
     def _collect(self, stage: str, batch: Batch, loader: int) -> None:
-        logits = self(batch)
         name = self._names[stage][loader]
-        self._collected.setdefault(name, []).append((logits.cpu(), batch["labels"].cpu()))
+        self._collected.setdefault(name, []).append(self.kind.predict(self(batch), batch))
 
     def _evaluate(self) -> None:
         for name, parts in self._collected.items():
-            logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-            self.predictions[name] = (logits, labels)
-            for metric, value in evaluate(self.task, logits, labels).items():
+            found = self.predictions[name] = parts[0].joined(parts)
+            for metric, value in self.kind.score(found).items():
                 self.results[f"{name}/{metric}"] = value
                 self.log(f"{name}/{metric}", value, sync_dist=True)
             # The progress bar has room for one short name.
-            primary = self.task.metrics[0]
+            primary = self.kind.primary
             if name == "validation":
                 self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False, sync_dist=True)
         self._collected = {}
+
+
+def _size(batch: Batch) -> int:
+    """Return the number of examples in a batch."""
+    return len(next(iter(batch.values())))

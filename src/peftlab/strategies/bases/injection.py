@@ -9,7 +9,7 @@ import torch
 from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy

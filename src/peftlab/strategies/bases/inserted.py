@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy, Traits

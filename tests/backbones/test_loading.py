@@ -14,15 +14,15 @@ from small_models import LABELS, SMALL, tiny
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from models import output_layer
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.architecture import known_types
 from peftlab.backbones.fingerprint import file_sha256, fingerprint
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.backbones.sources import WEIGHTS
-from peftlab.backbones.view import ARCHITECTURES
 from peftlab.cache import RunCache
 from peftlab.cli import CONF
 from peftlab.errors import UserError
 
-KINDS = sorted(ARCHITECTURES)
+KINDS = known_types()
 
 
 @pytest.fixture

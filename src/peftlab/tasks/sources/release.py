@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, prefix_errors, require
+from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
 
 log = logging.getLogger(__name__)
@@ -16,18 +16,18 @@ Row = dict[str, str]
 _ID = "index"
 
 
-def read_release(task: Task, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
-    """Return for each split its columns `text_a`, `text_b` (pairs only) and `label`, rows in file order.
+def read_release(kind: TaskKind, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
+    """Return for each split its columns as the kind names them, rows in file order.
 
     Args:
-        task: names labels and range.
+        kind: knows its task's labels.
         source: names folder, files and columns.
         root: the folder that holds the release, given as `data.root`.
 
     Raises:
         UserError: a missing or malformed file, with its line where there is one.
     """
-    return {split: _columns(task, source, path) for split, path in _present_files(task, source, root).items()}
+    return {split: _columns(kind, source, path) for split, path in _present_files(kind.task, source, root).items()}
 
 
 def file_hashes(task: Task, source: FileSource, root: Path) -> dict[str, str]:
@@ -52,17 +52,17 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
     return {split: path for split, path in paths.items() if split not in missing}
 
 
-def _columns(task: Task, source: FileSource, path: Path) -> dict[str, list[Any]]:
-    names = [f"text_{letter}" for letter, _ in zip("ab", source.text, strict=False)]
-    columns: dict[str, list[Any]] = {name: [] for name in [*names, "label"]}
+def _columns(kind: TaskKind, source: FileSource, path: Path) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in source.columns}
     lines: dict[str, str] = {}
     for where, row in _rows(source, path):
         if _ID in row:
             first = lines.setdefault(row[_ID], where)
             require(first == where, f"{where}: {_ID} {row[_ID]!r} stands in line {first.rpartition(':')[2]} already")
-        for name, column in zip(names, source.text, strict=True):
-            columns[name].append(row[column])
-        columns["label"].append(_label(task, source, row[source.label], where))
+        with prefix_errors(f"{where}: "):
+            label = kind.label(row[source.label], source.labels)
+        for name, column in source.columns.items():
+            columns[name].append(label if name == "label" else row[column])
     require(bool(columns["label"]), f"{path}: empty, no example in it")
     return columns
 
@@ -71,7 +71,7 @@ def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, Row]]:
     """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
     lines = _lines(path)
     header = source.header or next(lines, ("", [""]))[1]
-    for column in [*source.text, source.label]:
+    for column in source.columns.values():
         require(column in header, f"{path}:1: no column {column!r}; the columns are {', '.join(header)}")
     skipped = 0
     for where, fields in lines:
@@ -94,17 +94,3 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield f"{path}:{number}", line.decode("utf-8").removesuffix("\r").split("\t")
         except UnicodeDecodeError as error:
             raise UserError(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start})") from None
-
-
-def _label(task: Task, source: FileSource, text: str, where: str) -> int | float:
-    if task.range is None:
-        spelt = source.labels or task.labels
-        require(text in spelt, f"{where}: label {text!r}; allowed are {', '.join(spelt)}")
-        return spelt.index(text)
-    lowest, highest = task.range
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    require(lowest <= score <= highest, f"{where}: score {text!r}; allowed are numbers from {lowest} to {highest}")
-    return score

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features
 
 from peftlab.errors import UserError
-from peftlab.tasks.demo import make_demo
-from peftlab.tasks.hub import OFFLINE_WAYS, read_hub
-from peftlab.tasks.release import file_hashes, file_stamps, read_release
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.sources.demo import make_demo
+from peftlab.tasks.sources.hub import OFFLINE_WAYS, read_hub
+from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
 GENERATORS = {"demo": make_demo}
@@ -17,8 +18,8 @@ GENERATORS = {"demo": make_demo}
 def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
     """Return the labelled splits of a task: train, validation and what else it names.
 
-    Columns are `text_a`, `text_b` (absent where examples are single sentences) and `label`, int64 ids in the
-    order of `task.labels` or a float32 score; rows keep their order. Every source gives the same ids.
+    Columns are those of its kind, such as `text_a`, `text_b` (absent where examples are single sentences) and `label`;
+    rows keep their order. Every source gives the same labels.
 
     Args:
         task: what to load.
@@ -27,10 +28,9 @@ def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
     Raises:
         UserError: files missing or malformed, no network, or no such source for this task.
     """
-    label = Value("float32") if task.is_regression else Value("int64")
-    splits = {}
+    types, splits = kind_of(task).columns, {}
     for split, columns in _read(task, root).items():
-        features = Features(**{name: label if name == "label" else Value("string") for name in columns})
+        features = Features(**{name: types[name] for name in columns})
         splits[split] = Dataset.from_dict(columns, features=features)
     return splits
 
@@ -57,9 +57,9 @@ def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:
             raise UserError(f"task.generator={task.generator}: allowed are {', '.join(GENERATORS)}")
         return GENERATORS[task.generator]()
     if root is None and task.hub is not None:
-        return read_hub(task, task.hub)
+        return read_hub(kind_of(task), task.hub)
     if root is not None and task.files is not None:
-        return read_release(task, task.files, root)
+        return read_release(kind_of(task), task.files, root)
     raise _no_source(task, root)
 
 

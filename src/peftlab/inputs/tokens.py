@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import require
 from peftlab.files import exclusive_lock, write_bytes_atomic
+from peftlab.inputs.encoder import Split, content_hash
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ WAIT_SECONDS = 600.0  # for another run that tokenises; then it is done twice
 
 
 @dataclass(frozen=True)
-class TokenisedSplit(torch.utils.data.Dataset[dict[str, Tensor]]):
+class TokenisedSplit(Split):
     """N examples as token ids, one after the other.
 
     Attributes:
@@ -117,14 +118,6 @@ def tokenise(
     if split.truncated_share > WARN_TRUNCATED:
         log.warning("%.1f %% of examples are cut to max_length=%d tokens", 100 * split.truncated_share, max_length)
     return split
-
-
-def content_hash(dataset: Dataset) -> str:
-    """Return the SHA-256 of a split's texts and labels, in order: the same wherever they came from."""
-    digest = hashlib.sha256()
-    for column in sorted(dataset.column_names):
-        digest.update(json.dumps([column, dataset[column][:]]).encode())
-    return digest.hexdigest()
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

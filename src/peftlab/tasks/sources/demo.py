@@ -20,7 +20,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from peftlab.tasks.lexicon import TRAIN_EVENTS, TRAIN_KINDS, VALIDATION_EVENTS, VALIDATION_KINDS, Taxonomy
+from peftlab.tasks.sources.lexicon import TRAIN_EVENTS, TRAIN_KINDS, VALIDATION_EVENTS, VALIDATION_KINDS, Taxonomy
 
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
 TRAIN_SIZE, VALIDATION_SIZE = 3200, 640

@@ -8,17 +8,18 @@ from typing import Any
 import datasets
 from datasets import ClassLabel, Dataset
 
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, prefix_errors, require
 from peftlab.network import hub_reachable
-from peftlab.tasks.task import REQUIRED_SPLITS, HubSource, Task
+from peftlab.tasks.kind import TaskKind
+from peftlab.tasks.task import REQUIRED_SPLITS, HubSource
 
 log = logging.getLogger(__name__)
 
 OFFLINE_WAYS = "data.root=FOLDER (a folder of the GLUE release) and task=demo work without a network"
 
 
-def read_hub(task: Task, source: HubSource) -> dict[str, dict[str, list[Any]]]:
-    """Return for each split its columns `text_a`, `text_b` (pairs only) and `label`, in the dataset's order.
+def read_hub(kind: TaskKind, source: HubSource) -> dict[str, dict[str, list[Any]]]:
+    """Return for each split its columns as the kind names them, rows in the dataset's order.
 
     Without a network the local cache is used where it holds the dataset; no dataset script is ever run.
 
@@ -29,7 +30,7 @@ def read_hub(task: Task, source: HubSource) -> dict[str, dict[str, list[Any]]]:
     splits: dict[str, dict[str, list[Any]]] = {}
     for split, theirs in source.splits.items():
         if theirs in found:
-            splits[split] = _columns(task, source, found[theirs])
+            splits[split] = _columns(kind, source, found[theirs])
         else:
             require(split not in REQUIRED_SPLITS, f"{_spelt(source)}: no split {theirs!r}; it has {', '.join(found)}")
             log.warning("%s has no split %s; going on without %s", _spelt(source), theirs, split)
@@ -58,29 +59,22 @@ def _offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _columns(task: Task, source: HubSource, dataset: Dataset) -> dict[str, list[Any]]:
-    for column in [*source.text, source.label]:
+def _columns(kind: TaskKind, source: HubSource, dataset: Dataset) -> dict[str, list[Any]]:
+    for column in source.columns.values():
         known = ", ".join(dataset.column_names)
         require(column in dataset.column_names, f"{_spelt(source)}: no column {column!r}; the columns are {known}")
-    columns: dict[str, list[Any]] = {
-        f"text_{letter}": dataset[column][:] for letter, column in zip("ab", source.text, strict=False)
-    }
-    labels = dataset[source.label][:]
-    columns["label"] = [float(value) for value in labels] if task.is_regression else _ids(task, source, dataset, labels)
-    return columns
+    columns = {name: dataset[column][:] for name, column in source.columns.items()}
+    with prefix_errors(f"{_spelt(source)}: "):
+        return {**columns, "label": _labels(kind, dataset.features[source.label], columns["label"])}
 
 
-def _ids(task: Task, source: HubSource, dataset: Dataset, labels: list[Any]) -> list[int]:
-    feature = dataset.features[source.label]
-    names: list[Any] = feature.names if isinstance(feature, ClassLabel) else sorted(set(labels))
-    require(
-        set(map(str, names)) <= set(task.labels),
-        f"{_spelt(source)}: labels {', '.join(map(str, names))}; allowed are {', '.join(task.labels)}",
-    )
-    if not isinstance(feature, ClassLabel):
-        return [task.labels.index(str(value)) for value in labels]
-    require(min(labels) >= 0, f"{_spelt(source)}: a label is hidden (-1); only labelled splits can be used")
-    return [task.labels.index(names[value]) for value in labels]
+def _labels(kind: TaskKind, feature: Any, values: list[Any]) -> list[Any]:
+    if isinstance(feature, ClassLabel):
+        require(min(values) >= 0, "a label is hidden (-1); only labelled splits can be used")
+        named = [kind.label(name) for name in feature.names]
+        return [named[value] for value in values]
+    known = {value: kind.label(value) for value in sorted(set(values))}
+    return [known[value] for value in values]
 
 
 def _spelt(source: HubSource) -> str:

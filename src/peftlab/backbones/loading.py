@@ -11,18 +11,13 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
 from peftlab.backbones.tiny import character_tokenizer, random_model
-from peftlab.backbones.view import BackboneView, architecture
+from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
 from peftlab.errors import UserError, require
 from peftlab.kernels.attention import use_fast_attention
@@ -32,11 +27,15 @@ from peftlab.output_layer import OutputLayer
 
 Attention = Literal["auto", "sdpa", "eager"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
+_ENDLESS = 10**30  # what a tokenizer says of texts without a limit
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights."""
+    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights.
+
+    `kernels`: whether attention, dropout and products are the laboratory's own where those are faster.
+    """
 
     name: str
     hub: str | None = None
@@ -44,6 +43,7 @@ class BackboneSpec:
     package: str | None = None
     sha256: str | None = None
     attention: Attention = "auto"
+    kernels: bool = True
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded `*ForSequenceClassification` model. `fingerprint` is taken before anything touches the model.
+    """A loaded model with a task's output layer. `fingerprint` is taken before anything touches the model.
 
     `size` counts the parameters of the base model, without the task's output layer.
     """
@@ -79,17 +79,16 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
         cache: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
 
     Raises:
-        UserError: files missing, altered or broken, or an architecture whose heads are not known.
+        UserError: files missing, altered or broken, an architecture whose heads are not known, or one without such
+            an output layer.
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         model, tokenizer, identity = _untouched(spec, output, cache)
-        view = BackboneView(model)
-        use_fast_products(model)
-        use_fast_dropout(model)
-        if spec.attention == "auto":
-            use_fast_attention(model)
+        view = BackboneView(model, output.auto_class)
+        if spec.kernels:
+            _use_kernels(model, spec.attention)
         torch.manual_seed(seed)
         for part in view.classifier_modules():
             _draw_again(model, part)
@@ -104,6 +103,13 @@ def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
         UserError: files missing or altered.
     """
     return dict(spec.random) if spec.random else file_hashes(_folder(spec))
+
+
+def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
+    use_fast_products(model)
+    use_fast_dropout(model)
+    if attention == "auto":
+        use_fast_attention(model)
 
 
 def _folder(spec: BackboneSpec) -> Path:
@@ -122,7 +128,7 @@ def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) 
 def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
     model, tokenizer = _random(spec, output) if spec.random else _pretrained(spec, output)
-    tokenizer.model_max_length = _position_limit(model)
+    tokenizer.model_max_length = architecture(model.config.model_type).position_limit(model) or _ENDLESS
     return model, tokenizer, fingerprint(model)
 
 
@@ -130,16 +136,19 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
     folder = _folder(spec)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **output.options)
-        architecture(config.model_type)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation=_torch_name(spec.attention),
-            ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
-            output_loading_info=True,
+        model, report = (
+            architecture(config.model_type)
+            .model_class(output.auto_class)
+            .from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation=_torch_name(spec.attention),
+                ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
+                output_loading_info=True,
+            )
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
@@ -150,11 +159,13 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
 
 
 def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Refuse weights that would leave parts of the base model random; only the pooler may be lacking."""
+    """Refuse weights that would leave parts of the base model random, but for those that the family may lack."""
     # transformers 5 gives both shapes with each name, 4 the name alone.
     misshapen = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
     lacking = {*report["missing_keys"], *misshapen}
-    random = sorted(key for key in lacking if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
+    base = f"{model.base_model_prefix}."
+    tolerated = tuple(f"{base}{part}." for part in architecture(model.config.model_type).may_lack)
+    random = sorted(key for key in lacking if key.startswith(base) and not key.startswith(tolerated))
     require(
         not random,
         f"backbone={name}: the weights in {folder} do not fit its config.json: "
@@ -165,7 +176,7 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, _torch_name(spec.attention), output.options), tokenizer
+    return random_model(spec.random, tokenizer, _torch_name(spec.attention), output), tokenizer
 
 
 def _torch_name(attention: Attention) -> str:
@@ -173,17 +184,10 @@ def _torch_name(attention: Attention) -> str:
     return "sdpa" if attention == "auto" else attention
 
 
-def _position_limit(model: PreTrainedModel) -> int:
-    """RoBERTa counts positions from its padding index, so it takes two tokens fewer than it has positions."""
-    positions: int = model.config.max_position_embeddings
-    embeddings = model.base_model.get_submodule("embeddings.position_embeddings")
-    padding = getattr(embeddings, "padding_idx", None)
-    return positions if padding is None else positions - padding - 1
-
-
 def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:
     """Draw a module's weights from the current seed with the architecture's own initialisation."""
     for module in part.modules():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
-            torch.nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors import safe_open
-from tokenizers_for_tests import WORDS, small_tokenizer
 from transformers import AutoTokenizer, BertTokenizerFast
 
-from peftlab.data.tokens import TokenisedSplit, content_hash, tokenise, tokenizer_fingerprint
+from data.tokenizers_for_tests import WORDS, small_tokenizer
 from peftlab.errors import UserError
-from peftlab.tasks.source import load_splits
+from peftlab.inputs.encoder import content_hash
+from peftlab.inputs.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
+from peftlab.tasks.sources.splits import load_splits
 from tasks.shipped import shipped
 
 PAIRS = Dataset.from_dict(
