@@ -33,14 +33,7 @@ INCIDENTAL = {
 }
 # Rooms that show, write or reach, and compute nothing.
 _SILENT = {
-    "results",
-    "previous_run",
-    "identity",
-    "network",
-    "errors",
-    "files",
-    "redaction",
-    "program",
+    *("results", "previous_run", "identity", "network", "errors", "files", "redaction", "command_line"),
     "training.loggers",
 }
 # Of whatever else is installed a run's numbers do not know.
