@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.backbones.backbone import Backbone, BackboneSpec
 from peftlab.errors import require
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task

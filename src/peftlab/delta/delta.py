@@ -12,7 +12,7 @@ from torch import Tensor
 
 from peftlab.errors import UserError
 from peftlab.files import write_bytes_atomic, write_text_atomic
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer, classes, score
 
 SCHEMA = 1

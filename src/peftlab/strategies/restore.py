@@ -10,7 +10,7 @@ from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
 from peftlab.errors import UserError, prefix_errors
 from peftlab.files import atomic_folder, disk_errors
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftlab.errors import nearest, require
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer, classes, score
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "matthews")

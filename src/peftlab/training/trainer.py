@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
 from peftlab.errors import UserError
-from peftlab.options import checked
+from peftlab.options.schema import checked
 from peftlab.training.checkpoint_files import SafeCheckpoints
 
 # What Lightning remarks on, and is meant so here.
