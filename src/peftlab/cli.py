@@ -3,7 +3,6 @@
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
-import hashlib
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab import arguments, hydra_errors, resume
 from peftlab.cache import RunCache
 from peftlab.errors import BusyError, UserError
+from peftlab.options.roles import folder_digest
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
@@ -113,7 +113,7 @@ def main() -> None:
     runs = Runs()
     signal.signal(signal.SIGTERM, runs.end)
     try:
-        OmegaConf.register_new_resolver("digest", digest, replace=True)
+        OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         arguments.check(sys.argv[1:], CONF)
         hydra_errors.check_first_job(sys.argv[1:], CONF)
@@ -135,11 +135,6 @@ def main() -> None:
 def tell(message: object) -> None:
     """Print one line on stderr."""
     print(f"error: {message}", file=sys.stderr)
-
-
-def digest(text: str) -> str:
-    """Return 8 hex digits that stand for a text, in the names of a sweep's folders."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def quiet_libraries() -> None:

@@ -1,5 +1,6 @@
 """A delta on disk: `delta.safetensors` holds the tensors, `delta.json` says what they belong to."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from peftlab.backbones.fingerprint import file_sha256
 from peftlab.errors import UserError
 from peftlab.files import write_bytes_atomic, write_text_atomic
 from peftlab.options.schema import build
@@ -74,6 +76,14 @@ def load_delta(folder: Path) -> Delta:
     if len(tensors) != facts.tensors:
         raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
     return Delta(facts, tensors)
+
+
+def delta_fingerprint(folder: Path) -> str | None:
+    """Return the SHA-256 of a delta in a run's folder, its facts included; None where there is none."""
+    files = [folder / FACTS_FILE, folder / TENSORS_FILE]
+    if not all(file.is_file() for file in files):
+        return None
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 def check_backbone(facts: DeltaFacts, name: str, fingerprint: str) -> None:

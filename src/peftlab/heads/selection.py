@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from peftlab.backbones.fingerprint import file_sha256
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.heads import selection_json
@@ -109,6 +110,12 @@ class HeadSelection:
             raise UserError(f"selection {file}: is not UTF-8 text") from error
         except UserError as error:
             raise UserError(f"selection {file}: {error}") from error
+
+    @classmethod
+    def fingerprint(cls, path: Path) -> str | None:
+        """Return the SHA-256 of the file that `load` reads; None where there is none."""
+        file = _file(path)
+        return file_sha256(file) if file.is_file() else None
 
 
 def select_heads(

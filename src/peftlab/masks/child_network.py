@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from peftlab.backbones.fingerprint import file_sha256
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
@@ -54,7 +55,7 @@ class ChildNetwork:
         Raises:
             UserError: naming the file: it is missing, no safetensors file, or not one that `save` wrote.
         """
-        file = path / FILE_NAME if path.is_dir() else path
+        file = _file(path)
         with prefix_errors(f"child network {file}: "):
             try:
                 with safe_open(file, framework="pt") as content:
@@ -68,6 +69,12 @@ class ChildNetwork:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"holds no masks with shapes, threshold and examples ({error})") from error
 
+    @classmethod
+    def fingerprint(cls, path: Path) -> str | None:
+        """Return the SHA-256 of the file that `load` reads; None where there is none."""
+        file = _file(path)
+        return file_sha256(file) if file.is_file() else None
+
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples, threshold, and how many weights were kept of how many."""
         return {
@@ -77,6 +84,10 @@ class ChildNetwork:
             "entries": self.entries,
             "density": self.kept / self.entries,
         }
+
+
+def _file(path: Path) -> Path:
+    return path / FILE_NAME if path.is_dir() else path
 
 
 def _shape(name: str, text: str) -> torch.Size:

@@ -49,7 +49,7 @@ class ChildTuning(InPlaceStrategy):
     n: int | None = None
     pool: Literal["full", "shots"] = "full"
     strict: bool = False
-    selection: str | None = field(default=None, metadata={"path": True})
+    selection: str | None = field(default=None, metadata={"path": ChildNetwork.fingerprint})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -79,7 +79,7 @@ class HiFi(Strategy):
     batch_size: int = 32
     score_after_steps: int = 0
     score_learning_rate: float = 2e-5
-    selection: str | None = field(default=None, metadata={"path": True})
+    selection: str | None = field(default=None, metadata={"path": HeadSelection.fingerprint})
 
     def __post_init__(self) -> None:
         super().__post_init__()

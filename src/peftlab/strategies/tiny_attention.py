@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from peftlab.backbones.backbone import Backbone
 from peftlab.backbones.view import Site
-from peftlab.delta.delta import check_backbone, load_delta
+from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.bases.inserted import InsertedStrategy
@@ -45,7 +45,7 @@ class TinyAttentionAdapter(InsertedStrategy):
     experts: int = 1
     average: bool = True
     init: Init = "published"
-    start: str | None = field(default=None, metadata={"path": True})
+    start: str | None = field(default=None, metadata={"path": delta_fingerprint})
     backbone_dropout: bool = False
 
     def __post_init__(self) -> None:
