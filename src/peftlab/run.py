@@ -21,7 +21,7 @@ from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
-from peftlab.identity import identify
+from peftlab.identity import identify, run_settings
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
 from peftlab.redaction import redact
@@ -36,7 +36,7 @@ from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
-from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
+from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
@@ -128,9 +128,9 @@ def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
     before = RunRecord.read(folder) if (folder / record.FILE_NAME).exists() else None
     if before and before.status == "finished":
         _clear(folder)
-    seconds = seconds_taken(folder, config)
-    if seconds is None:
+    if not has_checkpoint(folder):
         return 0, 0.0
+    seconds = seconds_taken(folder, run_settings(config, make_parts(config)))
     return (before.resumed if before else 0) + 1, seconds
 
 
@@ -150,7 +150,7 @@ def _tune(
     _write(result, folder)  # a run that is killed says what it was
 
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
-    resumption = Resumption(parts.checkpoint, folder, config, data, begun)
+    resumption = Resumption(parts.checkpoint, folder, run_settings(config, parts), data, begun)
     observers = RunCallbacks(attach, parts.kind, folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.kind, parts.settings, evaluation)

@@ -20,7 +20,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from peftlab.errors import UserError, require
-from peftlab.options import checked
+from peftlab.options.schema import checked
 from peftlab.registry import plugin_folders
 
 # As `.hydra/hydra.yaml` names who put a folder on the search path.
