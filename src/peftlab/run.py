@@ -28,7 +28,7 @@ from peftlab.redaction import redact
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.table import experiment_settings
+from peftlab.results.settings import experiment_settings
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.kind import TaskKind
