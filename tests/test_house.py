@@ -25,7 +25,7 @@ FLOORS = [
     ["backbones"],
     ["data"],
     ["tasks"],
-    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome"],
+    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome", "hydra_internals"],
     ["files", "redaction", "command_line"],
     ["errors"],
 ]

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from peftlab.errors import UserError, nearest
+from peftlab.hydra_internals import flag_parser
 from peftlab.redaction import holds_secret, is_secret_name
 
 _SWEEP = ("-m", "--multirun")
@@ -67,7 +66,7 @@ def _normal(argument: str) -> str:
 
 
 def _check_flags(arguments: list[str]) -> None:
-    parser = get_args_parser()
+    parser = flag_parser()
     # argparse would print its whole usage, and end the process.
     parser.error = _refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)

@@ -41,9 +41,10 @@ class Told(Callback):
         """Note the sweep's folder: its jobs leave their outcomes there."""
         Told.sweep = Path(config.hydra.sweep.dir)
 
-    def on_run_end(self, config: DictConfig, *, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
-        Told.outcome = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
+        done: JobReturn = kwargs["job_return"]
+        Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
     def forget(cls) -> None:
@@ -133,8 +134,8 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
     else:
-        for outcome, record in zip(outcomes, found, strict=True):
-            if outcome.exit_code and not _says(record, outcome):
+        for outcome, kept in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
     if again := statuses.count("already finished"):

@@ -13,6 +13,7 @@ from peftlab.errors import require
 from peftlab.strategies.contract import Strategy
 from peftlab.tasks.metrics import evaluate
 from peftlab.tasks.task import Task
+from peftlab.training.lightning_internals import restart_optimisers
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
 from peftlab.training.phases import PhaseSchedule
 from peftlab.training.settings import TrainingSettings
@@ -90,7 +91,7 @@ class FineTuning(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Where a stage of the strategy begins: begin the optimiser and its schedule anew."""
         if self.stages.advance(self.trainer.global_step):
-            self.trainer.strategy.setup_optimizers(self.trainer)
+            restart_optimisers(self.trainer)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""
