@@ -8,7 +8,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 
 
 def owner_of(path: str) -> Any:
-    """Return the module, or the class of a module, that `path` names: ``package.module`` or ``package.module:Class``."""
+    """Return what `path` names: a module (``package.module``), or a class of one (``package.module:Class``)."""
     module, _, name = path.partition(":")
     owner = importlib.import_module(module)
     return getattr(owner, name) if name else owner
