@@ -25,7 +25,7 @@ FLOORS = [
     ["data"],
     ["tasks"],
     ["backbones", "inputs"],
-    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome"],
+    ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome", "hydra_internals"],
     ["files", "redaction", "command_line"],
     ["transformers_internals"],
     ["errors"],

@@ -44,8 +44,8 @@ class Told(Callback):
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
-        job_return: JobReturn = kwargs["job_return"]
-        Told.outcome = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
+        done: JobReturn = kwargs["job_return"]
+        Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
     def forget(cls) -> None:
@@ -149,8 +149,8 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
     else:
-        for outcome, left in zip(outcomes, found, strict=True):
-            if outcome.exit_code and not _says(left, outcome):
+        for outcome, kept in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
     if again := statuses.count("already finished"):

@@ -34,6 +34,7 @@ from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
+from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
@@ -72,7 +73,7 @@ def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | 
     Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
     """
     with _alone(config, folder) as loggers:
-        missing = not _leads() or find_finished(config, folder, cache or RunCache()) is None
+        missing = not is_first_rank() or find_finished(config, folder, cache or RunCache()) is None
         if missing:
             _recorded(config, folder, cache or RunCache(), loggers)
         return missing
@@ -84,14 +85,10 @@ def _alone(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
     check_identity(config)
     with disk_errors(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
-        if _leads() and not stack.enter_context(exclusive_lock(folder)):
+        if is_first_rank() and not stack.enter_context(exclusive_lock(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
         yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
-
-
-def _leads() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:

@@ -24,6 +24,7 @@ from peftlab.errors import UserError, require
 from peftlab.redaction import redact
 from peftlab.training.callbacks import Stopwatch
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.lightning_internals import batches_done, restore_logged_steps, unfetch_batch
 from peftlab.training.loggers import logged_text, take_back_log
 from peftlab.training.module import FineTuning
 
@@ -133,13 +134,13 @@ class Resumption(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out: random state, the place in the data, counts, the log, the settings."""
         if self._between_batches:
-            _step_back(checkpoint["loops"]["fit_loop"])
+            unfetch_batch(checkpoint)
         assert isinstance(pl_module, FineTuning)
         checkpoint[_OURS] = {
             "settings": json.dumps(self._settings),
             "seconds": time.perf_counter() - self._begun,
             "epoch": trainer.current_epoch,
-            "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+            "batch": batches_done(trainer),
             "random": {device: _of_all_ranks(trainer, state) for device, state in _random_states(trainer).items()},
             "progress": _of_all_ranks(trainer, pl_module.progress()),
             "log": logged_text(trainer.loggers),
@@ -165,9 +166,7 @@ class Resumption(Callback):
     def _take_back(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ours = checkpoint[_OURS]
         _set_random_states(trainer, {device: states[trainer.global_rank] for device, states in ours["random"].items()})
-        # Restarting where an evaluation would be due, Lightning counts a step that there was not.
-        loops = checkpoint["loops"]["fit_loop"]
-        trainer.fit_loop.epoch_loop._batches_that_stepped = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        restore_logged_steps(trainer, checkpoint)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
         waits, self._signal = self._signal is None, number
@@ -218,14 +217,6 @@ def _stored(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a checkpoint keeps them: JSON data without secrets."""
     stored: dict[str, Any] = redact(json.loads(json.dumps(settings, default=str)))
     return stored
-
-
-def _step_back(loops: dict[str, Any]) -> None:
-    """Undo in a state of Lightning's loops that a batch was fetched: it is the first of the run that goes on."""
-    progress = loops["epoch_loop.batch_progress"]
-    for counts in (progress["total"], progress["current"]):
-        counts["ready"] -= 1
-    progress["is_last_batch"] = False
 
 
 def _random_states(trainer: Trainer) -> dict[str, Tensor]:
