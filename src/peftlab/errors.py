@@ -14,7 +14,7 @@ class BusyError(UserError):
 
 
 class SkippedError(Exception):
-    """A method does not fit a backbone or a kind of task, as the message says: the run is skipped, which is no failure."""
+    """A method does not fit a backbone or a kind of task: the run is skipped, which is no failure."""
 
 
 class MissingPackageError(UserError):
