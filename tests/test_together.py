@@ -14,9 +14,9 @@ import torch
 
 from conftest import ROOT
 from models import tiny
-from peftlab.data import tokens
 from peftlab.errors import BusyError
 from peftlab.files import exclusive_lock
+from peftlab.inputs import tokens
 from peftlab.inputs.tokens import tokenise
 from peftlab.results.record import find_records
 from peftlab.run import run
