@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,41 +78,76 @@ class DeploymentOptions:
 
 
 @dataclass(frozen=True)
+class RunConfig:
+    """`conf/config.yaml` and its groups, typed; what stays a table is read by its owner."""
+
+    task: Task
+    strategy: Mapping[str, Any]
+    backbone: BackboneSpec
+    shots: ShotsOptions
+    trainer: Mapping[str, Any]
+    logger: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    training: Mapping[str, Any]
+    data: DataOptions
+    checkpoint: CheckpointOptions
+    deployment: DeploymentOptions
+    seed: int
+    force: bool
+    any_code: bool
+    search: Any = None
+    robustness: Any = None
+    plugins: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a configuration asks for, typed and checked, and what the run is.
 
     Attributes:
         config: the configuration as it was resolved, for the record and for loggers.
-        task, kind: what is to be learnt, and the owner of everything from its rows to its score.
+        given: the same, typed.
+        kind: the owner of everything from the task's rows to its score.
         raw: the task's splits as their source has them.
-        data: how they are divided, encoded and batched.
-        spec: the backbone.
-        strategy: how it is tuned.
+        strategy: how the backbone is tuned.
         settings: how it trains, the recipe's values among them.
-        shots: examples of each class, and epochs.
-        checkpoint, deployment: what is kept and measured besides.
         run_settings: all settings that reach a number, by dotted name.
         identity: the hashes of all that defines the run.
     """
 
     config: Mapping[str, Any]
-    task: Task
+    given: RunConfig
     kind: TaskKind
     raw: RawSplits
-    data: DataOptions
-    spec: BackboneSpec
     strategy: Strategy
     settings: TrainingSettings
-    shots: ShotsOptions
-    checkpoint: CheckpointOptions
-    deployment: DeploymentOptions
     run_settings: Mapping[str, Any]
     identity: Identity
 
     @property
+    def task(self) -> Task:
+        """What is to be learnt."""
+        return self.given.task
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone."""
+        return self.given.backbone
+
+    @property
+    def data(self) -> DataOptions:
+        """How the splits are divided, encoded and batched."""
+        return self.given.data
+
+    @property
+    def deployment(self) -> DeploymentOptions:
+        """What is measured of the deployed model."""
+        return self.given.deployment
+
+    @property
     def seed(self) -> int:
         """What everything random is drawn from."""
-        return int(self.config["seed"])
+        return self.given.seed
 
 
 def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
@@ -126,36 +161,19 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         UserError: an option that is unknown, missing or out of its range; data or a backbone's files that are missing.
     """
     load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
-    check_identity(config)
-    check_trainer(config["trainer"])
-    task = Task.from_config(config["task"])
-    kind = kind_of(task)
-    options = {name: value for name, value in config["strategy"].items() if name != "name"}
-    strategy = create_strategy(config["strategy"]["name"], options)
-    settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
+    given = build(RunConfig, config, "")
+    check_trainer(given.trainer)
+    kind = kind_of(given.task)
+    options = {name: value for name, value in given.strategy.items() if name != "name"}
+    strategy = create_strategy(given.strategy["name"], options)
+    settings = resolve_settings(given.training, given.recipe, config["shots"], strategy.recipe, given.task.name)
     require(
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
-    data, spec = build(DataOptions, config["data"], "data"), build(BackboneSpec, config["backbone"], "backbone")
-    checkpoint = build(CheckpointOptions, config["checkpoint"], "checkpoint")
-    deployment = build(DeploymentOptions, config["deployment"], "deployment")
-    kept, raw = run_settings(config, strategy, settings), read_raw_splits(task, data.folder, cache)
-    return Plan(
-        config=config,
-        task=task,
-        kind=kind,
-        raw=raw,
-        data=data,
-        spec=spec,
-        strategy=strategy,
-        settings=settings,
-        shots=build(ShotsOptions, config["shots"], "shots"),
-        checkpoint=checkpoint,
-        deployment=deployment,
-        run_settings=kept,
-        identity=identify(kept, raw.hashes, spec, strategy, kind),
-    )
+    kept, raw = run_settings(config, strategy, settings), read_raw_splits(given.task, given.data.folder, cache)
+    identity = identify(kept, raw.hashes, given.backbone, strategy, kind)
+    return Plan(config, given, kind, raw, strategy, settings, kept, identity)
 
 
 def check_identity(config: Mapping[str, Any]) -> None:

@@ -111,7 +111,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
     data.setup()
 
     attach = AttachStrategy(plan.strategy, backbone, data, plan.seed, at.folder, resumed=result.resumed > 0)
-    resumption = Resumption(plan.checkpoint, at.folder, plan.run_settings, data, at.begun)
+    resumption = Resumption(plan.given.checkpoint, at.folder, plan.run_settings, data, at.begun)
     callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
@@ -231,7 +231,7 @@ def _task_data(plan: Plan, backbone: Backbone, cache: RunCache) -> TaskData:
         plan.task,
         backbone.tokenizer,
         root=options.folder,
-        shots=plan.shots.per_class,
+        shots=plan.given.shots.per_class,
         seed=plan.seed,
         batch_size=plan.settings.batch_size,
         eval_batch_size=options.eval_batch_size,

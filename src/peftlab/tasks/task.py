@@ -89,11 +89,9 @@ class Task:
         Raises:
             UserError: an unknown, missing or contradictory key.
         """
-        task = build(cls, {str(key): value for key, value in config.items()}, "task")
-        task._check()
-        return task
+        return build(cls, {str(key): value for key, value in config.items()}, "task")
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         where = f"task={self.name}"
         found = self.sources or self.generator
         require(bool(found), f"{where}: give one of hub, files, generator; nothing says where the examples come from")
