@@ -3,7 +3,6 @@
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
-import hashlib
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from peftlab import arguments, hydra_errors, resume, search_path
 from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError
 from peftlab.job import Job, quiet_libraries, tell
+from peftlab.options.roles import folder_digest
 from peftlab.outcome import Outcome, exit_code, take_outcomes
 from peftlab.registry import load_plugins
 
@@ -44,8 +44,8 @@ class Told(Callback):
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
-        job_return: JobReturn = kwargs["job_return"]
-        Told.outcome = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
+        done: JobReturn = kwargs["job_return"]
+        Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
     def forget(cls) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    OmegaConf.register_new_resolver("digest", digest, replace=True)
+    OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
     OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
     Told.forget()
     token = secrets.token_hex(8)
@@ -149,8 +149,8 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
     else:
-        for outcome, left in zip(outcomes, found, strict=True):
-            if outcome.exit_code and not _says(left, outcome):
+        for outcome, kept in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
     if again := statuses.count("already finished"):
@@ -175,8 +175,3 @@ def _says(record: "RunRecord | None", outcome: Outcome) -> bool:
     if record is None:
         return False
     return record.reason == outcome.message if outcome.message else record.status != "finished"
-
-
-def digest(text: str) -> str:
-    """Return 8 hex digits that stand for a text, in the names of a sweep's folders."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -105,6 +105,22 @@ def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
     return dict(spec.random) if spec.random else file_hashes(_folder(spec))
 
 
+def model_type(spec: BackboneSpec) -> str:
+    """Return the type of a backbone's model (`config.model_type`), without loading it.
+
+    Raises:
+        UserError: files missing or altered, or a config without it.
+    """
+    if spec.random:
+        return str(spec.random.get("model_type", ""))
+    file = _folder(spec) / "config.json"
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"backbone={spec.name}: {file} does not name a model_type ({reason})") from error
+
+
 def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
     use_fast_products(model)
     use_fast_dropout(model)
