@@ -38,6 +38,13 @@ def test_both_are_in_the_table_and_on_the_page(sweep: Path, tmp_path: Path) -> N
     assert "toy" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_bias_that_its_projections_do_not_have_is_refused_before_heads_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"+strategy=hifi strategy.bias=true {TOY} {SMALL}", tmp_path, monkeypatch) != 0
+    assert "strategy.bias=true: allowed is false, projections of backbone toy have no bias" in capsys.readouterr().err
+
+
 def of(sweep: Path, strategy: str) -> Path:
     (folder,) = (path.parent for path in sweep.rglob("result.json") if path.parent.name.startswith(strategy))
     return folder
