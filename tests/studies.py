@@ -9,8 +9,8 @@ import numpy as np
 from peftlab.report.study import Study, gather, read
 from peftlab.results.landscapes import (
     Landscape,
+    LandscapeOptions,
     RunLandscape,
-    Settings,
     Sharpness,
     Surface,
     Trajectory,
@@ -152,7 +152,7 @@ def landscape(sharpness: tuple[float, float] = (0.4, 0.2), *, path: bool = True,
         task="rte",
         backbone="minilm",
         shots=None,
-        settings=Settings(points=5, directions=4, examples=128),
+        settings=LandscapeOptions(points=5, directions=4, examples=128),
         examples_sha256="0" * 64,
         runs=parts,
         command=["python", "-m", "peftlab.landscape", "runs", "--out", "drawn"],

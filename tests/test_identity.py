@@ -10,17 +10,15 @@ import torch
 from peftlab import identity
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.cache import RunCache
-from peftlab.data.raw_splits import read_raw_splits
-from peftlab.identity import Identity, code_version, identify
+from peftlab.identity import Identity, code_version
 from peftlab.output_layer import OutputLayer
-from peftlab.plan import make_parts
+from peftlab.plan import make_plan
 from runs import small, write_rte
 
 
 def identity_of(overrides: str, strategy: str = "hifi") -> Identity:
     config = small(overrides, strategy)
-    parts = make_parts(config)
-    return identify(config, parts, read_raw_splits(parts.task, parts.data.folder, RunCache()).hashes)
+    return make_plan(config, RunCache()).identity
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from peftlab.cli import report
 from peftlab.job import Job
 from peftlab.outcome import Outcome, exit_code, outcome_of_error, take_outcomes, write_outcome
+from peftlab.results.record import RunRecord
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,26 @@ def test_a_reason_is_one_line_without_secrets(monkeypatch):
 )
 def test_what_a_launcher_carries_can_be_pickled(thing):
     assert pickle.loads(pickle.dumps(thing)) == thing
+
+
+FAILED = RunRecord(task="rte", strategy="lora", backbone="tiny", seed=1, status="failed", reason="out of memory")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "record", "line"),
+    [
+        (("started", ""), None, "! run: left no word: its process was killed"),
+        (("mistake", "seed=one: must be a whole number"), None, "! run: seed=one: must be a whole number"),
+        (("mistake", "seed=one: must be a whole number"), FAILED, "! run: seed=one: must be a whole number"),
+        (("crashed", "out of memory"), FAILED, "! lora: seed 1 failed: out of memory"),
+    ],
+)
+def test_each_failure_of_a_sweep_is_named_once_and_what_is_missing_can_be_done(outcome, record, line, tmp_path, capsys):
+    folder = tmp_path / "run"
+    if record is not None:
+        record.write(folder)
+    report([Outcome(folder, *outcome)], tmp_path, 1)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed.count(line) == 1
+    assert sum(outcome[1] in text for text in printed if text.startswith("!") and outcome[1]) <= 1
+    assert printed[-1] == f"what is missing: python train.py resume={tmp_path}"

@@ -20,7 +20,7 @@ from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.redaction import redact
 from peftlab.results.record import RunRecord
-from peftlab.run import _label, run
+from peftlab.run import describe_run, run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore
@@ -227,7 +227,7 @@ def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path
     for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
         assert SECRET.encode() not in content
         assert b"another-secret" not in content
-    shown = json.dumps(_label(config))
+    shown = json.dumps(describe_run(config))
     assert SECRET not in shown
     assert "another-secret" not in shown
 

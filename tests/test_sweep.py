@@ -11,12 +11,13 @@ import peftlab.run
 from commands import command
 from peftlab.errors import UserError
 from peftlab.files import exclusive_lock
+from peftlab.plan import Plan
 from peftlab.results.record import RunRecord, find_records
 from peftlab.strategies.registry import strategy_names
 from peftlab.training.module import FineTuning
 from runs import SILENT, SMALL, write_rte
 
-TUNE = peftlab.run._tune
+EXECUTE = peftlab.run.execute
 
 
 @pytest.fixture
@@ -36,21 +37,21 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list of seeds that are really run from here on."""
     seeds: list[int] = []
 
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        seeds.append(config["seed"])
-        TUNE(config, *rest)
+    def execute(plan: Plan, *rest: Any) -> None:
+        seeds.append(plan.seed)
+        EXECUTE(plan, *rest)
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
     return seeds
 
 
 def stop_at(seed: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        if config["seed"] == seed:
+    def execute(plan: Plan, *rest: Any) -> None:
+        if plan.seed == seed:
             raise error
-        TUNE(config, *rest)
+        EXECUTE(plan, *rest)
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
 
 
 def statuses(folder: Path) -> dict[int, str]:
@@ -83,7 +84,7 @@ def test_an_interrupted_sweep_goes_on_by_its_folder_alone(work, typed, monkeypat
     assert statuses(work / "out") == {1: "finished", 2: "interrupted"}
     assert "python train.py resume=out" in capfd.readouterr().out
     done: list[int] = []
-    monkeypatch.setattr(peftlab.run, "_tune", lambda config, *rest: (done.append(config["seed"]), TUNE(config, *rest)))
+    monkeypatch.setattr(peftlab.run, "execute", lambda plan, *rest: (done.append(plan.seed), EXECUTE(plan, *rest)))
     assert command("resume=out", work, monkeypatch) == 0
     assert done == [2, 3]
     assert statuses(work / "out") == {1: "finished", 2: "finished", 3: "finished"}
@@ -252,11 +253,11 @@ def test_a_repeated_run_that_fails_leaves_no_delta_of_the_earlier_one(work, type
 def test_an_experiment_over_strategies_takes_every_one_there_is(name, work, monkeypatch):
     seen: list[tuple[str, float | None]] = []
 
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        seen.append((config["strategy"]["name"], config["training"]["learning_rate"]))
+    def execute(plan: Plan, *rest: Any) -> None:
+        seen.append((plan.strategy.name, plan.config["training"]["learning_rate"]))
         raise UserError("that is enough")
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
     narrow = "search.trial=1,3" if name == "search" else "seed=1"
     typed = f"experiment={name} task=rte data.root=glue {SMALL} {SILENT} {narrow}"
     assert command(typed, work, monkeypatch) == 2

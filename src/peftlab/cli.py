@@ -148,6 +148,9 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
     if sweep is None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
+        for outcome in outcomes:
+            if outcome.status == "skipped":
+                print(f"skipped: {outcome.message}")
     else:
         for outcome, kept in zip(outcomes, found, strict=True):
             if outcome.exit_code and not _says(kept, outcome):

@@ -47,5 +47,5 @@ def working_for(command: Sequence[str]) -> Iterator[None]:
 
 def add_plugins_option(parser: argparse.ArgumentParser) -> None:
     """Let a command take `--plugins`: nothing that a run's folder says imports a package, so its user names it."""
-    about = "a package of yours that a strategy, a score, a kind of task or an architecture comes from"
+    about = "a package of yours that a strategy, a score, a kind of task, an architecture or a figure comes from"
     parser.add_argument("--plugins", nargs="+", default=[], metavar="PACKAGE", help=about)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.backbones.architecture import architecture
-from peftlab.backbones.loading import content_hashes, model_type
+from peftlab.backbones.loading import BackboneSpec, content_hashes, model_type
 from peftlab.options.roles import flatten, role_of
-from peftlab.plan import Parts
 from peftlab.results.environment import versions
 from peftlab.strategies.contract import Strategy
+from peftlab.tasks.kind import TaskKind
+from peftlab.training.settings import TrainingSettings
 
 PACKAGE = Path(__file__).parent
 _OURS = f"{PACKAGE.name}."
@@ -49,47 +50,47 @@ class Identity:
         return [field.name for field in fields(self) if getattr(self, field.name) != other.get(field.name)]
 
 
-def identify(config: Mapping[str, Any], parts: Parts, data: Mapping[str, str]) -> Identity:
-    """Return the identity of the run that a resolved configuration asks for.
+def identify(
+    settings: Mapping[str, Any], data: Mapping[str, str], spec: BackboneSpec, strategy: Strategy, kind: TaskKind
+) -> Identity:
+    """Return the identity of a run.
 
     Args:
-        config: the resolved configuration.
-        parts: what `make_parts` makes of it.
+        settings: what `run_settings` gives.
         data: the SHA-256 of the content of each of the task's splits.
+        spec: the backbone, by what its files hold.
+        strategy: by the code that it brings.
+        kind: likewise.
 
     Raises:
-        UserError: the backbone's files are not there.
+        UserError: the backbone's files are not there, or its architecture is not known.
     """
+    family = architecture(model_type(spec))
+    classes = [type(strategy), type(kind), type(family), *_named_classes(strategy)]
     return Identity(
-        settings=_digest(run_settings(config, parts)),
+        settings=_digest(settings),
         data=_digest(dict(data)),
-        backbone=_digest(content_hashes(parts.spec)),
-        code=_digest([code_version(_classes(parts)), {name: versions().get(name) for name in _LIBRARIES}]),
+        backbone=_digest(content_hashes(spec)),
+        code=_digest([code_version(classes), {name: versions().get(name) for name in _LIBRARIES}]),
     )
 
 
-def _classes(parts: Parts) -> list[type]:
-    """Return the classes that a run is made of and that nothing imports, since they are found by their names."""
-    strategy, family = parts.strategy, architecture(model_type(parts.spec))
-    named = [(field.metadata.get("registry"), getattr(strategy, field.name)) for field in fields(strategy)]
-    return [
-        type(strategy),
-        type(parts.kind),
-        type(family),
-        *(registry.get(name) for registry, name in named if registry),
-    ]
-
-
-def run_settings(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def run_settings(config: Mapping[str, Any], strategy: Strategy, training: TrainingSettings) -> dict[str, Any]:
     """Return by dotted name the settings that reach a number, which an interrupted run is resumed with.
 
     The recipe counts as what it gives, a strategy's path as the SHA-256 of what it holds. What the task's and the
     backbone's files hold stands in parts of the identity of their own.
     """
-    strategy = {"name": parts.strategy.name, **parts.strategy.given_options()}
-    resolved = flatten({**config, "training": asdict(parts.settings), "strategy": strategy})
+    options = {"name": strategy.name, **strategy.given_options()}
+    resolved = flatten({**config, "training": asdict(training), "strategy": options})
     kept = {name: value for name, value in resolved.items() if role_of(name).run == "value"}
-    return kept | _contents(parts.strategy)
+    return kept | _contents(strategy)
+
+
+def _named_classes(strategy: Strategy) -> list[type]:
+    """Return the classes that a strategy's options name and a registry finds: HiFi's score, say."""
+    named = [(field.metadata.get("registry"), getattr(strategy, field.name)) for field in fields(strategy)]
+    return [registry.get(name) for registry, name in named if registry]
 
 
 def _contents(strategy: Strategy) -> dict[str, str | None]:

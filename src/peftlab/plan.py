@@ -1,4 +1,4 @@
-"""The parts of a run that cost nothing, made and checked before anything costly begins."""
+"""A configuration becomes a plan: typed parts, each checked before anything costly begins, and what the run is."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.backbones.loading import Backbone, BackboneSpec
+from peftlab.cache import RunCache
+from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.errors import require
+from peftlab.identity import Identity, identify, run_settings
 from peftlab.options.schema import build, checked
 from peftlab.registry import load_plugins
 from peftlab.strategies.contract import Strategy
@@ -75,32 +78,58 @@ class DeploymentOptions:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a configuration asks for: task, data, backbone, strategy, how it trains, and what is measured after."""
+class Plan:
+    """What a configuration asks for, typed and checked, and what the run is.
 
+    Attributes:
+        config: the configuration as it was resolved, for the record and for loggers.
+        task, kind: what is to be learnt, and the owner of everything from its rows to its score.
+        raw: the task's splits as their source has them.
+        data: how they are divided, encoded and batched.
+        spec: the backbone.
+        strategy: how it is tuned.
+        settings: how it trains, the recipe's values among them.
+        shots: examples of each class, and epochs.
+        checkpoint, deployment: what is kept and measured besides.
+        run_settings: all settings that reach a number, by dotted name.
+        identity: the hashes of all that defines the run.
+    """
+
+    config: Mapping[str, Any]
     task: Task
+    kind: TaskKind
+    raw: RawSplits
     data: DataOptions
     spec: BackboneSpec
     strategy: Strategy
     settings: TrainingSettings
+    shots: ShotsOptions
     checkpoint: CheckpointOptions
     deployment: DeploymentOptions
+    run_settings: Mapping[str, Any]
+    identity: Identity
 
     @property
-    def kind(self) -> TaskKind:
-        """The kind of the task, made for it."""
-        return kind_of(self.task)
+    def seed(self) -> int:
+        """What everything random is drawn from."""
+        return int(self.config["seed"])
 
 
-def make_parts(config: Mapping[str, Any]) -> Parts:
-    """Return the parts of a run, every option of theirs checked.
+def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
+    """Return the plan of a run: every option checked, the task's files read and the run identified; no model is loaded.
+
+    Args:
+        config: the resolved configuration (`conf/config.yaml` and its groups).
+        cache: what the runs of this process share.
 
     Raises:
-        UserError: an option that is unknown, missing or out of its range.
+        UserError: an option that is unknown, missing or out of its range; data or a backbone's files that are missing.
     """
     load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
+    check_identity(config)
     check_trainer(config["trainer"])
     task = Task.from_config(config["task"])
+    kind = kind_of(task)
     options = {name: value for name, value in config["strategy"].items() if name != "name"}
     strategy = create_strategy(config["strategy"]["name"], options)
     settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
@@ -108,14 +137,24 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
-    return Parts(
+    data, spec = build(DataOptions, config["data"], "data"), build(BackboneSpec, config["backbone"], "backbone")
+    checkpoint = build(CheckpointOptions, config["checkpoint"], "checkpoint")
+    deployment = build(DeploymentOptions, config["deployment"], "deployment")
+    kept, raw = run_settings(config, strategy, settings), read_raw_splits(task, data.folder, cache)
+    return Plan(
+        config=config,
         task=task,
-        data=build(DataOptions, config["data"], "data"),
-        spec=build(BackboneSpec, config["backbone"], "backbone"),
+        kind=kind,
+        raw=raw,
+        data=data,
+        spec=spec,
         strategy=strategy,
         settings=settings,
-        checkpoint=build(CheckpointOptions, config["checkpoint"], "checkpoint"),
-        deployment=build(DeploymentOptions, config["deployment"], "deployment"),
+        shots=build(ShotsOptions, config["shots"], "shots"),
+        checkpoint=checkpoint,
+        deployment=deployment,
+        run_settings=kept,
+        identity=identify(kept, raw.hashes, spec, strategy, kind),
     )
 
 
@@ -153,20 +192,20 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")
 
 
-def check_length(parts: Parts, backbone: Backbone) -> None:
+def check_length(plan: Plan, backbone: Backbone) -> None:
     """Refuse texts for which a strategy that takes positions leaves no room.
 
     Raises:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = parts.strategy.traits.prompt_positions, backbone.tokenizer.model_max_length
-    lengths = {"data.max_length": parts.data.max_length} if reserved else {}
-    if parts.deployment.measure:
-        lengths["deployment.length"] = parts.deployment.length
+    reserved, positions = plan.strategy.traits.prompt_positions, backbone.tokenizer.model_max_length
+    lengths = {"data.max_length": plan.data.max_length} if reserved else {}
+    if plan.deployment.measure:
+        lengths["deployment.length"] = plan.deployment.length
     for name, length in lengths.items():
         require(
             length <= positions - reserved,
-            f"{name}={length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
+            f"{name}={length}: strategy {plan.strategy.name} takes {reserved} of the {positions} "
             f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
         )

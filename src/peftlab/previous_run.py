@@ -7,11 +7,9 @@ from typing import Any
 
 from peftlab.backbones.loading import load_backbone
 from peftlab.cache import RunCache
-from peftlab.data.raw_splits import read_raw_splits
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
-from peftlab.identity import identify
-from peftlab.plan import DeploymentOptions, check_length, make_parts
+from peftlab.plan import DeploymentOptions, check_length, make_plan
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.training.resumption import remove_checkpoints
 from peftlab.training.trainer import find_device
@@ -36,6 +34,8 @@ def find_finished(config: Mapping[str, Any], folder: Path, cache: RunCache) -> R
     record = _read(folder)
     if record is None:
         return None
+    if record.status == "skipped" and not config["force"] and not _differing(config, record, cache):
+        return record
     if record.status != "finished":
         if not _may_resume(config, record, cache):
             remove_checkpoints(folder)
@@ -93,13 +93,13 @@ def _keeps_trajectory(config: Mapping[str, Any], record: RunRecord) -> bool:
 
 def _measure_missing(config: Mapping[str, Any], record: RunRecord, folder: Path, cache: RunCache) -> None:
     """Measure a finished run as it is asked for, unless its record has that measurement, and rewrite the record."""
-    parts = make_parts(config)
-    if not parts.deployment.measure or _is_measured(record, parts.deployment):
+    plan = make_plan(config, cache)
+    if not plan.deployment.measure or _is_measured(record, plan.deployment):
         return
     log.info("%s had finished and is not trained again; its deployment is measured", folder)
-    check_length(parts, load_backbone(parts.spec, parts.kind.output_layer, config["seed"], cache))
+    check_length(plan, load_backbone(plan.spec, plan.kind.output_layer, plan.seed, cache))
     device = find_device(config["trainer"], folder)
-    record.deployment = measure_deployment(folder, parts.spec, parts.kind.output_layer, parts.deployment, device)
+    record.deployment = measure_deployment(folder, plan.spec, plan.kind.output_layer, plan.deployment, device)
     record.config = {**record.config, "deployment": dict(config["deployment"])}
     record.write(folder)
 
@@ -112,8 +112,7 @@ def _is_measured(record: RunRecord, options: DeploymentOptions) -> bool:
 
 
 def _differing(config: Mapping[str, Any], record: RunRecord, cache: RunCache) -> set[str]:
-    parts = make_parts(config)
-    identity = identify(config, parts, read_raw_splits(parts.task, parts.data.folder, cache).hashes)
+    identity = make_plan(config, cache).identity
     return set(identity.differs_from(record.identity)) - ({"code"} if config["any_code"] else set())
 
 

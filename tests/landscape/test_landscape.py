@@ -16,12 +16,12 @@ from peftlab.landscape.command import main
 from peftlab.landscape.directions import random_direction
 from peftlab.landscape.tuned import FixedLoss, TunedRun
 from peftlab.landscape.whole import draw
-from peftlab.results.landscapes import FILE_NAME, Landscape, Settings
+from peftlab.results.landscapes import FILE_NAME, Landscape, LandscapeOptions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
 from runs import small, write_rte
 
-SETTINGS = Settings(seed=4, points=3, radius=1.0, examples=20, directions=2, sharpness_radius=0.3)
+SETTINGS = LandscapeOptions(seed=4, points=3, radius=1.0, examples=20, directions=2, sharpness_radius=0.3)
 METHODS = ("full", "hifi")
 
 
@@ -46,7 +46,7 @@ def silent(line: str) -> None:
     pass
 
 
-def drawn(tuned: Path, out: Path, settings: Settings = SETTINGS, tell: Any = silent) -> Landscape:
+def drawn(tuned: Path, out: Path, settings: LandscapeOptions = SETTINGS, tell: Any = silent) -> Landscape:
     return draw([tuned], out, settings, None, None, tell)
 
 
@@ -269,7 +269,7 @@ def test_the_command_says_what_it_does_and_how_to_draw_it(tuned: Path, tmp_path:
     assert said.out == f"{tmp_path / FILE_NAME}: python report.py on a folder above it draws it\n"
     assert "hifi seed 1, random plane: row 3 of 3, about 0.0 minutes left" in said.err
     found = Landscape.read(tmp_path / FILE_NAME)
-    assert found.settings == Settings(points=3, examples=8, directions=1, radius=0.5, embeddings=False)
+    assert found.settings == LandscapeOptions(points=3, examples=8, directions=1, radius=0.5, embeddings=False)
 
 
 def test_an_interruption_says_how_to_go_on(tuned: Path, tmp_path: Path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from torch import nn
 
 from peftlab.landscape.directions import random_direction
 from peftlab.landscape.sharpness import rises, summarise
-from peftlab.landscape.surface import Place, axis, rows
+from peftlab.landscape.surface import MovableWeights, axis, rows
 
 
 class Quadratic(nn.Module):
@@ -30,10 +30,10 @@ class Quadratic(nn.Module):
 
 def test_the_grid_of_losses_is_the_closed_form():
     model = Quadratic(curvature=1.5, minimum=0.2)
-    place = Place(model)
-    first, second = (random_direction(place.weights, 0, number) for number in (0, 1))
+    movable = MovableWeights(model)
+    first, second = (random_direction(movable.weights, 0, number) for number in (0, 1))
     x, y = axis(-1, 1, 5), axis(-0.5, 2, 3)
-    found = list(rows(place, model.loss, (first, second), x, y))
+    found = list(rows(movable, model.loss, (first, second), x, y))
     centre, a, b = model.matrix.detach() - 0.2, first["matrix"], second["matrix"]
     bias = float((model.bias.detach() - 0.2).square().sum())
     for j, up in enumerate(y):
@@ -46,32 +46,32 @@ def test_the_grid_of_losses_is_the_closed_form():
 
 def test_an_odd_grid_holds_the_weights_themselves():
     model = Quadratic(curvature=2.0)
-    place = Place(model)
+    movable = MovableWeights(model)
     at_home = model.loss()
-    plane = (random_direction(place.weights, 0, 0), random_direction(place.weights, 0, 1))
+    plane = (random_direction(movable.weights, 0, 0), random_direction(movable.weights, 0, 1))
     line = axis(-0.3, 0.3, 7)
     assert line == pytest.approx([-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3])
     assert line[3] == 0
-    assert list(rows(place, model.loss, plane, line, line))[3][3] == at_home
+    assert list(rows(movable, model.loss, plane, line, line))[3][3] == at_home
 
 
 def test_weights_come_back_bit_for_bit_and_what_is_not_named_never_moves():
     model = Quadratic(curvature=1.0)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    place = Place(model)
-    place.at((0.7, random_direction(place.weights, 0, 0)), (0.1, {"bias": torch.ones(4, dtype=torch.float64)}))
+    movable = MovableWeights(model)
+    movable.at((0.7, random_direction(movable.weights, 0, 0)), (0.1, {"bias": torch.ones(4, dtype=torch.float64)}))
     assert not torch.equal(model.matrix, before["matrix"])
     torch.testing.assert_close(model.bias.detach(), before["bias"] + 0.1)
-    place.at((0.3, random_direction(place.weights, 0, 1)))
+    movable.at((0.3, random_direction(movable.weights, 0, 1)))
     assert torch.equal(model.bias, before["bias"])
-    place.home()
+    movable.home()
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
 def sharpness(model: Quadratic, radius: float, directions: int = 6):
-    place = Place(model)
-    along = lambda number: random_direction(place.weights, 0, number)  # noqa: E731
-    return summarise(list(rises(place, model.loss, along, range(directions), radius, model.loss())))
+    movable = MovableWeights(model)
+    along = lambda number: random_direction(movable.weights, 0, number)  # noqa: E731
+    return summarise(list(rises(movable, model.loss, along, range(directions), radius, model.loss())))
 
 
 @pytest.mark.parametrize(("curvature", "minimum"), [(1.0, 0.0), (4.0, 0.0), (1.0, 0.7)])

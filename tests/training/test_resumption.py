@@ -117,7 +117,7 @@ def test_the_record_says_how_often_it_was_gone_on_with_and_times_add_up(configur
     assert record.throughput.examples_per_second == pytest.approx(EPOCHS * 40 / record.seconds.training)
 
 
-@pytest.mark.parametrize("place", ["run._keep_delta", "run._keep_results", "training.fit.load_best"])
+@pytest.mark.parametrize("place", ["run.save_delta", "run.fill_results", "training.fit.load_best"])
 def test_after_training_only_evaluation_is_done_again(place, configured, tmp_path, monkeypatch):
     def kill(*_, **__):
         raise KilledError

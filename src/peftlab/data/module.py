@@ -52,6 +52,7 @@ class TaskData(LightningDataModule):
             choosing hyper-parameters. The same examples whatever the seed.
         cache_dir: where tokenised splits are kept; None keeps nothing.
         cache: what the runs of this process share.
+        raw: the splits as their source has them, where they have been read already.
 
     Raises:
         UserError: sizes out of range, or a `max_length` that the tokenizer does not allow.
@@ -73,6 +74,7 @@ class TaskData(LightningDataModule):
         holdout: float | None = None,
         cache_dir: Path | None,
         cache: RunCache | None = None,
+        raw: RawSplits | None = None,
     ) -> None:
         super().__init__()
         require(holdout is None or 0 < holdout < 1, f"data.holdout={holdout}: allowed is a share in (0, 1), or null")
@@ -87,6 +89,7 @@ class TaskData(LightningDataModule):
         self._num_workers, self._length_grouped = num_workers, length_grouped
         self._holdout = holdout
         self._cache = cache or RunCache()
+        self._raw = raw
         self._full_train: Split | None = None
         self._facts: dict[str, Any] = {}
         self._begin = (0, 0)
@@ -95,7 +98,7 @@ class TaskData(LightningDataModule):
         """Read, draw and encode all splits; a second call does nothing."""
         if self.splits:
             return
-        originals = read_raw_splits(self.task, self._root, self._cache)
+        originals = self._raw or read_raw_splits(self.task, self._root, self._cache)
         encoded = self._encode(originals)
         self._full_train = encoded["train"]
         places = self._divide(originals.splits)

@@ -16,7 +16,7 @@ from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
 from peftlab.files import disk_errors
 from peftlab.registry import load_plugins
-from peftlab.results.landscapes import FILE_NAME, Settings
+from peftlab.results.landscapes import FILE_NAME, LandscapeOptions
 
 _HELP = {
     "seed": "draws directions and examples",
@@ -31,7 +31,9 @@ _HELP = {
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and return 0; 2 with one line on stderr for a mistake, 130 when interrupted."""
     given = _parser().parse_args(arguments)
-    settings = Settings(**{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings)
+    settings = LandscapeOptions(
+        **{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings
+    )
     try:
         load_plugins(given.plugins)
         from peftlab.landscape.whole import draw  # torch and transformers: only when they are needed
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run, or a folder of such")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"where {FILE_NAME} is written to")
-    for field in fields(Settings):
+    for field in fields(LandscapeOptions):
         if field.name in _HELP:
             kind = type(field.default)
             told = f"{_HELP[field.name]} (default: {field.default})"

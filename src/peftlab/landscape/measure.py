@@ -11,9 +11,9 @@ from peftlab.data.module import TaskData
 from peftlab.landscape.directions import Direction, embedding_names, random_direction
 from peftlab.landscape.principal import PrincipalPlane, differences, principal_plane
 from peftlab.landscape.sharpness import rises, summarise
-from peftlab.landscape.surface import Place, axis, rows
+from peftlab.landscape.surface import MovableWeights, axis, rows
 from peftlab.landscape.tuned import FixedLoss, TunedRun
-from peftlab.results.landscapes import Landscape, RunLandscape, Settings, Surface, Trajectory, Waypoint
+from peftlab.results.landscapes import Landscape, LandscapeOptions, RunLandscape, Surface, Trajectory, Waypoint
 
 # How far the grid of the paths' planes reaches beyond the paths, as a share of their extent.
 _MARGIN = 0.25
@@ -25,22 +25,22 @@ class Spot:
     Directions 0 and 1 span the random plane; sharpness is measured along these and those that follow.
     """
 
-    def __init__(self, run: TunedRun, data: TaskData, settings: Settings, device: torch.device) -> None:
+    def __init__(self, run: TunedRun, data: TaskData, settings: LandscapeOptions, device: torch.device) -> None:
         backbone = run.rebuild()
         torch.nn.Module.to(backbone.model, device)
-        self.place = Place(backbone.model)
+        self.movable = MovableWeights(backbone.model)
         self.loss = FixedLoss(backbone, data, settings.examples, settings.seed)
         self._run, self._seed = run, settings.seed
         self._fixed = [] if settings.embeddings else embedding_names(backbone.model)
 
     def direction(self, number: int) -> Direction:
         """Return a random direction, filter-normalised at the run's weights."""
-        return random_direction(self.place.weights, self._seed, number, self._fixed)
+        return random_direction(self.movable.weights, self._seed, number, self._fixed)
 
     def path(self) -> tuple[dict[str, torch.Tensor], PrincipalPlane]:
         """Return where the run's path lies, seen from its weights, and the plane that holds most of it."""
-        device = next(iter(self.place.weights.values())).device
-        centre = {name: weight.cpu() for name, weight in self.place.weights.items()}
+        device = next(iter(self.movable.weights.values())).device
+        centre = {name: weight.cpu() for name, weight in self.movable.weights.items()}
         moved = {name: found.to(device) for name, found in differences(self._run.way(), centre).items()}
         return moved, principal_plane(moved)
 
@@ -50,11 +50,11 @@ class Spot:
         points = zip(self._run.steps, plane.coordinates, plane.distances, strict=True)
         waypoints = []
         for number, (step, (x, y), distance) in enumerate(points):
-            self.place.at((1.0, {name: found[number] for name, found in moved.items()}))
+            self.movable.at((1.0, {name: found[number] for name, found in moved.items()}))
             passed = self.loss()
-            self.place.at((x, plane.axes[0]), (y, plane.axes[1]))
+            self.movable.at((x, plane.axes[0]), (y, plane.axes[1]))
             waypoints.append(Waypoint(step, x, y, distance, passed, self.loss()))
-        self.place.home()
+        self.movable.home()
         return Trajectory(list(plane.explained), waypoints)
 
 
@@ -91,7 +91,7 @@ class Survey:
         self._save()
 
     @property
-    def _settings(self) -> Settings:
+    def _settings(self) -> LandscapeOptions:
         return self.landscape.settings
 
     def _look_around(self, part: RunLandscape, run: TunedRun) -> None:
@@ -108,7 +108,7 @@ class Survey:
             self.tell(f"{_name(part)}: a path of {len(run.steps)} points; its plane holds {first + second:.1%} of it")
             self._save()
         missing = range(len(found), settings.directions)
-        for pair in rises(spot.place, spot.loss, spot.direction, missing, settings.sharpness_radius, at_home):
+        for pair in rises(spot.movable, spot.loss, spot.direction, missing, settings.sharpness_radius, at_home):
             found.append([*pair])
             self._save()
         part.sharpness = summarise(found)
@@ -128,7 +128,7 @@ class Survey:
         """Measure the missing rows of a surface."""
         done, since = len(surface.losses), time.monotonic()
         left = surface.y[done:]
-        for count, row in enumerate(rows(spot.place, spot.loss, plane(), surface.x, left) if left else (), start=1):
+        for count, row in enumerate(rows(spot.movable, spot.loss, plane(), surface.x, left) if left else (), start=1):
             surface.losses.append([*row])
             self._save()
             minutes = (time.monotonic() - since) / count * (len(left) - count) / 60

@@ -18,22 +18,27 @@ from collections.abc import Callable, Iterator
 from statistics import fmean, stdev
 
 from peftlab.landscape.directions import Direction
-from peftlab.landscape.surface import Loss, Place
+from peftlab.landscape.surface import Loss, MovableWeights
 from peftlab.results.landscapes import Sharpness
 
 
 def rises(
-    place: Place, loss: Loss, direction: Callable[[int], Direction], numbers: range, radius: float, at_home: float
+    movable: MovableWeights,
+    loss: Loss,
+    direction: Callable[[int], Direction],
+    numbers: range,
+    radius: float,
+    at_home: float,
 ) -> Iterator[list[float]]:
     """Yield, for each of `numbers`, the rises of the loss over `at_home` at plus and minus `radius` * direction."""
     for number in numbers:
         along = direction(number)
         pair = []
         for sign in (1, -1):
-            place.at((sign * radius, along))
+            movable.at((sign * radius, along))
             pair.append(loss() - at_home)
         yield pair
-    place.home()
+    movable.home()
 
 
 def summarise(found: list[list[float | None]]) -> Sharpness:

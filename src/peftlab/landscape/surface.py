@@ -10,7 +10,7 @@ from peftlab.landscape.directions import Direction
 Loss = Callable[[], float]
 
 
-class Place:
+class MovableWeights:
     """A model whose weights can be moved away from where they were when this was made, and back.
 
     Args:
@@ -46,14 +46,14 @@ def axis(low: float, high: float, points: int) -> list[float]:
 
 
 def rows(
-    place: Place, loss: Loss, plane: tuple[Direction, Direction], x: Sequence[float], y: Sequence[float]
+    movable: MovableWeights, loss: Loss, plane: tuple[Direction, Direction], x: Sequence[float], y: Sequence[float]
 ) -> Iterator[list[float]]:
     """Yield, for each of `y`, the losses at centre + x * first + y * second for each of `x`."""
     first, second = plane
     for up in y:
         row = []
         for right in x:
-            place.at((right, first), (up, second))
+            movable.at((right, first), (up, second))
             row.append(loss())
         yield row
-    place.home()
+    movable.home()

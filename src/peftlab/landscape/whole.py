@@ -18,7 +18,7 @@ from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
 from peftlab.results.environment import commit_and_dirty, device_name, versions
-from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Settings, Surface
+from peftlab.results.landscapes import FILE_NAME, Landscape, LandscapeOptions, RunLandscape, Surface
 from peftlab.results.record import find_records
 from peftlab.run import REPOSITORY
 
@@ -26,7 +26,7 @@ from peftlab.run import REPOSITORY
 def draw(
     folders: Sequence[Path],
     out: Path,
-    settings: Settings,
+    settings: LandscapeOptions,
     data_root: str | None,
     backbone_path: str | None,
     tell: Callable[[str], None],
@@ -63,7 +63,7 @@ def draw(
     return landscape
 
 
-def check(settings: Settings) -> None:
+def check(settings: LandscapeOptions) -> None:
     """Raise `UserError` for settings out of their range."""
     require(settings.seed >= 0, f"--seed {settings.seed}: allowed is 0 or more")
     odd = settings.points >= 3 and settings.points % 2 == 1
@@ -117,7 +117,7 @@ def _defining(landscape: Landscape) -> dict[str, Any]:
     }
 
 
-def _new(runs: Sequence[TunedRun], settings: Settings, data: TaskData, device: torch.device) -> Landscape:
+def _new(runs: Sequence[TunedRun], settings: LandscapeOptions, data: TaskData, device: torch.device) -> Landscape:
     commit, dirty = commit_and_dirty(REPOSITORY)
     record, line = runs[0].record, axis(-settings.radius, settings.radius, settings.points)
     return Landscape(

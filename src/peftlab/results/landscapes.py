@@ -18,7 +18,7 @@ FILE_NAME = "landscape.json"
 
 
 @dataclass
-class Settings:
+class LandscapeOptions:
     """What all runs of one landscape share.
 
     `seed` draws the directions and the examples, `points` is the grid's side, `radius` half the width of the random
@@ -111,7 +111,7 @@ class Landscape:
     task: str
     backbone: str
     shots: int | None
-    settings: Settings
+    settings: LandscapeOptions
     examples_sha256: str
     runs: list[RunLandscape]
     versions: dict[str, str] = field(default_factory=dict)

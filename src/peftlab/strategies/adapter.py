@@ -11,7 +11,7 @@ from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_sites, place
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 

@@ -13,7 +13,7 @@ from peftlab.layers.placement import Joined, Placement
 from peftlab.strategies.adapter import Adapter
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.inserted import AttachedModules, Modules
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 
 @dataclass(frozen=True)

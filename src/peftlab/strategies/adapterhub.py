@@ -14,7 +14,7 @@ from peftlab.errors import MissingPackageError, UserError, nearest, require
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy
 from peftlab.strategies.bases.structure import Structure
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 _ADAPTER = "task"
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
-
-if TYPE_CHECKING:
-    from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 Schedule = Literal["run", "decay", "constant"]
 
@@ -49,6 +47,21 @@ class Phases:
     begin: Callable[[int], None]
 
 
+class Options(Protocol):
+    """What every strategy says of itself (`contract.py`)."""
+
+    name: ClassVar[str]
+
+    @property
+    def traits(self) -> Traits:
+        """The facts about the strategy with its options."""
+        ...
+
+    def given_options(self) -> dict[str, Any]:
+        """Return the options as plain values, without paths of this machine."""
+        ...
+
+
 class Attached(ABC):
     """A strategy attached to a backbone, until it is merged or detached.
 
@@ -61,7 +74,7 @@ class Attached(ABC):
         UserError: there is nothing to tune, or the selection does not fit; the backbone is then as it was.
     """
 
-    def __init__(self, strategy: "Strategy", backbone: Backbone, selection: Any = None) -> None:
+    def __init__(self, strategy: Options, backbone: Backbone, selection: Any = None) -> None:
         self.strategy, self.backbone, self.selection = strategy, backbone, selection
         self._trainable_before = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self.model.requires_grad_(False)

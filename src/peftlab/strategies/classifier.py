@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from peftlab.strategies.bases.in_place import InPlaceStrategy
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 
 @dataclass(frozen=True)

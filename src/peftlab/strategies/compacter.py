@@ -10,7 +10,7 @@ from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
 from peftlab.layers.placement import place
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 
 @dataclass(frozen=True)

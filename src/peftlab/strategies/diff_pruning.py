@@ -17,7 +17,8 @@ from peftlab.layers.hard_concrete import HardConcrete
 from peftlab.masks.largest import above_all_but
 from peftlab.masks.positions import pack_positions, positions_bytes, unpack_positions
 from peftlab.strategies.attached import Attached, ParameterGroup, Phases
-from peftlab.strategies.contract import Strategy, Traits
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 _POSITIONS, _VALUES = "positions", "values"
 

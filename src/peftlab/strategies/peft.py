@@ -12,7 +12,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import UserError, nearest, require
 from peftlab.strategies.bases.injection import PeftInjection
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 # Methods that peft keeps as an option of LoRA.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -13,7 +13,7 @@ from peftlab.errors import require
 from peftlab.layers.prefix import FlatPrefix, PrefixAttention, ReparameterizedPrefix, Trunk
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 

@@ -12,7 +12,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     Strategy,  # type: ignore[type-abstract]
     "peftlab.strategies",
     "strategy",
-    but={"attached", "bases", "contract", "registry", "restore"},
+    but={"attached", "bases", "contract", "registry", "restore", "traits"},
 )
 
 

@@ -18,7 +18,7 @@ from peftlab.layers.stillness import without_dropout
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.attached import Attached, ParameterGroup
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
-from peftlab.strategies.contract import Traits
+from peftlab.strategies.traits import Traits
 
 _SITE: Site = "attention_norm"
 

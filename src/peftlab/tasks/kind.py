@@ -177,9 +177,11 @@ def kind_of(task: Task) -> TaskKind:
     """Return the kind of a task, made for it.
 
     Raises:
-        UserError: there is no such kind, or it has no such option.
+        UserError: there is no such kind, it has no such option, or the task's description does not fit it.
     """
-    return build(KINDS.get(task.kind_name), {**task.options, "task": task}, "task.options")
+    kind = build(KINDS.get(task.kind_name), {**task.options, "task": task}, "task.options")
+    kind.check()
+    return kind
 
 
 def _one_after_the_other(values: list[Any]) -> Any:

@@ -89,19 +89,11 @@ class Task:
         Raises:
             UserError: an unknown, missing or contradictory key.
         """
-        options = {str(key): value for key, value in config.items()}
-        for key, source in (("hub", HubSource), ("files", FileSource)):
-            if options.get(key) is not None:
-                options[key] = build(source, options[key], f"task.{key}")
-        task = build(cls, options, "task")
+        task = build(cls, {str(key): value for key, value in config.items()}, "task")
         task._check()
         return task
 
     def _check(self) -> None:
-        # Here, as a kind is made of a task; and whoever only describes one needs neither torch nor datasets.
-        from peftlab.tasks.kind import kind_of
-
-        kind_of(self).check()
         where = f"task={self.name}"
         found = self.sources or self.generator
         require(bool(found), f"{where}: give one of hub, files, generator; nothing says where the examples come from")

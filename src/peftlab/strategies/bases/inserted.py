@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.contract import Strategy, Traits
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 Modules = dict[tuple[int, Site], nn.Module]
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.contract import Strategy, Traits
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 
 @dataclass(frozen=True)
