@@ -94,9 +94,14 @@ class HiFi(Strategy):
         return "hifi" if self.variant == "layer-wise" else f"hifi-{self.variant}"
 
     def check(self, backbone: Backbone) -> None:
-        """Refuse more heads than a layer has."""
+        """Refuse more heads than a layer has, and biases where there are none."""
         with prefix_errors("strategy."):
             check_selection(backbone.view.num_heads, **self._choice(seed=0))
+        biased = all(backbone.view.projection(0, which).bias is not None for which in PROJECTIONS)
+        require(
+            biased or not self.bias,
+            f"strategy.bias=true: allowed is false, projections of backbone {backbone.name} have no bias",
+        )
 
     def select(self, context: SelectionContext) -> HeadSelection:
         """Score and rank the heads, or read the selection that is to be reused."""
