@@ -7,7 +7,7 @@ import pytest
 
 from peftlab import notebook
 from peftlab.report import tables
-from peftlab.report.figures.base import Figure, Variant
+from peftlab.report.figures.base import Drawing, Figure
 from runs import composed
 from studies import runs, study, write
 
@@ -57,7 +57,7 @@ def test_figures_are_the_pages_own_without_those_that_nothing_was_recorded_for()
 
 
 def test_a_figure_is_shown_with_its_words_up_to_as_many_drawings_as_asked_for(shown):
-    drawings = [Variant(f"task {number}", go.Figure(), [f"note_{number}"]) for number in (1, 2, 3)]
+    drawings = [Drawing(f"task {number}", go.Figure(), [f"note_{number}"]) for number in (1, 2, 3)]
     notebook.show(Figure("slug", "A title", "What *it* shows.", drawings, "nothing"), most=2)
     first, second = drawings[0].figure, drawings[1].figure
     assert shown == [

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from peftlab.errors import UserError, nearest, require
+from peftlab.hydra_internals import flag_parser
 from peftlab.redaction import holds_secret, is_secret_name
 from peftlab.search_path import split_config_dirs
 
@@ -86,7 +85,7 @@ def _normal(argument: str) -> str:
 
 
 def _check_flags(arguments: list[str]) -> None:
-    parser = get_args_parser()
+    parser = flag_parser()
     # argparse would print its whole usage, and end the process.
     parser.error = _refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)

@@ -3,7 +3,6 @@
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
-import hashlib
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from peftlab import arguments, hydra_errors, resume, search_path
 from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError
 from peftlab.job import Job, quiet_libraries, tell
+from peftlab.options.roles import folder_digest
 from peftlab.outcome import Outcome, exit_code, take_outcomes
 from peftlab.registry import load_plugins
 
@@ -42,9 +42,10 @@ class Told(Callback):
         """Note the sweep's folder: its jobs leave their outcomes there."""
         Told.sweep = Path(config.hydra.sweep.dir)
 
-    def on_run_end(self, config: DictConfig, *, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
-        Told.outcome = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
+        done: JobReturn = kwargs["job_return"]
+        Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
     def forget(cls) -> None:
@@ -76,7 +77,7 @@ def main() -> None:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    OmegaConf.register_new_resolver("digest", digest, replace=True)
+    OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
     OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
     Told.forget()
     token = secrets.token_hex(8)
@@ -148,15 +149,15 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         for record in finished:
             print(f"record: {record.folder}/result.json")
     else:
-        for outcome, record in zip(outcomes, found, strict=True):
-            if outcome.exit_code and not _says(record, outcome):
+        for outcome, kept in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
     if again := statuses.count("already finished"):
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
-    if left := statuses.count("busy"):
-        print(f"{left} were left to another process that is at work on them")
-    if sweep is not None and (code or left):
+    if busy := statuses.count("busy"):
+        print(f"{busy} were left to another process that is at work on them")
+    if sweep is not None and (code or busy):
         print(f"what is missing: {resume.hint(sweep, sys.argv[1:])}")
 
 
@@ -174,8 +175,3 @@ def _says(record: "RunRecord | None", outcome: Outcome) -> bool:
     if record is None:
         return False
     return record.reason == outcome.message if outcome.message else record.status != "finished"
-
-
-def digest(text: str) -> str:
-    """Return 8 hex digits that stand for a text, in the names of a sweep's folders."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,8 +1,4 @@
-"""The command that was typed, for records, hints and help, wherever its runs are done.
-
-A launcher may carry them to processes of their own, and a command may be typed as `python train.py`, `peftlab train` or
-`python -m peftlab train`.
-"""
+"""What the user typed to get here: for hints, help and records, wherever the runs are done."""
 
 import argparse
 import sys
@@ -33,10 +29,10 @@ def program(command: str, otherwise: str) -> str:
 def typed_command() -> list[str]:
     """Return the words of the command that asked for what is done here, without `python`.
 
-    They are this process's own, unless it works for another.
+    They are this process's own, unless it works for another: a launcher may carry runs to processes of their own.
     """
-    first = program("train", Path(sys.argv[0]).name).removeprefix("python ").split(" ")
-    return list(_typed.get() or (*first, *sys.argv[1:]))
+    own = program("train", Path(sys.argv[0]).name).removeprefix("python ").split(" ")
+    return list(_typed.get() or (*own, *sys.argv[1:]))
 
 
 @contextmanager

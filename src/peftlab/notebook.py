@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 
 from peftlab.arguments import normalise
 from peftlab.cli import CONF
-from peftlab.report import page, writers
+from peftlab.report import writers
 from peftlab.report.comparisons import compare_all
 from peftlab.report.figures.base import Figure
+from peftlab.report.figures.found import draw_all
 from peftlab.report.study import Study, read
 from peftlab.report.summary import sentences
 from peftlab.report.tables import Table
@@ -60,17 +61,16 @@ def study(*folders: str | Path) -> Study:
 
 def figures(of: Study) -> dict[str, Figure]:
     """Return the figures that the page of `report.py` would show, by their short names, as far as there are any."""
-    drawn, _ = page.draw(of, compare_all(of))
-    return {figure.slug: figure for figure in drawn if figure.variants}
+    return {figure.slug: figure for figure in draw_all(of, compare_all(of)) if figure.drawings}
 
 
 def show(figure: Figure, most: int = 1) -> None:
     """Show a figure with its caption: up to `most` of its drawings, each with its notes."""
     display(Markdown(f"**{_md(figure.title)}.** {_md(figure.caption)}"))
-    for variant in figure.variants[:most]:
-        display(Markdown(f"*{_md(variant.label)}*"))
-        variant.figure.show()
-        for note in variant.notes:
+    for drawing in figure.drawings[:most]:
+        display(Markdown(f"*{_md(drawing.label)}*"))
+        drawing.figure.show()
+        for note in drawing.notes:
             display(Markdown(_md(note)))
 
 

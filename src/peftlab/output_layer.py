@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftlab.errors import require
-from peftlab.options import build
+from peftlab.options.schema import build
 
 SEQUENCE_CLASSIFICATION = "AutoModelForSequenceClassification"
 OPTIONS = ("num_labels", "id2label", "label2id", "problem_type")

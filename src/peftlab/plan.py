@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.backbones.loading import Backbone, BackboneSpec
 from peftlab.errors import require
-from peftlab.options import build, checked
+from peftlab.options.schema import build, checked
 from peftlab.registry import load_plugins
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy

@@ -21,22 +21,23 @@ from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
-from peftlab.identity import identify
+from peftlab.identity import identify, run_settings
 from peftlab.plan import Parts, check_identity, check_length, make_parts
 from peftlab.previous_run import find_finished
 from peftlab.redaction import redact
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.table import experiment_settings
+from peftlab.results.settings import experiment_settings
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
+from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
-from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
+from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
@@ -72,7 +73,7 @@ def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | 
     Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
     """
     with _alone(config, folder) as loggers:
-        missing = not _leads() or find_finished(config, folder, cache or RunCache()) is None
+        missing = not is_first_rank() or find_finished(config, folder, cache or RunCache()) is None
         if missing:
             _recorded(config, folder, cache or RunCache(), loggers)
         return missing
@@ -84,14 +85,10 @@ def _alone(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
     check_identity(config)
     with disk_errors(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
-        if _leads() and not stack.enter_context(exclusive_lock(folder)):
+        if is_first_rank() and not stack.enter_context(exclusive_lock(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
         yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
-
-
-def _leads() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:
@@ -128,9 +125,9 @@ def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
     before = RunRecord.read(folder) if (folder / record.FILE_NAME).exists() else None
     if before and before.status == "finished":
         _clear(folder)
-    seconds = seconds_taken(folder, config)
-    if seconds is None:
+    if not has_checkpoint(folder):
         return 0, 0.0
+    seconds = seconds_taken(folder, run_settings(config, make_parts(config)))
     return (before.resumed if before else 0) + 1, seconds
 
 
@@ -150,7 +147,7 @@ def _tune(
     _write(result, folder)  # a run that is killed says what it was
 
     attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
-    resumption = Resumption(parts.checkpoint, folder, config, data, begun)
+    resumption = Resumption(parts.checkpoint, folder, run_settings(config, parts), data, begun)
     observers = RunCallbacks(attach, parts.kind, folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, parts.kind, parts.settings, evaluation)

@@ -1,13 +1,12 @@
 """``python -m peftlab.search FOLDER``: the learning rates that `experiment=search` found best, as a recipe.
 
-The rule: of a strategy's rates the one with the highest mean over tasks of the primary metric on held-out examples
-(a task's is its mean over seeds). Runs that collapsed or failed put their rate below every rate with fewer of them;
-a failed run counts 0 in the mean; of equal rates the lower is taken. A strategy whose trials are fewer than the
-others' is not given a rate: the budget is the same for all, or it is no comparison.
+The rule: of a strategy's rates the one with the best mean over tasks of the primary metric on held-out examples (a
+task's is its mean over seeds). Runs that collapsed or failed put their rate below every rate with fewer of them; in the
+mean a failed run counts as the worst run of its task; of equal rates the lower is taken. A strategy with fewer trials
+than the others is given no rate: the budget is the same for all, or it is no comparison.
 """
 
 import argparse
-import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,81 +17,93 @@ from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
+from peftlab.results.aggregate import mean
 from peftlab.results.record import RunRecord, find_records
+from peftlab.results.scores import PERCENT, Scale, common_scale
 from peftlab.strategies.registry import create_strategy
 
-Place = tuple[str, int]  # task, seed
+TaskSeed = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate of one strategy: the mean of its tasks' metrics in percent, and how many runs collapsed or failed."""
+    """One rate of one strategy: the mean score of its tasks, and how many runs collapsed or failed."""
 
     rate: float
-    mean: float
+    mean: float | None
     lost: int
-    places: frozenset[Place]
-
-    @property
-    def order(self) -> tuple[int, float, float]:
-        """Return what trials are sorted by, the best first."""
-        return self.lost, -self.mean, self.rate
+    runs: frozenset[TaskSeed]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The trials of each row of the recipe, best first, and the rows whose trials are not all there."""
+class SearchResult:
+    """The trials of each row of the recipe, best first, their scale, and the rows whose trials are not all there."""
 
     backbone: str
-    setting: str
+    held_out: str
+    scale: Scale
     trials: dict[str, list[Trial]]
     incomplete: dict[str, str]
 
 
-def find_best(records: Iterable[RunRecord]) -> Outcome:
+def find_best(records: Iterable[RunRecord]) -> SearchResult:
     """Return the trials of each strategy, best first.
 
     Raises:
         UserError: runs that no search has made, that validated on what a comparison reports, or that do not belong
-            together.
+            together; tasks whose metrics have no common mean.
     """
-    found: dict[str, dict[float, dict[Place, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-    settings = set()
+    records = list(records)
+    settings = {(record.backbone, _held_out(record)) for record in records}
+    scale = _scale(records)
+    worst = _worst(records, scale)
+    trials = {
+        row: sorted(
+            (_trial(rate, runs, scale, worst) for rate, runs in rates.items()),
+            key=lambda trial: (trial.lost, scale.order(trial.mean), trial.rate),
+        )
+        for row, rates in _by_rate(records).items()
+    }
+    require(len(settings) == 1, f"one search has one backbone and one split, here are {sorted(settings)}")
+    ((backbone, held_out),) = settings
+    skipped = {_row(run): f"skipped on {run.task}: {run.reason}" for run in records if run.status == "skipped"}
+    return SearchResult(backbone, held_out, scale, trials, _incomplete(trials) | skipped)
+
+
+def _by_rate(records: Iterable[RunRecord]) -> dict[str, dict[float, dict[TaskSeed, RunRecord]]]:
+    """Return the runs by the row of the recipe, then by their rate; UserError for two of one task and seed."""
+    found: dict[str, dict[float, dict[TaskSeed, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         rate = _rate(record)
-        settings.add((record.backbone, _held_out(record)))
-        runs = found[_row(record)][rate]
-        other = runs.setdefault((record.task, record.seed), record)
+        other = found[_row(record)][rate].setdefault((record.task, record.seed), record)
         require(
             other is record,
             f"{record.folder} and {other.folder}: both are {record.strategy} at {rate:g} on {record.task} with seed "
             f"{record.seed}; a search varies the rate alone",
         )
-    require(len(settings) == 1, f"one search has one backbone and one split, here are {sorted(settings)}")
-    trials = {row: sorted(map(_trial, rates, rates.values()), key=lambda t: t.order) for row, rates in found.items()}
-    ((backbone, setting),) = settings
-    return Outcome(backbone, setting, trials, _incomplete(trials))
+    return found
 
 
-def to_recipe(outcome: Outcome, folder: Path) -> str:
+def to_recipe(result: SearchResult, folder: Path) -> str:
     """Return the winners as a file for ``conf/recipe``, with every trial beside its strategy."""
-    name = f"{outcome.backbone}-searched"
-    done = {row: trials for row, trials in outcome.trials.items() if row not in outcome.incomplete}
-    places = sorted(set().union(*(trial.places for trials in outcome.trials.values() for trial in trials)))
-    tasks, seeds = (", ".join(dict.fromkeys(str(place[i]) for place in places)) for i in (0, 1))
+    name = f"{result.backbone}-searched"
+    done = {row: trials for row, trials in result.trials.items() if row not in result.incomplete}
+    runs = sorted(set().union(*(trial.runs for trials in result.trials.values() for trial in trials)))
+    tasks, seeds = (", ".join(dict.fromkeys(str(run[i]) for run in runs)) for i in (0, 1))
     count = max((len(trials) for trials in done.values()), default=0)
+    shown = result.scale.factor.replace("×", "x") + result.scale.remark
     lines = [
-        f"# python train.py +strategy=NAME task=TASK backbone={outcome.backbone} recipe={name}",
+        f"# python train.py +strategy=NAME task=TASK backbone={result.backbone} recipe={name}",
         f"# Made by: python -m peftlab.search {folder} --write conf/recipe/{name}.yaml",
-        f"# {count} rates a strategy, {outcome.setting}, tasks {tasks}, seeds {seeds}; the best mean over tasks.",
-        "# Beside each: mean x 100 of every rate, and how many of its runs collapsed or failed.",
-        f"defaults: [{outcome.backbone}]",
+        f"# {count} rates a strategy, {result.held_out}, tasks {tasks}, seeds {seeds}; the best mean over tasks.",
+        f"# Beside each: mean{shown} of every rate, and how many of its runs collapsed or failed.",
+        f"defaults: [{result.backbone}]",
         "searched:" if done else "searched: {}",
         *(
-            f"  {row}: {{learning_rate: {_number(trials[0].rate)}}}   # {_told(trials)}"
+            f"  {row}: {{learning_rate: {_number(trials[0].rate)}}}   # {_told(trials, result.scale)}"
             for row, trials in sorted(done.items())
         ),
-        *(f"# {row}: not searched alike: {why}" for row, why in sorted(outcome.incomplete.items())),
+        *(f"# {row}: not searched alike: {why}" for row, why in sorted(result.incomplete.items())),
     ]
     return "\n".join(lines) + "\n"
 
@@ -140,25 +151,51 @@ def _row(record: RunRecord) -> str:
     return create_strategy(record.strategy, options).recipe
 
 
-def _trial(rate: float, runs: Mapping[Place, RunRecord]) -> Trial:
-    over = {place: run for place, run in runs.items() if run.status in ("finished", "failed")}
+def _scale(records: Iterable[RunRecord]) -> Scale:
+    """Return the scale of a mean over the tasks; UserError where their metrics have none in common."""
+    scales = {record.task: Scale.of(record.metric) for record in records if record.metric}
+    common = common_scale(scales.values()) if scales else PERCENT
+    told = ", ".join(f"{scale.name} of {task}{scale.remark}" for task, scale in sorted(scales.items()))
+    require(common is not None, f"a search takes one mean over its tasks, and {told} have none: search them apart")
+    assert common is not None
+    return common
+
+
+def _worst(records: Iterable[RunRecord], scale: Scale) -> dict[str, float]:
+    """Return the worst score of each task that has one."""
     scores: dict[str, list[float]] = defaultdict(list)
-    for (task, _), run in over.items():
-        scores[task].append((run.metric and run.metric.validation) or 0.0)
+    for record in records:
+        score = _score(record, scale)
+        if score is not None:
+            scores[record.task].append(score)
+    return {task: scale.worst(found) for task, found in scores.items()}
+
+
+def _score(record: RunRecord, scale: Scale) -> float | None:
+    value = record.metric.validation if record.metric else None
+    return None if value is None else scale.score(value)
+
+
+def _trial(rate: float, runs: Mapping[TaskSeed, RunRecord], scale: Scale, worst: Mapping[str, float]) -> Trial:
+    over = {run: record for run, record in runs.items() if record.status in ("finished", "failed")}
+    scores: dict[str, list[float | None]] = defaultdict(list)
+    for (task, _), record in over.items():
+        score = _score(record, scale)
+        scores[task].append(worst.get(task) if score is None else score)
     return Trial(
         rate=rate,
-        mean=100 * statistics.fmean(map(statistics.fmean, scores.values())) if scores else 0.0,
-        lost=sum(run.collapsed or run.metric is None or run.metric.validation is None for run in over.values()),
-        places=frozenset(over),
+        mean=mean(map(mean, scores.values())),
+        lost=sum(record.collapsed or _score(record, scale) is None for record in over.values()),
+        runs=frozenset(over),
     )
 
 
 def _incomplete(trials: Mapping[str, list[Trial]]) -> dict[str, str]:
     most = max(map(len, trials.values()))
-    places = frozenset[Place]().union(*(trial.places for row in trials.values() for trial in row))
+    runs = frozenset[TaskSeed]().union(*(trial.runs for row in trials.values() for trial in row))
     lacking = {}
     for row, found in trials.items():
-        missing = sum(len(places - trial.places) for trial in found)
+        missing = sum(len(runs - trial.runs) for trial in found)
         if missing or len(found) < most:
             lacking[row] = f"{len(found)} of {most} rates, {missing} of their runs are missing"
     return lacking
@@ -170,12 +207,15 @@ def _number(rate: float) -> str:
     return text if "." in text else text.replace("e", ".0e")
 
 
-def _told(trials: list[Trial]) -> str:
+def _told(trials: list[Trial], scale: Scale) -> str:
     ends = {f(trial.rate for trial in trials) for f in (min, max)}
     edge = "at the edge of its rates; " if trials[0].rate in ends and len(trials) > 1 else ""
-    lost = [f" ({trial.lost} lost)" if trial.lost else "" for trial in trials]
-    each = sorted(zip(trials, lost, strict=True), key=lambda pair: pair[0].rate)
-    return edge + ", ".join(f"{trial.rate:g}: {trial.mean:.1f}{note}" for trial, note in each)
+    return edge + ", ".join(_trial_in_words(trial, scale) for trial in sorted(trials, key=lambda trial: trial.rate))
+
+
+def _trial_in_words(trial: Trial, scale: Scale) -> str:
+    score = "no score" if trial.mean is None else scale.text(trial.mean)
+    return f"{trial.rate:g}: {score}{f' ({trial.lost} lost)' if trial.lost else ''}"
 
 
 if __name__ == "__main__":

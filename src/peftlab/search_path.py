@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from peftlab.errors import UserError, require
-from peftlab.options import checked
+from peftlab.hydra_internals import FileConfigSource, override_values, register_plugin
+from peftlab.options.schema import checked
 from peftlab.registry import plugin_folders
 
 # As `.hydra/hydra.yaml` names who put a folder on the search path.
@@ -70,7 +68,7 @@ def use(arguments: Sequence[str], conf: Path) -> None:
     brought = [f"file://{folder}" for folder in plugin_folders(plugin_names(arguments, conf))]
     UserFolders.folders = (*((USER, address) for address in named), *((PLUGIN, address) for address in brought))
     for plugin in (ReplayedFolder, UserFolders):
-        Plugins.instance().register(plugin)
+        register_plugin(plugin)
 
 
 def roots(conf: Path) -> list[Path]:
@@ -132,7 +130,7 @@ def _package_folder(name: str) -> str:
 def _values(key: str, arguments: Sequence[str]) -> list[Any]:
     """Return what the command line gives to a key, each time."""
     overrides = [argument for argument in arguments if re.match(rf"\+{{0,2}}{re.escape(key)}=", argument)]
-    return [override.value() for override in OverridesParser.create().parse_overrides(overrides)]
+    return override_values(overrides)
 
 
 def _power(result: ConfigResult) -> str | None:

@@ -16,5 +16,9 @@ LABELS = ["entailment", "not_entailment"]
 
 
 def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
+    return load_backbone(small_spec(kind, attention), output_layer(labels), seed)
+
+
+def small_spec(kind="bert", attention="auto") -> BackboneSpec:
     options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
-    return load_backbone(BackboneSpec("tiny", attention=attention, random=options), output_layer(labels), seed)
+    return BackboneSpec("tiny", attention=attention, random=options)

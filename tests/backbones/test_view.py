@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from small_models import tiny
+from small_models import small_spec, tiny
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
+from peftlab.backbones.loading import load_backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.errors import UserError
+from peftlab.output_layer import OutputLayer
 
 # Table of section 1: base, classifiers for 1, 2 and 3 labels; counted from the released configurations.
 BERT_BASE = {"vocab_size": 30522}
@@ -75,7 +77,8 @@ def test_the_rows_of_a_head_move_that_head_alone(kind, which, attention):
     backbone = tiny(kind, attention=attention)
     view, head, layer = backbone.view, 2, 1
     before = head_outputs(backbone, layer)
-    rows = slice(head * view.head_dim, (head + 1) * view.head_dim)
+    name, rows = view.head_rows(layer, which, [head])
+    assert backbone.model.get_submodule(name) is view.projection(layer, which)
     with torch.no_grad():
         view.projection(layer, which).weight[rows] += torch.randn(view.head_dim, view.hidden_size)
     moved = (head_outputs(backbone, layer) - before).abs().amax((0, 1, 3))
@@ -105,9 +108,12 @@ def test_a_projection_can_be_replaced(kind):
         assert view.projection(0, which) is not module
 
 
-@pytest.mark.parametrize("kind", known_types())
-def test_the_classifier_is_all_that_lies_outside_the_base_model_and_that_alone(kind):
-    backbone = tiny(kind)
+OUTPUT_LAYERS = [(kind, auto_class) for kind in known_types() for auto_class in architecture(kind).output_layers]
+
+
+@pytest.mark.parametrize(("kind", "auto_class"), OUTPUT_LAYERS)
+def test_the_output_layer_is_all_that_lies_outside_the_base_model_and_that_alone(kind, auto_class):
+    backbone = load_backbone(small_spec(kind), OutputLayer(auto_class, {"num_labels": 2}), 1)
     model, view = backbone.model, backbone.view
     base = {id(parameter) for parameter in model.base_model.parameters()}
     outside = {name for name, parameter in model.named_parameters() if id(parameter) not in base}

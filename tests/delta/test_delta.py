@@ -16,6 +16,7 @@ from models import batch, logits, output_layer, tiny, tiny_spec
 from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, Delta, DeltaFacts, check_backbone, load_delta, save_delta
 from peftlab.errors import UserError
+from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.hifi import ChosenHeads, HiFi
 from peftlab.strategies.restore import apply_delta, describe_delta, restore
 
@@ -264,3 +265,37 @@ def test_what_is_wrong_with_a_file_is_said_in_so_many_words(tmp_path: Path):
     assert message(lambda folder: (folder / FACTS_FILE).unlink()) == (
         "delta.json: no such file; a run's folder with a delta holds it"
     )
+
+
+ANSWERS = OutputLayer("AutoModelForQuestionAnswering", {"num_labels": 2, "id2label": {0: "start", 1: "end"}})
+
+
+def test_a_delta_keeps_the_output_layer_that_its_kind_of_task_asked_for(tmp_path: Path):
+    save_delta(Delta(replace(FACTS, output=asdict(ANSWERS)), TENSORS), tmp_path)
+    assert load_delta(tmp_path).facts.output_layer == ANSWERS
+
+
+@pytest.mark.parametrize(("labels", "expected"), [(["a", "b"], classes(["a", "b"])), ([], score())])
+def test_a_delta_from_before_that_has_one_output_a_label_or_a_score(labels: list[str], expected: OutputLayer):
+    assert replace(FACTS, labels=labels).output_layer == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"auto_class": "pipeline"}, "output.auto_class=pipeline: allowed is a class AutoModelFor"),
+        ({"auto_class": "AutoModelForX.__init__"}, "allowed is a class AutoModelFor"),
+        (
+            {"options": {"attn_implementation": "somebody/kernels"}},
+            "output.options.attn_implementation: no such option",
+        ),
+        ({"options": {"id2label": {"one": "a"}}}, "allowed is a table of names by their numbers"),
+        ({"options": {"id2label": ["a"]}}, "allowed is a table of names by their numbers"),
+        ({"layer": "mine"}, "output.layer: no such option"),
+    ],
+)
+def test_an_output_layer_that_no_kind_asks_for_is_refused(output: dict[str, Any], message: str):
+    with pytest.raises(UserError) as caught:
+        _ = replace(FACTS, output=output).output_layer
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

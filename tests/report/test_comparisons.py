@@ -56,7 +56,7 @@ def test_on_single_tasks_three_seeds_stay_at_a_quarter_and_over_tasks_they_add_u
     assert (comparison.result.n, comparison.result.p) == (9, 2 / 2**9)
     assert comparison.p_tasks == 0.25  # three tasks as the sample
     assert not over.out_of_reach
-    assert verdict(comparison) == "higher"
+    assert verdict(comparison) == "ahead"
 
 
 def test_holms_family_is_the_whole_table() -> None:
@@ -73,7 +73,7 @@ def test_a_reference_makes_a_smaller_family_and_stands_second() -> None:
     (family,) = compare_all(study(names), reference="d")
     assert [(c.first.label, c.second.label) for c in family.comparisons] == [("a", "d"), ("b", "d"), ("c", "d")]
     assert all(comparison.result.mean < 0 for comparison in family.comparisons)
-    assert {verdict(comparison) for comparison in family.comparisons} == {"lower"}
+    assert {verdict(comparison) for comparison in family.comparisons} == {"behind"}
     assert family.comparisons[0].p_holm == pytest.approx(3 * 2 / 2**7)
 
 

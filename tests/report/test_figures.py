@@ -1,6 +1,4 @@
-"""What the figures are drawn from: fronts, curves, matrices and heads."""
-
-from pathlib import Path
+"""What the figures are drawn from: fronts, curves and matrices."""
 
 import numpy as np
 import pytest
@@ -8,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from peftlab.report.comparisons import compare_all
-from peftlab.report.figures import base, costs, curves, heads, scores
-from peftlab.report.selections import heads_of
+from peftlab.report.figures import base, costs, curves, scores
+from peftlab.report.figures.hifi import heads, iterations
 from peftlab.report.study import gather
-from studies import broken, run, runs, study, study_with_heads
+from studies import broken, run, runs, study
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
@@ -29,7 +27,7 @@ def test_costs_are_means_over_runs_and_the_average_wants_every_task() -> None:
 
 def test_every_seed_is_a_point_and_collapsed_ones_are_crosses() -> None:
     records = [*runs({"a": [0.5, 0.6]}), run(0.4, "a", seed=3, collapsed=True), broken("a", seed=4)]
-    (variant,) = scores.scores(gather(records)).variants
+    (variant,) = scores.scores(gather(records)).drawings
     fine, collapsed, means = variant.figure.data
     assert (list(fine.customdata), list(fine.x)) == ([1, 2], pytest.approx([50, 60]))
     assert (list(collapsed.customdata), collapsed.marker.symbol) == ([3], "x")
@@ -37,7 +35,7 @@ def test_every_seed_is_a_point_and_collapsed_ones_are_crosses() -> None:
 
 
 def test_the_matrix_counts_each_pair_of_runs_from_both_sides() -> None:
-    (figure,) = scores.duels(compare_all(study({"a": [0.5, 0.6, 0.7], "b": [0.4, 0.6, 0.8]}))).variants
+    (figure,) = scores.duels(found := study({"a": [0.5, 0.6, 0.7], "b": [0.4, 0.6, 0.8]}), compare_all(found)).drawings
     heatmap = figure.figure.data[0]
     assert [list(row) for row in heatmap.text] == [["", "1/1/1"], ["1/1/1", ""]]
     assert heatmap.z[0][1] == 0.5
@@ -45,7 +43,7 @@ def test_the_matrix_counts_each_pair_of_runs_from_both_sides() -> None:
 
 def test_names_reach_plotly_as_text_and_not_as_markup() -> None:
     assert base.text("<b>&") == "&lt;b&gt;&amp;"
-    (variant,) = scores.scores(study({"<img src=x>": [0.5]})).variants
+    (variant,) = scores.scores(study({"<img src=x>": [0.5]})).drawings
     assert "<img" not in variant.figure.to_json()
 
 
@@ -69,56 +67,26 @@ def test_swept_numbers_make_a_curve_for_each_choice_of_the_others() -> None:
         ("strategy.k", ("d=0.85",)): [1, 2, 3],
         **{("strategy.d", (f"k={k}",)): [0.5, 0.85] for k in (1, 2, 3)},
     }
-    variant = next(v for v in curves.options(found).variants if "d=0.5" in v.label)
-    points, iterations = variant.figure.data[2], variant.figure.data[4]
-    assert list(points.y) == pytest.approx([51, 51, 52, 52, 53, 53])
-    assert list(iterations.y) == pytest.approx([2, 3, 4])
+    drawing = next(v for v in curves.options(found).drawings if "d=0.5" in v.label)
+    assert list(drawing.figure.data[2].y) == pytest.approx([51, 51, 52, 52, 53, 53])
+    ranking = next(v for v in iterations.iterations(found).drawings if "d=0.5" in v.label)
+    assert ranking.label == drawing.label
+    assert list(ranking.figure.data[1].y) == pytest.approx([2, 3, 4])
 
 
 def test_learning_curves_average_over_seeds_epoch_by_epoch() -> None:
     short = [{"epoch": 1, "train/loss": 3.0, "validation/accuracy": None}]
-    (variant,) = curves.learning(gather([run(seed=1), run(seed=2, curve=short)])).variants
+    (variant,) = curves.learning(gather([run(seed=1), run(seed=2, curve=short)])).drawings
     lines = {(trace.xaxis, trace.line.width): list(trace.y) for trace in variant.figure.data}
     assert lines["x", 2.4] == pytest.approx([2.0, 0.5, 1 / 3])
     assert lines["x2", 2.4] == pytest.approx([60, 70, 80])
 
 
-@pytest.fixture
-def with_heads(tmp_path: Path):
-    return study_with_heads(tmp_path)
-
-
-def test_head_figures_have_a_variant_a_method(with_heads) -> None:
-    selections = {cell: heads_of(cell)[0] for cell in with_heads.cells}
-    assert [v.label for v in heads.maps(selections).variants] == [
-        "heads n=100 · RTE · minilm · full data", "heads n=300 · RTE · minilm · full data",
-    ]  # fmt: skip
-    assert len(heads.covariance(selections).variants[0].figure.data) == 2
-
-
 def test_a_figure_without_records_says_what_is_missing() -> None:
     empty = gather([broken()])
-    drawn = [scores.scores(empty), scores.duels([]), costs.pareto(empty), curves.options(empty), heads.maps({})]
-    assert all(not figure.variants and figure.missing for figure in drawn)
-
-
-def test_covariance_is_divided_by_its_layers_largest(with_heads) -> None:
-    found, _ = heads_of(with_heads.cells[0])
-    panels = heads.covariance({with_heads.cells[0]: found}).variants[0].figure.data
-    for layer, panel in enumerate(panels):
-        expected = found.correlation.mean(axis=0)[layer]
-        assert np.asarray(panel.z) == pytest.approx(expected / expected.max(), abs=1e-5)
-        assert (panel.zmin, panel.zmax) == (0, 1)
-
-
-def test_the_head_map_shows_means_over_seeds_and_the_share_that_chose(with_heads) -> None:
-    found, _ = heads_of(with_heads.cells[0])
-    richness, degree, rank, chosen = heads.maps({with_heads.cells[0]: found}).variants[0].figure.data
-    assert np.asarray(richness.z) == pytest.approx(found.richness.mean(axis=0), abs=1e-5)
-    assert np.asarray(degree.z).sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
-    assert np.asarray(rank.z).tolist() == [[4, 3, 2, 1]] * 2
-    assert np.asarray(chosen.z).tolist() == [[0, 0, 1, 1]] * 2
-    assert (list(richness.x), list(richness.y)) == (["1", "2", "3", "4"], ["1", "2"])
+    makers = (scores.scores, scores.duels, costs.pareto, curves.options, heads.maps, iterations.iterations)
+    drawn = [make(empty, []) for make in makers]
+    assert all(not figure.drawings and figure.missing for figure in drawn)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +94,13 @@ def test_the_head_map_shows_means_over_seeds_and_the_share_that_chose(with_heads
 )
 def test_options_that_span_magnitudes_stand_on_a_logarithmic_axis(rates, kind) -> None:
     found = gather([run(options={"rate": rate}) for rate in rates])
-    (variant,) = curves.options(found).variants
+    (variant,) = curves.options(found).drawings
     assert variant.figure.layout.xaxis.type == kind
 
 
 def test_pareto_panels_name_their_axes_with_units_and_tell_of_other_machines() -> None:
     records = [run(0.5, "a"), run(0.6, "b", device="cuda: another")]
-    (variant,) = costs.pareto(gather(records)).variants
+    (variant,) = costs.pareto(gather(records)).drawings
     layout = variant.figure.layout
     titles = [axis.title.text for axis in (layout.xaxis, layout.xaxis2, layout.xaxis3, layout.xaxis4)]
     assert titles == [
@@ -162,7 +130,7 @@ def test_the_front_is_that_of_comparing_everything_with_everything(points: list[
 
 def test_the_front_is_drawn_as_steps_through_the_methods_on_it() -> None:
     records = [run(0.8, "dear", tuned=9_000), run(0.7, "cheap", tuned=1_000), run(0.6, "beaten", tuned=5_000)]
-    (variant,) = costs.pareto(gather(records)).variants
+    (variant,) = costs.pareto(gather(records)).drawings
     front = next(trace for trace in variant.figure.data if trace.name == "Pareto front")
     assert (list(front.x), list(front.y), front.line.shape) == ([1_010, 9_010], pytest.approx([70, 80]), "hv")
     legend = [trace.name for trace in variant.figure.data if trace.showlegend]
@@ -171,21 +139,21 @@ def test_the_front_is_drawn_as_steps_through_the_methods_on_it() -> None:
 
 def test_a_method_without_a_cost_stands_only_where_it_has_one() -> None:
     records = [run(0.8, "a"), run(0.7, "b", memory=None, delta=None)]
-    (variant,) = costs.pareto(gather(records)).variants
+    (variant,) = costs.pareto(gather(records)).drawings
     panels = [trace.xaxis for trace in variant.figure.data if trace.name == "b"]
     assert panels == ["x", "x3"]  # parameters and seconds; neither bytes nor memory
 
 
 def test_an_average_stands_before_its_settings_and_one_method_makes_no_picture() -> None:
     both = runs({"a": [0.5], "b": [0.6]}) + runs({"a": [0.5], "b": [0.6]}, task="cola")
-    labels = [variant.label for variant in costs.pareto(gather(both)).variants]
+    labels = [variant.label for variant in costs.pareto(gather(both)).drawings]
     assert [label.split(" · ")[0] for label in labels] == ["average", "CoLA", "RTE"]
-    assert costs.pareto(study({"a": [0.5, 0.6]})).variants == []
+    assert costs.pareto(study({"a": [0.5, 0.6]})).drawings == []
 
 
 def test_a_matrix_leaves_out_pairs_that_never_met() -> None:
     records = [*runs({"a": [0.5, 0.6], "b": [0.6, 0.6]}), run(0.7, "c", seed=1), run(0.7, "c", seed=9)]
-    (variant,) = scores.duels(compare_all(gather(records))).variants
+    (variant,) = scores.duels(found := gather(records), compare_all(found)).drawings
     heatmap = variant.figure.data[0]
     words = {(row, column): heatmap.text[i][j] for i, row in enumerate(heatmap.y) for j, column in enumerate(heatmap.x)}
     assert {words[name, name] for name in "abc"} == {""}
@@ -195,7 +163,7 @@ def test_a_matrix_leaves_out_pairs_that_never_met() -> None:
 
 
 def test_ties_are_told_and_count_half() -> None:
-    (variant,) = scores.duels(compare_all(study({"a": [0.5, 0.7], "b": [0.5004, 0.6]}))).variants
+    (variant,) = scores.duels(found := study({"a": [0.5, 0.7], "b": [0.5004, 0.6]}), compare_all(found)).drawings
     heatmap = variant.figure.data[0]
     place = list(heatmap.y).index("a"), list(heatmap.x).index("b")
     assert heatmap.text[place[0]][place[1]] == "1/1/0"
@@ -204,7 +172,7 @@ def test_ties_are_told_and_count_half() -> None:
 
 def test_the_best_method_is_on_top_and_its_interval_is_that_of_the_table() -> None:
     found = study({"low": [0.5, 0.6, 0.7], "high": [0.8, 0.9, 0.85]})
-    (variant,) = scores.scores(found).variants
+    (variant,) = scores.scores(found).drawings
     assert list(variant.figure.layout.yaxis.categoryarray) == ["low", "high"]  # plotly counts from below
     means = variant.figure.data[-1]
     place = list(means.y).index("high")
@@ -215,7 +183,7 @@ def test_the_best_method_is_on_top_and_its_interval_is_that_of_the_table() -> No
 def test_a_swept_option_has_its_band_of_one_sample_deviation() -> None:
     scores_of = {1: [0.5, 0.6, 0.7], 2: [0.6, 0.6, 0.6], 4: [0.8, 0.9, 0.7]}
     records = [run(s, "h", seed=i, options={"k": k}) for k, of in scores_of.items() for i, s in enumerate(of)]
-    (variant,) = curves.options(gather(records)).variants
+    (variant,) = curves.options(gather(records)).drawings
     band, mean, points = variant.figure.data
     assert list(mean.y) == pytest.approx([60, 60, 80])
     upper, lower = np.asarray(band.y)[:3], np.asarray(band.y)[3:][::-1]
@@ -232,7 +200,7 @@ def test_runs_without_a_score_are_no_point_of_a_sweep() -> None:
 
 def test_a_curve_of_one_epoch_is_a_point_and_gaps_are_not_joined_with_zero() -> None:
     epochs = [{"epoch": 1, "train/loss": 2.0, "validation/accuracy": None}, {"epoch": 2, "validation/accuracy": 0.5}]
-    (variant,) = curves.learning(gather([run(curve=epochs)])).variants
+    (variant,) = curves.learning(gather([run(curve=epochs)])).drawings
     loss, metric = variant.figure.data
     assert (list(loss.x), list(loss.y), loss.mode) == ([1], [2.0], "markers")
     assert (list(metric.x), list(metric.y)) == ([2], [50.0])

@@ -66,7 +66,7 @@ def test_tests_csv_holds_every_comparison_with_its_family() -> None:
     assert (over["first"], over["second"], over["n"], over["wins"]) == ("b", "a", "6", "6")
     assert float(over["mean"]) == pytest.approx((10 + 15 + 15) / 3)
     assert float(over["p"]) == float(over["floor"]) == 2 / 2**6
-    assert over["shows"] == "higher"
+    assert over["shows"] == "ahead"
 
 
 def test_runs_csv_holds_every_run_with_its_command() -> None:

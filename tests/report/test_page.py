@@ -8,6 +8,7 @@ import pytest
 
 from peftlab.report import page, provenance
 from peftlab.report.comparisons import compare_all
+from peftlab.report.figures.found import draw_all
 from peftlab.report.overview import rows
 from peftlab.report.page_files import contents
 from peftlab.report.study import Study, gather, read
@@ -75,7 +76,7 @@ def test_data_cannot_become_markup_or_end_a_script() -> None:
 
 
 def test_the_figures_json_holds_no_angle_bracket_and_reads_back() -> None:
-    figures, _ = page.draw(found := study({HOSTILE: [0.5, 0.6]}), compare_all(found))
+    figures = draw_all(found := study({HOSTILE: [0.5, 0.6]}), compare_all(found))
     text = page.figures_json(figures)
     assert "<" not in text
     assert len(json.loads(text)["scores"]) == 1

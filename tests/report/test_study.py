@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.report.study import Block, gather, read
+from peftlab.report.study import gather, read
+from peftlab.results.aggregate import Block
 from studies import broken, run, runs, study, write
 
 

@@ -52,7 +52,7 @@ def test_of_several_seeds_the_middle_and_the_widest_are_shown():
 def test_measuring_does_not_make_another_experiment_of_a_run():
     other = deployed("hifi", seed=2, config=finished().config | {"deployment": {"measure": True}})
     (row,) = summarise([finished(seed=1), other])
-    assert (row.seeds, row.options) == ((1, 2), "")
+    assert (row.seeds, row.method.details) == ((1, 2), "")
     assert len(row.deployments) == 1
 
 

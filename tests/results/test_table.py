@@ -9,8 +9,10 @@ import pytest
 from records import failed, finished
 from rich.console import Console
 
+from peftlab.results.aggregate import Cell
 from peftlab.results.record import Memory, Metric, Parameters, RunRecord
-from peftlab.results.table import NARROWEST, SHOWN, WIDTH, Row, print_sweep, summarise
+from peftlab.results.settings import SHOWN
+from peftlab.results.table import NARROWEST, WIDTH, print_sweep, summarise
 
 
 def with_settings(record: RunRecord, **settings: Any) -> RunRecord:
@@ -21,7 +23,7 @@ def with_settings(record: RunRecord, **settings: Any) -> RunRecord:
     return record
 
 
-def only(records: list[RunRecord]) -> Row:
+def only(records: list[RunRecord]) -> Cell:
     (row,) = summarise(records)
     return row
 
@@ -41,7 +43,7 @@ def test_seeds_of_one_experiment_become_one_row_with_sample_statistics():
     assert row.mean == pytest.approx(100 * np.mean(SCORES))
     assert row.std == pytest.approx(100 * np.std(SCORES, ddof=1))
     assert row.seeds == (0, 1, 2)
-    assert row.options == ""
+    assert row.method.details == ""
     assert row.share == pytest.approx(100 * 663_552 / 22_713_986)
 
 
@@ -66,7 +68,7 @@ def test_one_seed_has_no_standard_deviation():
 def test_where_files_lie_and_what_is_shown_or_logged_does_not_split_a_row(incidental: dict[str, Any]):
     row = only([finished(0.8, seed=1), with_settings(finished(0.9, seed=2), **incidental)])
     assert row.seeds == (1, 2)
-    assert row.options == ""
+    assert row.method.details == ""
 
 
 @pytest.mark.parametrize(
@@ -82,24 +84,24 @@ def test_where_files_lie_and_what_is_shown_or_logged_does_not_split_a_row(incide
 )
 def test_what_varies_splits_rows_and_is_shown(settings: dict[str, Any], options: set[str]):
     rows = summarise([finished(0.8), with_settings(finished(0.9), **settings)])
-    assert {row.options for row in rows} == options
+    assert {row.method.details for row in rows} == options
 
 
 @pytest.mark.parametrize(("value", "options"), [(0, {""}), (20, {"score_after_steps=0", "score_after_steps=20"})])
 def test_a_record_from_before_an_option_did_what_its_default_does(value: int, options: set[str]):
     rows = summarise([finished(0.8, seed=1), with_settings(finished(0.9, seed=2), strategy__score_after_steps=value)])
-    assert {row.options for row in rows} == options
+    assert {row.method.details for row in rows} == options
 
 
 @pytest.mark.parametrize("change", [{"task": "mrpc"}, {"backbone": "tiny"}, {"strategy": "lora"}, {"shots": 16}])
 def test_task_backbone_strategy_and_shots_split_rows_without_options(change: dict[str, Any]):
     rows = summarise([finished(0.8), finished(0.9, **change)])
-    assert [row.options for row in rows] == ["", ""]
+    assert [row.method.details for row in rows] == ["", ""]
 
 
 def test_one_strategys_own_settings_are_no_options_beside_another():
     lora = with_settings(finished(strategy="lora"), strategy__r=8, strategy__k=None)
-    assert {row.options for row in summarise([finished(), lora])} == {""}
+    assert {row.method.details for row in summarise([finished(), lora])} == {""}
 
 
 def test_few_shot_runs_are_judged_on_test_which_their_validation_never_stands_in_for():
@@ -108,12 +110,15 @@ def test_few_shot_runs_are_judged_on_test_which_their_validation_never_stands_in
     assert only(seen).split == "test"
     row = only([*seen, finished(0.99, test=None, seed=3, shots=16)])
     assert row.seeds == (1, 2)
-    assert row.missing == ("seed 3 finished, but its accuracy is not a number",)
+    assert row.missing == [(3, "finished, but its accuracy is not a number")]
 
 
 def test_a_strategy_without_test_scores_is_not_ranked_by_validation_beside_others_test():
     rows = summarise([finished(0.95, test=0.60, shots=16), finished(0.99, strategy="lora", shots=16)])
-    assert [(row.strategy, row.split, row.mean) for row in rows] == [("hifi", "test", 60.0), ("lora", "test", None)]
+    assert [(row.method.strategy, row.split, row.mean) for row in rows] == [
+        ("hifi", "test", 60.0),
+        ("lora", "test", None),
+    ]
 
 
 def test_a_repeated_run_counts_once_the_latest_that_finished():
@@ -121,8 +126,8 @@ def test_a_repeated_run_counts_once_the_latest_that_finished():
     again = finished(0.8, started="2024-01-02T00:00:00+00:00")
     crashed = failed("killed", seed=1, started="2024-01-03T00:00:00+00:00")
     row = only([again, crashed, first])
-    assert (row.mean, row.std, row.runs) == (pytest.approx(80.0), None, 1)
-    assert row.missing == ()
+    assert (row.mean, row.std, len(row.runs), row.repeated) == (pytest.approx(80.0), None, 1, 2)
+    assert row.missing == []
 
 
 def test_costs_are_means_over_finished_runs_and_memory_the_largest():
@@ -134,7 +139,7 @@ def test_costs_are_means_over_finished_runs_and_memory_the_largest():
 
 def test_the_best_row_of_a_setting_comes_first_and_failures_last():
     records = [finished(-0.1, strategy="lora"), failed(strategy="full"), finished(0.9, strategy="bitfit")]
-    assert [row.strategy for row in summarise(records)] == ["bitfit", "lora", "full"]
+    assert [row.method.strategy for row in summarise(records)] == ["bitfit", "lora", "full"]
 
 
 def test_failed_and_unfinished_runs_are_counted_and_named_with_their_reasons():

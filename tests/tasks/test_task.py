@@ -74,7 +74,7 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"labels": None}, "give either labels (two or more) or a range"),
         ({"range": [0.0, 5.0]}, "give either labels (two or more) or a range"),
         ({"labels": ["a", "a"]}, "holds a label twice"),
-        ({"labels": [0, 1]}, "task.labels=[0, 1]: allowed is a list, each entry of which is a text"),
+        ({"labels": [0, 1]}, "task.labels[0]=0: allowed is a text"),
         ({"labels": None, "range": [5.0, 0.0], "metrics": ["pearson"]}, "must be [lowest, highest]"),
         ({"metrics": []}, "metrics is empty"),
         ({"metrics": ["acuracy"]}, "(did you mean accuracy?); allowed are accuracy, f1, matthews"),

@@ -105,6 +105,22 @@ def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
     return dict(spec.random) if spec.random else file_hashes(_folder(spec))
 
 
+def model_type(spec: BackboneSpec) -> str:
+    """Return the type of a backbone's model (`config.model_type`), without loading it.
+
+    Raises:
+        UserError: files missing or altered, or a config without it.
+    """
+    if spec.random:
+        return str(spec.random.get("model_type", ""))
+    file = _folder(spec) / "config.json"
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"backbone={spec.name}: {file} does not name a model_type ({reason})") from error
+
+
 def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
     use_fast_products(model)
     use_fast_dropout(model)
@@ -145,7 +161,7 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=_torch_name(spec.attention),
+                attn_implementation=_asked_for(spec.attention),
                 ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
                 output_loading_info=True,
             )
@@ -176,12 +192,12 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.random is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, _torch_name(spec.attention), output), tokenizer
+    return random_model(spec.random, tokenizer, _asked_for(spec.attention), output), tokenizer
 
 
-def _torch_name(attention: Attention) -> str:
-    """Return what transformers loads a model with."""
-    return "sdpa" if attention == "auto" else attention
+def _asked_for(attention: Attention) -> str | None:
+    """Return the attention to load a model with; None is transformers' own choice: torch's where the model can."""
+    return None if attention == "auto" else attention
 
 
 def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:

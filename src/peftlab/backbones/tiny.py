@@ -41,7 +41,7 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def random_model(
-    options: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, attention: str, output: OutputLayer
+    options: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, attention: str | None, output: OutputLayer
 ) -> PreTrainedModel:
     """Return a model with random weights from `options`: `model_type` and the entries of that type's config.
 

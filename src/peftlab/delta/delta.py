@@ -13,7 +13,7 @@ from torch import Tensor
 
 from peftlab.errors import UserError
 from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
 
 SCHEMA = 1

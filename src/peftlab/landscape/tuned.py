@@ -11,7 +11,7 @@ from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import prefix_errors, require
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.plan import DataOptions
 from peftlab.results.record import RunRecord
 from peftlab.strategies.restore import apply_delta

@@ -7,6 +7,7 @@ from pathlib import Path
 from peftlab.command_line import program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
+from peftlab.registry import load_plugins
 
 EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
 INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
@@ -16,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the report; return 0, or 2 with one line on stderr when that cannot be done."""
     given = _parser().parse_args(arguments)
     try:
+        load_plugins(given.plugin)
         summary = write(given.folders, given.output, given.reference)
         print("\n".join(f"{about}: {said}" for about, said in summary))
         print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
@@ -68,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
         "--reference",
         metavar="METHOD",
         help="compare all methods with this one alone (fewer tests, so more power); name it before you see results",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="also draw the figures that this package of yours declares (may be given several times)",
     )
     parser.add_argument(
         "--wandb",

@@ -8,16 +8,21 @@ from typing import Any
 from peftlab.errors import nearest, require
 from peftlab.report import inference
 from peftlab.report.inference import ALPHA, Paired
-from peftlab.report.study import Block, Cell, Method, Study
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Block, Cell, Method
+from peftlab.results.scores import PERCENT, Scale, common_scale
+
+# The gains of one pair of methods on one task, with how many of the pairs of runs hold a collapsed one.
+Gains = tuple[list[float], int]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` minus `second` where both have runs of the same data and seed.
+    """The gain of `first` over `second`, on `scale`, where both have runs of the same data and seed.
 
     The better of the two is first; where a reference is given it is second. `p_holm` and `p_t_holm` are adjusted
-    within the `Family`. `p_tasks` (over tasks only) takes the tasks themselves as the sample: the sign-flip test
-    over one mean difference a task. `collapsed` counts the pairs in which a run gives one answer to everything.
+    within the `ComparisonFamily`. `p_tasks` (over tasks only) takes the tasks themselves as the sample: the sign-flip
+    test over one mean difference a task. `collapsed` counts the pairs in which a run gives one answer to everything.
     """
 
     first: Method
@@ -25,6 +30,7 @@ class Comparison:
     tasks: tuple[str, ...]
     result: Paired
     collapsed: int
+    scale: Scale = PERCENT
     p_tasks: float | None = None
     p_holm: float | None = None
     p_t_holm: float | None = None
@@ -36,10 +42,10 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Family:
+class ComparisonFamily:
     """The tests of one table: Holm keeps the chance of even one false difference among them below 5 %.
 
-    `unpaired` names what could not be paired although seeds agree: runs of other data.
+    `unpaired` names what could not be compared although seeds agree: runs of other data, metrics of other scales.
     """
 
     block: Block
@@ -69,7 +75,7 @@ class Family:
         return bool(floors) and min(floors) * len(floors) >= ALPHA
 
 
-def compare_all(study: Study, reference: str | None = None) -> list[Family]:
+def compare_all(study: Study, reference: str | None = None) -> list[ComparisonFamily]:
     """Return two families a block: every pair of methods on each task, and over the tasks both have.
 
     With `reference` (a method's label or a strategy) only the comparisons with it are made, and are the family:
@@ -81,50 +87,61 @@ def compare_all(study: Study, reference: str | None = None) -> list[Family]:
         require(
             reference in names, f"--reference {reference}: no such method{nearest(reference, names)}; there is {known}"
         )
-    families = []
-    for block in study.blocks:
-        cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
-        pairs = [pair for pair in combinations(_methods(study, block), 2) if _wanted(pair, reference)]
-        on_tasks, over_tasks, unpaired = [], [], []
-        for first, second in (_reference_second(pair, reference) for pair in pairs):
-            shared = [task for task in study.tasks(block) if (first, task) in cells and (second, task) in cells]
-            matched = {task: match(cells[first, task], cells[second, task]) for task in shared}
-            unpaired += [note for _, _, note in matched.values() if note]
-            strata = {task: (values, bad) for task, (values, bad, _) in matched.items() if values}
-            keep_order = reference is not None
-            on_tasks += [_compare(first, second, {task: strata[task]}, keep_order) for task in strata]
-            if len(strata) > 1:
-                over_tasks.append(_compare(first, second, strata, keep_order))
-        families.append(_adjusted(Family(block, False, tuple(on_tasks), tuple(dict.fromkeys(unpaired)))))
-        if over_tasks:
-            families.append(_adjusted(Family(block, True, tuple(over_tasks))))
-    return families
+    return [family for block in study.blocks for family in _families(study, block, reference)]
+
+
+def _families(study: Study, block: Block, reference: str | None) -> list[ComparisonFamily]:
+    cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
+    tasks = study.tasks(block)
+    on_tasks: list[Comparison] = []
+    over_tasks: list[Comparison] = []
+    notes: list[str] = []
+    for first, second in _pairs(study, block, reference):
+        gains: dict[str, Gains] = {}
+        for task in tasks:
+            if (first, task) in cells and (second, task) in cells:
+                values, collapsed, note = match(cells[first, task], cells[second, task])
+                notes += [note] if note else []
+                gains |= {task: (values, collapsed)} if values else {}
+        scales = {task: cells[first, task].scale for task in gains}
+        keep_order = reference is not None
+        on_tasks += [_compare(first, second, {task: gains[task]}, scales[task], keep_order) for task in gains]
+        if len(gains) > 1:
+            if common := common_scale(scales.values()):
+                over_tasks.append(_compare(first, second, gains, common, keep_order))
+            else:
+                notes.append(f"{block.title}: metrics of different directions or units are not averaged over tasks")
+    families = [ComparisonFamily(block, False, tuple(on_tasks), tuple(dict.fromkeys(notes)))]
+    families += [ComparisonFamily(block, True, tuple(over_tasks))] if over_tasks else []
+    return [_adjusted(family) for family in families]
 
 
 def match(first: Cell, second: Cell) -> tuple[list[float], int, str | None]:
-    """Return the differences of two methods in one setting, seed by seed, in percent points.
+    """Return the gains of one method over another in one setting, seed by seed: positive where the first is better.
 
-    Further how many of these pairs hold a collapsed run, and a note when seeds agree but data does not: what
-    was trained and validated on must have the same content, as far as both records hold its hash.
+    Further how many of these pairs hold a collapsed run, and a note when seeds agree but something else does not:
+    the metric, or the content of what was trained and validated on, as far as both records hold its hash.
     """
-    ours, theirs = ({run.seed: run for run in cell.runs} for cell in (first, second))
+    names = f"{first.setting.title}: {first.method.label} and {second.method.label}"
     seeds = [seed for seed in first.scores if seed in second.scores]
+    if seeds and first.scale != second.scale:
+        return [], 0, f"{names} are scored by different metrics: not paired"
+    ours, theirs = ({run.seed: run for run in cell.runs} for cell in (first, second))
     paired = [seed for seed in seeds if _same_data(ours[seed].data, theirs[seed].data)]
-    values = [first.scores[seed] - second.scores[seed] for seed in paired]
+    values = [first.scale.gain(first.scores[seed], second.scores[seed]) for seed in paired]
     collapsed = sum(ours[seed].collapsed or theirs[seed].collapsed for seed in paired)
     left_out = [str(seed) for seed in seeds if seed not in paired]
-    names = f"{first.setting.title}: {first.method.label} and {second.method.label}"
     note = f"{names} saw different data with seed {', '.join(left_out)}: not paired" if left_out else None
     return values, collapsed, note
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return in a word what a comparison shows: higher, lower, not told apart, or too few pairs."""
+    """Return in a word what a comparison shows of its first method: ahead, behind, not told apart, or too few pairs."""
     result = comparison.result
     if result.p is None:
         return "one pair: no test"
     if comparison.stands:
-        return "higher" if result.mean > 0 else "lower"
+        return "ahead" if result.mean > 0 else "behind"
     return "not told apart"
 
 
@@ -139,28 +156,29 @@ def _methods(study: Study, block: Block) -> list[Method]:
     return [method for method in study.methods if method in found]
 
 
-def _wanted(pair: Iterable[Method], reference: str | None) -> bool:
-    return reference is None or any(reference in (method.label, method.strategy) for method in pair)
+def _pairs(study: Study, block: Block, reference: str | None) -> Iterable[tuple[Method, Method]]:
+    """Yield every pair of a block's methods; with a reference those that it is in, and it second."""
+    for first, second in combinations(_methods(study, block), 2):
+        if reference in (first.label, first.strategy):
+            yield second, first
+        elif reference is None or reference in (second.label, second.strategy):
+            yield first, second
 
 
-def _reference_second(pair: tuple[Method, Method], reference: str | None) -> tuple[Method, Method]:
-    first, second = pair
-    return (second, first) if reference in (first.label, first.strategy) else pair
-
-
-def _compare(first: Method, second: Method, strata: dict[str, tuple[list[float], int]], keep_order: bool) -> Comparison:
+def _compare(first: Method, second: Method, gains: dict[str, Gains], scale: Scale, keep_order: bool) -> Comparison:
     """Compare on these tasks, the better first unless the order is given; the tests are two-sided."""
-    differences = [values for values, _ in strata.values()]
-    means = [sum(values) / len(values) for values in differences]
+    strata = [values for values, _ in gains.values()]
+    means = [sum(values) / len(values) for values in strata]
     if sum(means) < 0 and not keep_order:
         first, second = second, first
-        differences = [[-value for value in values] for values in differences]
+        strata = [[-value for value in values] for values in strata]
     p_tasks = inference.sign_flip([means]) if len(means) > 1 else None
-    collapsed = sum(bad for _, bad in strata.values())
-    return Comparison(first, second, tuple(strata), inference.compare(differences), collapsed, p_tasks)
+    collapsed = sum(count for _, count in gains.values())
+    result = inference.compare(strata, scale.tie)
+    return Comparison(first, second, tuple(gains), result, collapsed, scale, p_tasks)
 
 
-def _adjusted(family: Family) -> Family:
+def _adjusted(family: ComparisonFamily) -> ComparisonFamily:
     flips = inference.holm([comparison.result.p for comparison in family.comparisons])
     ts = inference.holm([comparison.result.p_t for comparison in family.comparisons])
     adjusted = zip(family.comparisons, flips, ts, strict=True)

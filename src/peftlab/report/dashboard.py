@@ -10,8 +10,10 @@ from wandb_workspaces.reports import v2 as blocks
 from peftlab.errors import UserError, require
 from peftlab.network import has_wandb_key, wandb_reachable
 from peftlab.report import tables, writers
-from peftlab.report.study import Cell, Setting, Study
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell, Setting
 from peftlab.results.record import RunRecord
+from peftlab.results.scores import Scale
 
 TITLE = "PEFT Lab: the comparison"
 INSTEAD = "the page and the tables are written all the same"
@@ -85,7 +87,7 @@ def _blocks(study: Study, entity: str, project: str) -> list[Any]:
 
 def _grid(setting: Setting, cells: list[Cell], entity: str, project: str) -> blocks.PanelGrid:
     """Return the panels of one setting over its runs, seeds of one configuration grouped."""
-    score = f"metric.{cells[0].split}"
+    score, scale = f"metric.{cells[0].split}", cells[0].scale
     ids = sorted({str(run.id) for run in _logged(cells)})
     runs = blocks.Runset(
         entity=entity,
@@ -93,10 +95,10 @@ def _grid(setting: Setting, cells: list[Cell], entity: str, project: str) -> blo
         name=setting.title,
         filters=f"SummaryMetric('id') in {ids}",
         groupby=["group"],
-        order=[blocks.OrderBy(blocks.SummaryMetric(score), ascending=False)],
+        order=[blocks.OrderBy(blocks.SummaryMetric(score), ascending=scale.lower_is_better)],
         pinned_columns=[f"summary:{name}" for name in (score, *(path for _, path, _ in COSTS))],
     )
-    return blocks.PanelGrid(runsets=[runs], panels=[*_scores(cells[0], score), *_pareto(score), _table()])
+    return blocks.PanelGrid(runsets=[runs], panels=[*_scores(cells[0], score), *_pareto(score, scale), _table()])
 
 
 def _scores(cell: Cell, score: str) -> list[Any]:
@@ -111,15 +113,16 @@ def _scores(cell: Cell, score: str) -> list[Any]:
     return [bars, lines]
 
 
-def _pareto(score: str) -> list[Any]:
-    """Return quality against each cost; the running maximum along the cost is the Pareto front."""
+def _pareto(score: str, scale: Scale) -> list[Any]:
+    """Return quality against each cost; the best score so far along the cost is the Pareto front."""
     return [
         blocks.ScatterPlot(
             title=f"What quality costs: {title}",
             x=blocks.SummaryMetric(path),
             y=blocks.SummaryMetric(score),
             log_x=logarithmic,
-            running_ymax=True,
+            running_ymin=scale.lower_is_better,
+            running_ymax=not scale.lower_is_better,
             layout=blocks.Layout(x=HALF * (place % 2), y=HEIGHT * (1 + place // 2), w=HALF, h=HEIGHT),
         )
         for place, (title, path, logarithmic) in enumerate(COSTS)

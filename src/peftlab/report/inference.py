@@ -1,7 +1,8 @@
 """Paired statistics for few seeds: what a difference is, how sure it is, and what could have been seen at all.
 
-Everything here is a pure function of differences in percent points. A *stratum* is one task; its differences are
-those of two methods on the same task, backbone, shots, data and seed. Over several tasks each task counts alike.
+Everything here is a pure function of differences, which are gains: positive where the first method is better. A
+*stratum* is one task; its differences are those of two methods on the same task, backbone, shots, data and seed. Over
+several tasks each task counts alike.
 """
 
 import math
@@ -13,9 +14,11 @@ import numpy as np
 from scipy import optimize, special
 from statsmodels.stats.multitest import multipletests
 
+from peftlab.results.scores import PERCENT
+
 ALPHA = 0.05
 POWER = 0.80
-TIE = 0.05  # percent points: scores that print alike to one decimal
+TIE = PERCENT.tie
 RESAMPLES = 9_999
 EXACT_UP_TO = 16  # pairs: 2^16 sign patterns are enumerated, beyond that as many are drawn
 
@@ -26,9 +29,9 @@ Strata = Sequence[Sequence[float]]
 class Paired:
     """Two methods compared on `n` pairs. None stands for what these pairs cannot give.
 
-    `mean` (first minus second, percent points) has the 95 % bootstrap `interval`; `effect` is Hedges' g of paired
+    `mean` (the gain of the first over the second) has the 95 % bootstrap `interval`; `effect` is Hedges' g of paired
     differences; `p` is the sign-flip test's, which cannot fall below `floor`; `p_t` is the paired t test's;
-    `detectable` is the smallest true difference (points) that one such t test finds with 80 % power.
+    `detectable` is the smallest true difference that one such t test finds with 80 % power.
     """
 
     n: int
@@ -44,8 +47,11 @@ class Paired:
     detectable: float | None
 
 
-def compare(strata: Strata) -> Paired:
-    """Return the comparison over one task's differences, or over several tasks' with equal weight."""
+def compare(strata: Strata, tie: float = TIE) -> Paired:
+    """Return the comparison over one task's differences, or over several tasks' with equal weight.
+
+    A pair whose runs differ by less than `tie` is neither won nor lost.
+    """
     flat = np.concatenate([np.asarray(stratum, dtype=float) for stratum in strata])
     error, df = standard_error(strata)
     mean = float(np.mean([np.mean(stratum) for stratum in strata]))
@@ -55,9 +61,9 @@ def compare(strata: Strata) -> Paired:
         mean=mean,
         interval=bootstrap_interval(strata),
         effect=hedges_g(strata),
-        wins=int((flat >= TIE).sum()),
-        ties=int((np.abs(flat) < TIE).sum()),
-        losses=int((flat <= -TIE).sum()),
+        wins=int((flat >= tie).sum()),
+        ties=int((np.abs(flat) < tie).sum()),
+        losses=int((flat <= -tie).sum()),
         p=sign_flip(strata) if testable else None,
         floor=smallest_p(len(flat)) if testable else None,
         p_t=float(2 * special.stdtr(df, -abs(mean) / error)) if error else None,
@@ -151,7 +157,7 @@ def standard_error(strata: Strata) -> tuple[float | None, float]:
 
 
 def detectable(error: float, df: float) -> float:
-    """Return the smallest true difference that a two-sided t test at 5 % finds with 80 % power, in points."""
+    """Return the smallest true difference that a two-sided t test at 5 % finds with 80 % power."""
     return error * _noncentrality(round(df, 2))
 
 

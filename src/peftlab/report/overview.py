@@ -1,19 +1,20 @@
 """One row for each method in each setting: what the comparison table and its CSV show."""
 
-import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from peftlab.report.inference import bootstrap_interval
-from peftlab.report.study import Cell, Study, task_name
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell, task_name
+from peftlab.results.scores import Scale
 
 
 @dataclass(frozen=True)
 class Row:
-    """Scores in percent; `low` and `high` bound the mean's 95 % bootstrap interval; costs are means over seeds.
+    """One method in one setting; `low` and `high` bound the mean's 95 % bootstrap interval; costs are means over seeds.
 
     `share` is `tuned` in percent of all parameters; `memory` the largest peak, in bytes. `seeds` and `scores` go
-    together.
+    together. `runs` counts those that should have a score, `missing` those of them that have none.
     """
 
     task: str
@@ -36,12 +37,15 @@ class Row:
     delta_bytes: float | None
     seconds: float | None
     memory: int | None
+    scale: Scale = field(metadata={"csv": False})
+    skipped: tuple[str, ...] = field(metadata={"csv": False})
 
     @property
     def flags(self) -> str:
         """What a reader must know of the number beside it, in words."""
         flags = [f"collapsed: seed {', '.join(map(str, self.collapsed))}"] if self.collapsed else []
-        return "; ".join(flags + ([f"{self.missing} of {self.runs} without a score"] if self.missing else []))
+        flags += [f"{self.missing} of {self.runs} without a score"] if self.missing else []
+        return "; ".join([*flags, *self.skipped])
 
 
 def rows(study: Study) -> list[Row]:
@@ -51,14 +55,13 @@ def rows(study: Study) -> list[Row]:
 
 def csv_rows(of: Iterable[Row]) -> list[list[object]]:
     """Return a header and the rows, lists joined by spaces."""
-    names = [field.name for field in fields(Row)]
+    names = [column.name for column in fields(Row) if column.metadata.get("csv", True)]
     values = [[getattr(row, name) for name in names] for row in of]
-    return [names, *([" ".join(map(str, v)) if isinstance(v, tuple) else v for v in row] for row in values)]
+    return [list(names), *([" ".join(map(str, v)) if isinstance(v, tuple) else v for v in row] for row in values)]
 
 
 def _row(cell: Cell) -> Row:
     interval = bootstrap_interval([list(cell.scores.values())]) if cell.scores else None
-    counted = [run.parameters for run in cell.finished if run.parameters]
     return Row(
         task=task_name(cell.setting.task),
         block=cell.setting.block.title,
@@ -70,19 +73,16 @@ def _row(cell: Cell) -> Row:
         std=cell.std,
         low=interval[0] if interval else None,
         high=interval[1] if interval else None,
-        seeds=tuple(cell.scores),
+        seeds=cell.seeds,
         scores=tuple(cell.scores.values()),
-        runs=len(cell.runs),
+        runs=cell.expected,
         collapsed=tuple(cell.collapsed),
         missing=len(cell.missing),
-        tuned=_mean(parameters.tuned for parameters in counted),
-        share=_mean(100 * parameters.tuned / parameters.total for parameters in counted),
-        delta_bytes=_mean(run.delta.bytes for run in cell.finished if run.delta),
-        seconds=_mean(run.seconds.training for run in cell.finished),
-        memory=max((run.memory.peak_bytes or 0 for run in cell.finished if run.memory), default=0) or None,
+        tuned=cell.tuned,
+        share=cell.share,
+        delta_bytes=cell.delta_bytes,
+        seconds=cell.training_seconds,
+        memory=cell.peak_bytes,
+        scale=cell.scale,
+        skipped=tuple(cell.skip_reasons),
     )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None

@@ -7,15 +7,16 @@ import plotly.io
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from peftlab.report import provenance, selections
-from peftlab.report.comparisons import Family, verdict
-from peftlab.report.figures import costs, curves, heads, landscapes, robustness, scores, spectra
-from peftlab.report.figures.base import Figure
+from peftlab.report import provenance
+from peftlab.report.comparisons import ComparisonFamily, verdict
+from peftlab.report.figures.base import STATISTICS, Figure
+from peftlab.report.figures.found import draw_all
 from peftlab.report.overview import Row
 from peftlab.report.overview import rows as overview_rows
-from peftlab.report.study import Study, task_name
+from peftlab.report.study import Study
 from peftlab.report.summary import number_of_p, sentences
 from peftlab.report.tables import Table
+from peftlab.results.aggregate import task_name
 
 STRIP = 96  # pixels: the width of a row's strip of seeds
 
@@ -30,9 +31,9 @@ class Strip:
     low: float | str
 
 
-def render(study: Study, families: list[Family], tables: list[Table], reference: str | None = None) -> str:
+def render(study: Study, families: list[ComparisonFamily], tables: list[Table], reference: str | None = None) -> str:
     """Return the page as HTML text."""
-    figures, broken = draw(study, families)
+    figures = draw_all(study, families)
     environments, sources = provenance.trace(study)
     rows = overview_rows(study)
     return _environment().get_template("page.html.j2").render(
@@ -47,10 +48,12 @@ def render(study: Study, families: list[Family], tables: list[Table], reference:
             ("strategy", "strategy", sorted({row.strategy for row in rows})),
         ],
         figures=figures,
+        statistics=STATISTICS,
         tables=tables,
         unequal=provenance.unequal(study),
         failures=provenance.collapsed_or_missing(sources),
-        missing=_missing(figures, tables) + broken,
+        skipped=provenance.skipped(sources),
+        missing=_missing(figures, tables),
         environments=environments,
         sources=sources,
         figures_json=figures_json(figures),
@@ -60,39 +63,13 @@ def render(study: Study, families: list[Family], tables: list[Table], reference:
     )  # fmt: skip
 
 
-def draw(study: Study, families: list[Family]) -> tuple[list[Figure], list[str]]:
-    """Return all figures, and a line for each selection or landscape that could not be read."""
-    found, broken = {}, []
-    for cell in study.cells:
-        chosen, unread = selections.heads_of(cell)
-        broken += unread
-        if chosen is not None:
-            found[cell] = chosen
-    around, unread = landscapes.landscapes(study.landscapes)
-    broken += unread
-    figures = [
-        scores.scores(study),
-        scores.duels(families),
-        costs.pareto(study),
-        curves.learning(study),
-        curves.options(study),
-        heads.maps(found),
-        heads.covariance(found),
-        robustness.richness(study, found),
-        robustness.correlation(study, found),
-        spectra.spectra(found),
-        around,
-    ]
-    return figures, broken
-
-
 def figures_json(figures: list[Figure]) -> str:
     """Return the figures' data as JSON that is safe inside a script element: it holds no ``<``."""
-    variants = {
-        figure.slug: [{"figure": variant.figure, "notes": variant.notes} for variant in figure.variants]
+    drawings = {
+        figure.slug: [{"figure": drawing.figure, "notes": drawing.notes} for drawing in figure.drawings]
         for figure in figures
     }
-    text = plotly.io.json.to_json_plotly(variants)
+    text = plotly.io.json.to_json_plotly(drawings)
     return text.replace("<", "\\u003c")
 
 
@@ -111,19 +88,19 @@ def _strip(row: Row, scores_of_setting: list[float]) -> Strip:
         return round(5 + (STRIP - 10) * ((score - low) / (high - low) if high > low else 0.5), 1)
 
     points = [(x(score), seed in row.collapsed) for seed, score in zip(row.seeds, row.scores, strict=True)]
-    told = [f"seed {seed}: {score:.2f}" for seed, score in zip(row.seeds, row.scores, strict=True)]
+    told = [f"seed {seed}: {row.scale.text(score, 1)}" for seed, score in zip(row.seeds, row.scores, strict=True)]
     interval = None if row.low is None or row.high is None else (x(row.low), x(row.high))
     return Strip(points, interval, ", ".join(told), min(row.scores, default=""))
 
 
 def _missing(figures: list[Figure], tables: list[Table]) -> list[str]:
-    lines = [f"{figure.title}: {figure.missing}." for figure in figures if not figure.variants]
+    lines = [f"{figure.title}: {figure.missing}." for figure in figures if not figure.drawings]
     have = {table.name for table in tables}
     if "table1" not in have:
         lines.append("Table 1 (cost of deployment): no record holds such a measurement.")
     if "table3" not in have:
         lines.append("Table 3 (ablation): no strategy has variants that differ in an option given as a word.")
-    return lines
+    return lines + list(dict.fromkeys(line for figure in figures for line in figure.unread))
 
 
 def _environment() -> Environment:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from peftlab.report import overview, page, provenance, tables, writers
-from peftlab.report.comparisons import Family, verdict
+from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.study import Study
 from peftlab.report.tables import Table
 
@@ -19,7 +19,7 @@ MAKERS: dict[str, Callable[[Study], list[Table]]] = {
 }
 
 
-def contents(study: Study, families: list[Family], reference: str | None = None) -> dict[str, str]:
+def contents(study: Study, families: list[ComparisonFamily], reference: str | None = None) -> dict[str, str]:
     """Return every file's text by name. A table without rows says so: an earlier report's must not remain."""
     made = {name: make(study) for name, make in MAKERS.items()}
     found: dict[str, str] = {}
@@ -34,7 +34,7 @@ def contents(study: Study, families: list[Family], reference: str | None = None)
     return found
 
 
-def _tests(families: list[Family]) -> list[list[object]]:
+def _tests(families: list[ComparisonFamily]) -> list[list[object]]:
     names = ("n", "mean", "low", "high", "effect", "wins", "ties", "losses", "p", "floor", "p_holm")
     header = ["setting", "family", "tasks", "first", "second", *names, "p_t", "p_t_holm", "p_tasks", "detectable"]
     rows: list[list[object]] = [[*header, "collapsed", "shows"]]

@@ -2,11 +2,13 @@
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from peftlab.report.study import Setting, Study
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Setting
 from peftlab.results.record import RunRecord
+from peftlab.results.scores import Scale
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -40,6 +42,7 @@ class Source:
     environment: int
     folder: str
     command: str
+    scale: Scale = field(metadata={"csv": False})
 
 
 def trace(study: Study) -> tuple[list[Environment], list[Source]]:
@@ -70,6 +73,7 @@ def trace(study: Study) -> tuple[list[Environment], list[Source]]:
             environment=numbers[_facts(run)],
             folder=_inside(run.folder),
             command=command(run),
+            scale=cell.scale,
         )
         for cell, run in runs
     ]
@@ -83,13 +87,22 @@ def command(run: RunRecord) -> str:
 
 
 def collapsed_or_missing(sources: Iterable[Source]) -> list[Source]:
-    """Return the runs that a reader must not overlook: without a score, or with one answer to everything."""
-    return [source for source in sources if source.score is None or source.collapsed]
+    """Return the runs that a reader must not overlook: without a score, or with one answer to everything.
+
+    A skipped run is none of them: nothing of it failed or is missing.
+    """
+    runs = (source for source in sources if source.status != "skipped")
+    return [source for source in runs if source.score is None or source.collapsed]
+
+
+def skipped(sources: Iterable[Source]) -> list[Source]:
+    """Return the runs whose method does not fit the backbone or the kind of task."""
+    return [source for source in sources if source.status == "skipped"]
 
 
 def csv_rows(sources: Iterable[Source]) -> list[list[object]]:
     """Return a header and a row for each run."""
-    names = [field.name for field in fields(Source)]
+    names = [column.name for column in fields(Source) if column.metadata.get("csv", True)]
     return [list(names), *([getattr(source, name) for name in names] for source in sources)]
 
 

@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 from statistics import median
 
-from peftlab.report.comparisons import Comparison, Family
+from peftlab.report.comparisons import Comparison, ComparisonFamily
 from peftlab.report.inference import smallest_p
-from peftlab.report.study import Block, Study, task_name
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Block, task_name
+from peftlab.results.scores import Scale
 
 NAMED = 3  # differences that are told one by one
 
 
-def sentences(study: Study, families: Iterable[Family]) -> list[tuple[str, str]]:
+def sentences(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[str, str]]:
     """Return the summary as (what it is about, what is to be said): all runs first, then block by block."""
-    by_block: dict[Block, list[Family]] = {block: [] for block in study.blocks}
+    by_block: dict[Block, list[ComparisonFamily]] = {block: [] for block in study.blocks}
     for family in families:
         if family.tested:
             by_block[family.block].append(family)
@@ -48,14 +50,14 @@ def _scope(study: Study) -> str:
     return " ".join(parts)
 
 
-def _concluded(families: list[Family]) -> str:
+def _concluded(families: list[ComparisonFamily]) -> str:
     if not families:
         return "No two methods share two runs of the same data and seed, so nothing is tested."
     ordered = sorted(families, key=lambda family: not family.over_tasks)
     return " ".join(_conclusion(family) for family in ordered)
 
 
-def _conclusion(family: Family) -> str:
+def _conclusion(family: ComparisonFamily) -> str:
     tests, standing = len(family.tested), [c for c in family.tested if c.stands]
     place = "Over tasks" if family.over_tasks else "On single tasks"
     if family.out_of_reach:
@@ -73,10 +75,10 @@ def _conclusion(family: Family) -> str:
 
 
 def _difference(comparison: Comparison) -> str:
-    result = comparison.result
-    interval = f" [{result.interval[0]:.1f}, {result.interval[1]:.1f}]" if result.interval else ""
+    result, scale = comparison.result, comparison.scale
+    interval = f" [{', '.join(map(scale.text, result.interval))}]" if result.interval else ""
     where = "" if len(comparison.tasks) > 1 else f" on {task_name(comparison.tasks[0])}"
-    numbers = f"{result.mean:+.1f} points{interval}, {result.n} pairs, p {_equals(comparison.p_holm)}"
+    numbers = f"{scale.gain_text(result.mean)}{interval}, {result.n} pairs, p {_equals(comparison.p_holm)}"
     flag = f", {comparison.collapsed} of them with a collapsed run" if comparison.collapsed else ""
     return f"{comparison.first.label} against {comparison.second.label}{where} ({numbers}{flag})"
 
@@ -87,10 +89,15 @@ def _equals(p: float | None) -> str:
 
 
 def _blind(tested: list[Comparison]) -> str:
-    known = [c.result.detectable for c in tested if c.result.detectable is not None]
+    known: dict[Scale, list[float]] = {}
+    for comparison in tested:
+        if comparison.result.detectable is not None:
+            unit = Scale(unit=comparison.scale.unit)
+            known.setdefault(unit, []).append(comparison.result.detectable)
     if not known:
         return ""
-    return f"; a single t test would have found a difference of {median(known):.1f} points (median) with 80 % power"
+    sizes = " or ".join(scale.size_text(median(found)) for scale, found in known.items())
+    return f"; a single t test would have found a difference of {sizes} (median) with 80 % power"
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:

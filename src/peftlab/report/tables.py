@@ -1,19 +1,19 @@
 """The paper's Tables 1-3 as data: what stands in each row and column, apart from how it is written."""
 
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlab.report.study import Block, Cell, Method, Study, task_name
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Block, Cell, Method, deviation, mean, task_name
+from peftlab.results.scores import PERCENT, Scale, common_scale
 
-METRIC_NAMES = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matt.", "spearman": "Spea.", "pearson": "Pear."}
 Mark = Literal["", "best", "second"]
 
 
 @dataclass
 class Entry:
-    """A mean with its standard deviation and number of seeds, in percent; or plain `text`.
+    """A mean score with its standard deviation and number of seeds, on `scale`; or plain `text`.
 
     `mark` is the rank in its column by what is printed, ties included; `collapsed` counts runs.
     """
@@ -24,6 +24,13 @@ class Entry:
     collapsed: int = 0
     mark: Mark = ""
     text: str = ""
+    scale: Scale = PERCENT
+
+    @property
+    def printed(self) -> tuple[str, str]:
+        """Mean and standard deviation as text; empty where there is none."""
+        mean, std = ("" if number is None else self.scale.text(number) for number in (self.mean, self.std))
+        return mean, std
 
 
 @dataclass
@@ -55,7 +62,7 @@ def deployment(study: Study) -> list[Table]:
 def performance(study: Study) -> list[Table]:
     """Return Table 2 for each block: methods in rows, tasks in columns, mean ± std over seeds."""
     return [
-        _scores(study, block, _methods(study, block), "table2", f"Performance · {block.title}")
+        _scores(study, block, _methods(study, block), study.of(block), ("table2", f"Performance · {block.title}"))
         for block in study.blocks
         if any(cell.scores for cell in study.of(block))
     ]
@@ -72,27 +79,39 @@ def ablation(study: Study) -> list[Table]:
         for strategy in dict.fromkeys(method.strategy for method in methods):
             variants = [method for method in methods if method.strategy == strategy]
             if len(variants) > 1 and any(_word(value) for method in variants for _, value in method.options):
+                of_strategy = [cell for cell in study.of(block) if cell.method.strategy == strategy]
                 title = f"Ablation of {strategy} · {block.title}"
-                tables.append(_scores(study, block, variants, "table3", title))
+                tables.append(_scores(study, block, variants, of_strategy, ("table3", title)))
     return tables
 
 
-def _scores(study: Study, block: Block, methods: list[Method], name: str, title: str) -> Table:
+def _scores(study: Study, block: Block, methods: list[Method], noted: list[Cell], names: tuple[str, str]) -> Table:
+    """Return the table, by its file's name and its title, of these methods; its notes are of the cells `noted`."""
     cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
     columns = [column for task in study.tasks(block) for column in _columns(task, study.of(block))]
     rows = []
     for method in methods:
         entries = [_entry(cells.get((method, task)), key) for task, key, _ in columns]
-        rows.append((method.label, [*entries, Entry(mean=_average([entry.mean for entry in entries]))]))
+        rows.append((method.label, [*entries, _average(entries)]))
     for column in range(len(columns) + 1):
         _mark([entries[column] for _, entries in rows])
-    splits = sorted({cell.split for cell in cells.values()})
-    notes = [
-        f"Mean ± sample standard deviation over seeds, × 100, on {' and '.join(splits)}. † a run collapsed."
-        " Avg.: over all columns, for methods that have them all."
-    ]
-    header = [(header, METRIC_NAMES.get(metric, metric)) for _, header, metric in _headers(columns, cells)]
-    return Table(name, title, [*header, ("Avg.", "")], rows, notes)
+    return Table(*names, [*_header(columns, cells), ("Avg.", "")], rows, _notes(noted))
+
+
+def _notes(cells: list[Cell]) -> list[str]:
+    scales = {cell.scale for cell in cells if cell.scores}
+    units = {scale.unit for scale in scales}
+    factor = ", × 100," if units <= {"%"} else ", × 100 for shares," if "%" in units else ""
+    splits = sorted({cell.split for cell in cells})
+    note = f"Mean ± sample standard deviation over seeds{factor} on {' and '.join(splits)}. † a run collapsed."
+    note += " Avg.: over all columns, for methods that have them all."
+    if any(scale.lower_is_better for scale in scales):
+        note += " ↓: lower is better."
+    return [note, *(f"{_named(cell)} {reason}." for cell in cells for reason in cell.skip_reasons)]
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.method.label} on {task_name(cell.setting.task)}"
 
 
 def _columns(task: str, cells: Iterable[Cell]) -> list[tuple[str, str | None, str]]:
@@ -110,12 +129,10 @@ def _columns(task: str, cells: Iterable[Cell]) -> list[tuple[str, str | None, st
     return found + [(task, key, f"{task_name(task)} {key.split('/')[0].split('_', 1)[1]}") for key in further]
 
 
-def _headers(
-    columns: list[tuple[str, str | None, str]], cells: dict[tuple[Method, str], Cell]
-) -> Iterable[tuple[str, str, str]]:
-    for task, _, header in columns:
-        metric = next((cell.metric for (_, of), cell in cells.items() if of == task and cell.metric), "")
-        yield task, header, metric or ""
+def _header(columns: list[tuple[str, str | None, str]], cells: dict[tuple[Method, str], Cell]) -> list[tuple[str, str]]:
+    """Return the name of each column and that of its metric."""
+    scales = {task: cell.scale for (_, task), cell in reversed(cells.items()) if cell.metric}
+    return [(header, scales[task].heading if task in scales else "") for task, _, header in columns]
 
 
 def _entry(cell: Cell | None, key: str | None) -> Entry:
@@ -124,23 +141,26 @@ def _entry(cell: Cell | None, key: str | None) -> Entry:
     scores = cell.scores if key is None else cell.further(key)
     if not scores:
         return Entry(text=" and ".join(sorted({run.status for run in cell.runs if run.status != "finished"})) or "–")
-    values = list(scores.values())
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return Entry(statistics.fmean(values), std, len(values), len(cell.collapsed))
+    values = scores.values()
+    return Entry(mean(values), deviation(values), len(values), len(cell.collapsed), scale=cell.scale)
 
 
-def _average(means: list[float | None]) -> float | None:
-    known = [mean for mean in means if mean is not None]
-    return statistics.fmean(known) if 1 < len(means) == len(known) else None
+def _average(entries: list[Entry]) -> Entry:
+    """Return the mean of a row's means; an empty entry where one is missing or their scales cannot be averaged."""
+    known = [entry.mean for entry in entries if entry.mean is not None]
+    scale = common_scale(entry.scale for entry in entries)
+    return Entry(mean(known), scale=scale) if scale and 1 < len(entries) == len(known) else Entry()
 
 
 def _mark(column: list[Entry]) -> None:
-    """Mark the best and the second best by what is printed: one decimal."""
-    ranked = sorted({round(entry.mean, 1) for entry in column if entry.mean is not None}, reverse=True)
+    """Mark the best and the second best by what is printed."""
+    scored = [(entry, float(entry.printed[0])) for entry in column if entry.mean is not None]
+    if len(column) < 2 or not scored:
+        return
+    ranked = sorted({score for _, score in scored}, key=scored[0][0].scale.order)
     marks: dict[float, Mark] = dict(zip(ranked, ("best", "second"), strict=False))
-    for entry in column:
-        if entry.mean is not None and len(column) > 1:
-            entry.mark = marks.get(round(entry.mean, 1), "")
+    for entry, score in scored:
+        entry.mark = marks.get(score, "")
 
 
 def _deployed(study: Study, block: Block, method: Method) -> list[Entry]:
@@ -164,12 +184,21 @@ def _deployed(study: Study, block: Block, method: Method) -> list[Entry]:
 
 
 def _methods(study: Study, block: Block) -> list[Method]:
-    """Return the methods of a block that have a score: those with all tasks first, the best average first."""
+    """Return the methods of a block that have a score: those with all tasks first, the best average first.
+
+    Where the scales of the tasks cannot be averaged, methods follow by name.
+    """
     means: dict[Method, list[float]] = {}
     for cell in study.of(block):
         if cell.mean is not None:
             means.setdefault(cell.method, []).append(cell.mean)
-    return sorted(means, key=lambda method: (-len(means[method]), -statistics.fmean(means[method]), method.label))
+    scale = common_scale(cell.scale for cell in study.of(block) if cell.scores)
+
+    def order(method: Method) -> tuple[int, tuple[bool, float], str]:
+        average = scale.order(mean(means[method])) if scale else (False, 0.0)
+        return -len(means[method]), average, method.label
+
+    return sorted(means, key=order)
 
 
 def _word(value: str) -> bool:

@@ -9,6 +9,7 @@ from peftlab.report.tables import Entry, Table
 LATEX_SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$", "±": r"$\pm$", "–": "--", "†": r"$\dagger$",
+    "↓": r"$\downarrow$",
     "×": r"$\times$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 })  # fmt: skip
 MARKDOWN_SPECIAL = str.maketrans({symbol: f"\\{symbol}" for symbol in "\\`*_[]<>|"})
@@ -61,9 +62,9 @@ def _markdown(table: Table) -> str:
 def _markdown_entry(entry: Entry) -> str:
     if entry.mean is None:
         return _md(entry.text or "–")
-    mean = {"best": "**{}**", "second": "*{}*", "": "{}"}[entry.mark].format(f"{entry.mean:.1f}")
-    spread = "" if entry.std is None else f" ± {entry.std:.1f}"
-    return f"{mean}{spread}{'†' if entry.collapsed else ''}"
+    mean, std = entry.printed
+    marked = {"best": "**{}**", "second": "*{}*", "": "{}"}[entry.mark].format(mean)
+    return f"{marked}{f' ± {std}' if std else ''}{'†' if entry.collapsed else ''}"
 
 
 def _md(text: str) -> str:
@@ -94,9 +95,9 @@ def _latex(table: Table) -> str:
 def _latex_entry(entry: Entry) -> str:
     if entry.mean is None:
         return _tex(entry.text or "–")
-    mean = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}[entry.mark].format(f"{entry.mean:.1f}")
-    spread = "" if entry.std is None else rf"$_{{\pm {entry.std:.1f}}}$"
-    return mean + spread + (r"$^{\dagger}$" if entry.collapsed else "")
+    mean, std = entry.printed
+    marked = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}[entry.mark].format(mean)
+    return marked + (rf"$_{{\pm {std}}}$" if std else "") + (r"$^{\dagger}$" if entry.collapsed else "")
 
 
 def _tex(text: str) -> str:

@@ -2,13 +2,10 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from peftlab.results.aggregate import Cell
 from peftlab.results.grid import Grid
 from peftlab.results.record import Delay
-
-if TYPE_CHECKING:
-    from peftlab.results.table import Row
 
 COLUMNS = [
     "extra\nparameters",
@@ -27,45 +24,45 @@ NOTE = (
 )
 
 
-def deployed_grid(rows: Sequence["Row"]) -> Grid:
-    """Return the rows that were measured as a table, what costs least first.
+def deployed_grid(cells: Sequence[Cell]) -> Grid:
+    """Return the methods that were measured as a table, what costs least first.
 
     Of several seeds: the largest count, the median of the ratios and of the times, the widest interval.
     """
-    measured = [row for row in rows if row.deployments]
-    measured.sort(key=lambda row: (_extra(row), _changed(row), row.strategy, row.options))
-    with_options = any(row.options for row in measured)
+    measured = [cell for cell in cells if cell.deployments]
+    measured.sort(key=lambda cell: (_extra(cell), _changed(cell), cell.method.strategy, cell.method.details))
+    with_options = any(cell.method.options for cell in measured)
     names = ["strategy", "options"] if with_options else ["strategy"]
-    cells = [[row.strategy, row.options][: len(names)] + _cells(row) for row in measured]
-    pairs = sorted({delay.pairs for row in measured for delay in _delays(row)})
-    clocks = sorted({delay.clock for row in measured for delay in _delays(row)})
+    rows = [[cell.method.strategy, cell.method.details][: len(names)] + _numbers(cell) for cell in measured]
+    pairs = sorted({delay.pairs for cell in measured for delay in _delays(cell)})
+    clocks = sorted({delay.clock for cell in measured for delay in _delays(cell)})
     note = NOTE.format(pairs=" or ".join(map(str, pairs)), clock=" or ".join(clocks))
-    first = measured[0]
-    title = f"{first.task} · {first.backbone} · deployed, against the bare backbone"
-    return Grid(title, names + COLUMNS, cells, [note], len(names))
+    setting = measured[0].setting
+    title = f"{setting.task} · {setting.block.backbone} · deployed, against the bare backbone"
+    return Grid(title, names + COLUMNS, rows, [note], len(names))
 
 
-def _cells(row: "Row") -> list[str]:
-    delays = _delays(row)
+def _numbers(cell: Cell) -> list[str]:
+    delays = _delays(cell)
     low, high = min(delay.low for delay in delays), max(delay.high for delay in delays)
     return [
-        f"{_extra(row):,}",
-        "yes" if _changed(row) else "no",
+        f"{_extra(cell):,}",
+        "yes" if _changed(cell) else "no",
         f"{statistics.median(delay.ratio for delay in delays):.3f}",
         f"{low:.3f}–{high:.3f}",
         f"{1000 * statistics.median(delay.bare_seconds for delay in delays):.1f}",
         ", ".join(sorted({f"{delay.batch_size} × {delay.length}" for delay in delays})),
-        "–" if row.delta_bytes is None else f"{row.delta_bytes:,.0f}",
+        "–" if cell.delta_bytes is None else f"{cell.delta_bytes:,.0f}",
     ]
 
 
-def _delays(row: "Row") -> list[Delay]:
-    return [deployment.delay for deployment in row.deployments]
+def _delays(cell: Cell) -> list[Delay]:
+    return [deployment.delay for deployment in cell.deployments]
 
 
-def _extra(row: "Row") -> int:
-    return max(deployment.extra_parameters for deployment in row.deployments)
+def _extra(cell: Cell) -> int:
+    return max(deployment.extra_parameters for deployment in cell.deployments)
 
 
-def _changed(row: "Row") -> bool:
-    return any(deployment.structure_changed for deployment in row.deployments)
+def _changed(cell: Cell) -> bool:
+    return any(deployment.structure_changed for deployment in cell.deployments)

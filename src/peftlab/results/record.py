@@ -8,28 +8,30 @@ from typing import Any, Literal
 
 from peftlab.errors import require
 from peftlab.files import write_text_atomic
+from peftlab.options.schema import from_plain, read_json, to_plain
 from peftlab.redaction import redact
-from peftlab.results import codec
 
 SCHEMA = 1
 FILE_NAME = "result.json"
-Status = Literal["running", "finished", "failed", "interrupted"]
+Status = Literal["running", "finished", "failed", "interrupted", "skipped"]
+Better = Literal["higher", "lower"]
+Unit = Literal["%", ""]
 
 
 @dataclass
 class Metric:
-    """The task's primary metric; `further` is keyed ``split/metric``.
+    """The task's primary metric as it was computed (0.85, not 85); `further` is keyed ``split/metric``.
 
-    `better` says which of two values is the better one. With the unit "%" a value is a fraction (0.85), which is shown
-    times 100; with "" it is shown as it is.
+    `better` says which of two scores is the better one. `unit` is ``%`` for a fraction, which is shown × 100, and empty
+    for a value that is shown as it is. Records from before these two fields hold fractions where higher is better.
     """
 
     name: str
     validation: float | None = None
     test: float | None = None
     further: dict[str, float | None] = field(default_factory=dict)
-    better: Literal["higher", "lower"] = "higher"
-    unit: Literal["%", ""] = "%"
+    better: Better = "higher"
+    unit: Unit = "%"
 
 
 @dataclass
@@ -125,6 +127,9 @@ class Training:
 class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
+    A run is `skipped` when its method does not fit the backbone or the kind of task: `reason` says why, and nothing
+    failed.
+
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
     came to its data has none. `resumed` counts how often it was interrupted and gone on with; its seconds are those of
     all parts together. `folder` is where the record lies, known once it is written or read, and not part of the file.
@@ -162,13 +167,13 @@ class RunRecord:
     command: list[str] = field(default_factory=list)
     folder: Path | None = field(default=None, init=False, compare=False, repr=False)
 
-    def stop(self, status: Literal["failed", "interrupted"], reason: object) -> None:
-        """Set why the run ended early; a reason of many lines is folded into one."""
+    def stop(self, status: Literal["failed", "interrupted", "skipped"], reason: object) -> None:
+        """Set why the run ended early or never began; a reason of several lines is folded into one."""
         self.status, self.reason = status, " ".join(str(reason).split()) or "no reason was given"
 
     def to_json(self) -> str:
         """Return the record as strict, indented JSON text: NaN and infinities are null, secrets are hidden."""
-        return json.dumps(redact(codec.to_plain(self)), indent=2, allow_nan=False) + "\n"
+        return json.dumps(redact(to_plain(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Write ``result.json`` into `folder`, whole or not at all, and return its path."""
@@ -186,7 +191,7 @@ class RunRecord:
         readable) but must raise `SCHEMA` to change or drop one.
         """
         file = path / FILE_NAME if path.is_dir() else path
-        record = codec.read(file, "record", _from_data)
+        record = read_json(file, "record", _from_data)
         record.folder = file.parent
         return record
 
@@ -201,7 +206,7 @@ def _from_data(data: Any) -> RunRecord:
     schema = data.get("schema") if isinstance(data, dict) else None
     require(type(schema) is int and schema >= 1, "not a run's record: it has no schema number")
     require(schema == SCHEMA, f"schema {schema} is newer than this version reads ({SCHEMA}): update peftlab")
-    record: RunRecord = codec.from_plain(RunRecord, data)
+    record: RunRecord = from_plain(RunRecord, data)
     if record.status == "finished":
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")

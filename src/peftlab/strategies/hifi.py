@@ -23,6 +23,7 @@ from peftlab.heads.options import (
     check_selection,
     check_xi,
 )
+from peftlab.heads.ranking import SCORES
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
 from peftlab.layers.head_rows import HeadRowsLinear
@@ -68,7 +69,7 @@ class HiFi(Strategy):
     orientation: Orientation = "column"
     teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
-    score: str = "pagerank"
+    score: str = field(default="pagerank", metadata={"registry": SCORES})
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32

@@ -11,7 +11,7 @@ from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import atomic_folder, disk_errors
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy, strategy_names

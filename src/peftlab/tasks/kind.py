@@ -20,7 +20,7 @@ from torch import Tensor
 from peftlab.errors import nearest, require
 from peftlab.files import write_text_atomic
 from peftlab.inputs.encoder import Batch, Encoder, Example, Split
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer
 from peftlab.registry import Registry
 from peftlab.tasks.task import Task

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftlab.errors import require
-from peftlab.options import build
+from peftlab.options.schema import build
 
 REQUIRED_SPLITS = ("train", "validation")
 

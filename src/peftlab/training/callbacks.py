@@ -15,6 +15,7 @@ from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
 from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
 
 # What Lightning calls the direction of a metric.
@@ -186,10 +187,7 @@ class BestWeights(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's best score; its file is beside the checkpoint, wherever the folder now is."""
-        path = self.format_checkpoint_name({}) if state_dict["best_model_path"] else ""
-        found = {"best_model_path": path, "kth_best_model_path": path, "last_model_path": "", "dirpath": self.dirpath}
-        scores = dict.fromkeys([path] if path else [], state_dict["best_model_score"])
-        super().load_state_dict({**state_dict, **found, "best_k_models": scores})
+        super().load_state_dict(relocated_best(state_dict, self.format_checkpoint_name({}), str(self.dirpath)))
 
 
 def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> BestWeights:

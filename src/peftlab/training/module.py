@@ -13,6 +13,7 @@ from peftlab.errors import require
 from peftlab.inputs.encoder import Batch
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import Predictions, TaskKind
+from peftlab.training.lightning_internals import restart_optimisers
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
 from peftlab.training.phases import PhaseSchedule
 from peftlab.training.settings import TrainingSettings
@@ -74,7 +75,7 @@ class FineTuning(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Where a phase of the strategy begins: begin the optimiser and its schedule anew."""
         if self.phases.advance(self.trainer.global_step):
-            self.trainer.strategy.setup_optimizers(self.trainer)
+            restart_optimisers(self.trainer)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""

@@ -18,7 +18,7 @@ from peftlab.network import has_wandb_key, wandb_reachable
 log = logging.getLogger(__name__)
 
 # W&B's own numbers: 0 finished, 255 killed (what it takes for Ctrl-C), anything else failed.
-EXIT_CODES = {"finished": 0, "interrupted": 255}
+EXIT_CODES = {"finished": 0, "skipped": 0, "interrupted": 255}
 FAILED = 1
 # The folder that W&B makes of a run: when it began, and its id.
 _FOLDER = re.compile(r"(?:offline-)?run-(?P<began>\d{8}_\d{6})-(?P<id>.+)")

@@ -1,29 +1,34 @@
 """What all figures share: colours that colour-blind readers tell apart, escaped names, and sizes.
 
-Backgrounds, inks and grids are the page's: it knows whether it is light or dark.
+A new figure is a file of this folder, or of a user's own package, that names its functions in `FIGURES`; each takes a
+study and its comparisons, brings the data that lies beside the records itself, and returns a `Figure`. Backgrounds,
+inks and grids are the page's: it knows whether it is light or dark.
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from peftlab.report.study import Cell, Method, Study
-from peftlab.report.tables import METRIC_NAMES
+from peftlab.report.comparisons import ComparisonFamily
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell, Method
+from peftlab.results.scores import Scale
 
 # Okabe & Ito (2008) without its yellow and black, which vanish on a white or a dark page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 COLLAPSED = "#D55E00"
+STATISTICS = 100  # where the page's statistics stand among the figures
 INK = "#2D87C3"  # between light and dark: it must be read on both pages
 
 
 @dataclass
-class Variant:
+class Drawing:
     """One drawing of a figure, chosen by its `label`; `notes` are read below it."""
 
     label: str
@@ -33,18 +38,28 @@ class Variant:
 
 @dataclass
 class Figure:
-    """A titled figure: one of several variants is shown, or, without any, what is `missing` for it."""
+    """A titled figure: one of several drawings is shown, or, without any, what is `missing` for it.
+
+    Figures stand on the page by their `order`, those below `STATISTICS` before its statistics. `slug` is the figure's
+    own name in links. `unread` are lines about files that the figure could not read.
+    """
 
     slug: str
     title: str
     caption: str
-    variants: list[Variant]
+    drawings: list[Drawing]
     missing: str
+    order: int = 1_000
+    unread: list[str] = field(default_factory=list)
+
+
+Families = Sequence[ComparisonFamily]
+Draw = Callable[[Study, Families], Figure]
 
 
 def look(study: Study, method: Method) -> dict[str, Any]:
     """Return the colour, symbol and dash of a method, the same in every figure of the page."""
-    place = study.methods.index(method)
+    place = study.place_of(method)
     turn = place // len(COLOURS)
     return {
         "colour": COLOURS[place % len(COLOURS)],
@@ -58,9 +73,14 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=False)
 
 
-def score_axis(cell: Cell) -> str:
-    """Return the title of an axis of scores: the metric, its unit and the split."""
-    return f"{text(METRIC_NAMES.get(cell.metric or '', cell.metric or 'score'))} × 100 on {cell.split}"
+def score_axis(cell: Cell, split: str | None = None) -> str:
+    """Return the title of an axis of scores: the metric, its factor, the split, and whether lower is better."""
+    return text(f"{cell.scale.short_name} on {split or cell.split}{cell.scale.remark}")
+
+
+def hover(axis: str, scale: Scale) -> str:
+    """Return how Plotly shall print a score under the pointer, read off the axis ``x`` or ``y``."""
+    return f"%{{{axis}:.{scale.digits + 1}f}}"
 
 
 def canvas(height: int, **layout: Any) -> go.Figure:

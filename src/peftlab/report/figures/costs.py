@@ -1,14 +1,15 @@
 """Quality against what it costs: tuned parameters, bytes, seconds and memory, with the Pareto front of each."""
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import Figure, Variant, grid, look, score_axis, text
-from peftlab.report.study import Block, Cell, Method, Setting, Study
+from peftlab.report.figures.base import Drawing, Families, Figure, grid, hover, look, score_axis, text
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Block, Cell, Method, Setting, mean
 from peftlab.results.record import RunRecord
+from peftlab.results.scores import PERCENT, Scale, common_scale
 
 # The classifier, which all methods train alike, is added: a method that tunes nothing else has a place on a log axis.
 COSTS: dict[str, Callable[[RunRecord], float | None]] = {
@@ -23,64 +24,77 @@ COSTS: dict[str, Callable[[RunRecord], float | None]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """A method's mean score in percent and its mean cost in the order of `COSTS`."""
+    """A method's mean score and its mean cost in the order of `COSTS`."""
 
     method: Method
     score: float
     costs: list[float | None]
 
 
-def pareto(study: Study) -> Figure:
+def pareto(study: Study, comparisons: Families = ()) -> Figure:
     """Return quality against each cost, for each block's average (where methods have all tasks) and each setting."""
-    places: list[Block | Setting] = [block for block in study.blocks if len(study.tasks(block)) > 1]
-    variants = []
-    for place in [*places, *study.settings]:
-        points = points_of(study, place)
-        if len(points) > 1:
-            label = f"average · {place.title}" if isinstance(place, Block) else place.title
-            cell = study.of(place)[0]
-            title = "mean score over tasks × 100" if isinstance(place, Block) else score_axis(cell)
-            variants.append(Variant(label, _draw(study, points, title), _machines(study.of(place))))
+    averages: list[Block | Setting] = [block for block in study.blocks if len(study.tasks(block)) > 1]
+    drawings = []
+    for where in [*averages, *study.settings]:
+        points, scale = points_of(study, where), _scale(study, where)
+        if len(points) > 1 and scale:
+            label = f"average · {where.title}" if isinstance(where, Block) else where.title
+            title = _average_axis(scale) if isinstance(where, Block) else score_axis(study.of(where)[0])
+            drawings.append(Drawing(label, _draw(study, points, scale, title), _machines(study.of(where))))
     caption = (
         "Means over seeds; the line joins the methods that nothing beats in both score and cost (the Pareto front). "
-        "Score goes up, cost to the right; parameters, bytes and seconds on logarithmic axes."
+        "The better score is above, cost goes to the right; parameters, bytes and seconds on logarithmic axes."
     )
-    return Figure("pareto", "What quality costs", caption, variants, "no setting has two methods with a score")
+    return Figure(
+        "pareto", "What quality costs", caption, drawings, "no setting has two methods with a score", order=110
+    )
 
 
-def points_of(study: Study, place: Block | Setting) -> list[Point]:
+FIGURES = (pareto,)
+
+
+def points_of(study: Study, where: Block | Setting) -> list[Point]:
     """Return a point for each method with a score in the setting, or on every task of the block."""
-    tasks = study.tasks(place) if isinstance(place, Block) else [place.task]
+    tasks = study.tasks(where) if isinstance(where, Block) else [where.task]
     by_method: dict[Method, list[Cell]] = {}
-    for cell in study.of(place):
+    for cell in study.of(where):
         if cell.scores:
             by_method.setdefault(cell.method, []).append(cell)
     return [
         Point(
             method,
-            statistics.fmean(cell.mean or 0.0 for cell in cells),
-            [_mean([cost(run) for cell in cells for run in cell.finished]) for cost in COSTS.values()],
+            mean(cell.mean for cell in cells) or 0.0,
+            [mean(cost(run) for cell in cells for run in cell.finished) for cost in COSTS.values()],
         )
         for method, cells in by_method.items()
         if len(cells) == len(tasks)
     ]
 
 
-def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def front(points: list[tuple[float, float]], scale: Scale = PERCENT) -> list[tuple[float, float]]:
     """Return those (cost, score) that no other matches or beats in both, by rising cost."""
     best: list[tuple[float, float]] = []
-    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or score > best[-1][1]:
+    for cost, score in sorted(points, key=lambda point: (point[0], scale.order(point[1]))):
+        if not best or scale.gain(score, best[-1][1]) > 0:
             best.append((cost, score))
     return best
 
 
-def _draw(study: Study, points: list[Point], score_title: str) -> go.Figure:
+def _scale(study: Study, where: Block | Setting) -> Scale | None:
+    """Return the scale of a setting's scores, or of their mean over a block's tasks where there is one."""
+    return common_scale(cell.scale for cell in study.of(where) if cell.scores)
+
+
+def _average_axis(scale: Scale) -> str:
+    return f"mean score over tasks{scale.factor}{scale.remark}"
+
+
+def _draw(study: Study, points: list[Point], scale: Scale, score_title: str) -> go.Figure:
     figure = grid(2, 2, height=660, vertical_spacing=0.14, horizontal_spacing=0.08, shared_yaxes=True)
     for place, name in enumerate(COSTS):
         where = {"row": place // 2 + 1, "col": place % 2 + 1}
         known = [(point, cost) for point in points if (cost := point.costs[place]) is not None]
-        on_front = front([(cost, point.score) for point, cost in known])
+        on_front = front([(cost, point.score) for point, cost in known], scale)
         figure.add_scatter(
             x=[cost for cost, _ in on_front],
             y=[score for _, score in on_front],
@@ -102,11 +116,13 @@ def _draw(study: Study, points: list[Point], score_title: str) -> go.Figure:
                 name=text(point.method.label),
                 legendgroup=point.method.label,
                 showlegend=place == 0,
-                hovertemplate=f"{text(point.method.label)}<br>%{{x:,.4~g}}<br>%{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{text(point.method.label)}<br>%{{x:,.4~g}}<br>{hover('y', scale)}<extra></extra>",
                 **where,
             )
         figure.update_xaxes(title_text=name, type="linear" if "memory" in name else "log", **where)
     figure.update_yaxes(title_text=score_title, col=1)
+    if scale.lower_is_better:
+        figure.update_yaxes(autorange="reversed")
     figure.update_layout(margin_b=110 + 20 * (len(points) // 4))
     return figure
 
@@ -115,8 +131,3 @@ def _machines(cells: list[Cell]) -> list[str]:
     devices = sorted({run.device for cell in cells for run in cell.finished if run.device})
     several = len(devices) > 1
     return [f"Seconds and memory are from different machines: {', '.join(devices)}."] if several else []
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None

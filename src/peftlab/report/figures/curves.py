@@ -2,40 +2,48 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import INK, Figure, Variant, faded, grid, look, score_axis, text
-from peftlab.report.study import Cell, Method, Setting, Study
+from peftlab.report.figures.base import INK, Drawing, Families, Figure, canvas, faded, grid, look, score_axis, text
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell, Setting
 
 Series = dict[float, list[float]]
 Line = list[tuple[float, float]]
 
 
-def learning(study: Study) -> Figure:
+def learning(study: Study, comparisons: Families = ()) -> Figure:
     """Return training loss and validation metric by epoch, for each setting."""
-    variants = []
+    drawings = []
     for setting in study.settings:
         cells = [cell for cell in study.of(setting) if any(run.curve for run in cell.runs)]
         if cells:
-            variants.append(Variant(setting.title, _epochs(study, cells)))
+            drawings.append(Drawing(setting.title, _epochs(study, cells)))
     caption = "Thick: the mean over seeds; thin: each seed. Select names in the legend to show or hide methods."
-    return Figure("learning", "Learning curves", caption, variants, "no record holds a curve")
+    return Figure("learning", "Learning curves", caption, drawings, "no record holds a curve", order=120)
 
 
-def options(study: Study) -> Figure:
+def options(study: Study, comparisons: Families = ()) -> Figure:
     """Return the score over each option that was swept through numbers, everything else alike."""
-    variants = []
+    drawings = []
     for setting in study.settings:
         for (strategy, key, others), swept in swept_options(study, setting).items():
-            label = " · ".join([f"{Method(strategy).label} {key.rpartition('.')[2]}", *others, setting.title])
-            variants.append(Variant(label, _sweep(key, swept)))
-    caption = (
-        "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation. On the "
-        "right, where heads were ranked, how many iterations the ranking took (mean over layers)."
-    )
-    return Figure("options", "Swept options (Fig. 6)", caption, variants, "no option was swept through numbers")
+            scores = {number: list(cell.scores.values()) for number, cell in swept}
+            label = sweep_label(strategy, key, others, setting)
+            drawings.append(Drawing(label, draw_sweep(key, scores, score_axis(swept[0][1]))))
+    caption = "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation."
+    missing = "no option was swept through numbers"
+    return Figure("options", "Swept options (Fig. 6)", caption, drawings, missing, order=130)
+
+
+FIGURES = (learning, options)
+
+
+def sweep_label(strategy: str, key: str, others: Iterable[str], setting: Setting) -> str:
+    """Return the label of a sweep's drawing: its option, the other options that its runs share, and the setting."""
+    return " · ".join([f"{strategy} {key.rpartition('.')[2]}", *others, setting.title])
 
 
 def swept_options(study: Study, setting: Setting) -> dict[tuple[str, str, tuple[str, ...]], list[tuple[float, Cell]]]:
@@ -55,8 +63,9 @@ def _epochs(study: Study, cells: list[Cell]) -> go.Figure:
     metric = f"validation/{cells[0].metric}"
     for cell in cells:
         style = look(study, cell.method)
-        for column, (key, scale) in enumerate((("train/loss", 1.0), (metric, 100.0)), start=1):
-            lines = [line for run in cell.runs if (line := _line(run.curve, key, scale))]
+        panels: tuple[tuple[str, Callable[[float], float]], ...] = (("train/loss", float), (metric, cell.scale.score))
+        for column, (key, shown) in enumerate(panels, start=1):
+            lines = [line for run in cell.runs if (line := _line(run.curve, key, shown))]
             for line in lines if len(lines) > 1 else ():
                 _add_line(figure, cell, line, column, {"color": style["colour"], "width": 0.8}, opacity=0.45)
             thick = {"color": style["colour"], "width": 2.4, "dash": style["dash"]}
@@ -64,15 +73,15 @@ def _epochs(study: Study, cells: list[Cell]) -> go.Figure:
     longest = max(len(run.curve) for cell in cells for run in cell.runs)
     figure.update_xaxes(title_text="epoch", dtick=1 if longest <= 12 else None)
     figure.update_yaxes(title_text="training loss", col=1)
-    figure.update_yaxes(title_text=score_axis(cells[0]).rpartition(" on ")[0] + " on validation", col=2)
+    figure.update_yaxes(title_text=score_axis(cells[0], "validation"), col=2)
     figure.update_layout(margin_b=90 + 20 * (len(cells) // 4))
     return figure
 
 
-def _line(curve: list[dict[str, float | None]], key: str, scale: float) -> Line:
-    """Return (epoch, value × scale) of one run, without the epochs that lack either."""
+def _line(curve: list[dict[str, float | None]], key: str, shown: Callable[[float], float]) -> Line:
+    """Return (epoch, value as it is shown) of one run, without the epochs that lack either."""
     found = [(point.get("epoch"), point.get(key)) for point in curve]
-    return [(epoch, scale * value) for epoch, value in found if epoch is not None and value is not None]
+    return [(epoch, shown(value)) for epoch, value in found if epoch is not None and value is not None]
 
 
 def _add_line(
@@ -109,28 +118,23 @@ def _mean_line(lines: Iterable[Line]) -> Line:
     return [(x, statistics.fmean(ys)) for x, ys in sorted(values.items())]
 
 
-def _sweep(key: str, swept: list[tuple[float, Cell]]) -> go.Figure:
-    scores = {number: list(cell.scores.values()) for number, cell in swept}
-    iterations = {number: found for number, cell in swept if (found := _iterations(cell))}
-    panels = [(scores, score_axis(swept[0][1]))] + ([(iterations, "iterations")] if len(iterations) > 1 else [])
-    figure = grid(1, len(panels), height=400, horizontal_spacing=0.12)
-    for column, (series, title) in enumerate(panels, start=1):
-        _add_band(figure, series, column)
-        figure.update_yaxes(title_text=title, col=column)
-    numbers = [number for number, _ in swept]
-    wide = min(numbers) > 0 and max(numbers) / min(numbers) >= 30
+def draw_sweep(key: str, series: Series, title: str) -> go.Figure:
+    """Return the values of each run over the option `key`; `title` names their axis."""
+    figure = canvas(height=400)
+    _add_band(figure, series)
+    wide = min(series) > 0 and max(series) / min(series) >= 30
+    figure.update_yaxes(title_text=title)
     figure.update_xaxes(title_text=text(key), type="log" if wide else "linear")
     figure.update_layout(showlegend=False)
     return figure
 
 
-def _add_band(figure: go.Figure, series: Series, column: int) -> None:
+def _add_band(figure: go.Figure, series: Series) -> None:
     numbers = list(series)
     means = [statistics.fmean(values) for values in series.values()]
     spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in series.values()]
     above = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
     below = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-    where = {"row": 1, "col": column}
     figure.add_scatter(
         x=numbers + numbers[::-1],
         y=above + below[::-1],
@@ -139,22 +143,15 @@ def _add_band(figure: go.Figure, series: Series, column: int) -> None:
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
-        **where,
     )
-    figure.add_scatter(x=numbers, y=means, mode="lines+markers", line={"color": INK, "width": 2.4}, **where)
+    figure.add_scatter(x=numbers, y=means, mode="lines+markers", line={"color": INK, "width": 2.4})
     figure.add_scatter(
         x=[number for number, values in series.items() for _ in values],
         y=[value for values in series.values() for value in values],
         mode="markers",
         marker={"symbol": "circle-open", "color": INK, "size": 8},
-        hovertemplate="%{x}: %{y:.2f}<extra></extra>",
-        **where,
+        hovertemplate="%{x}: %{y:.3~f}<extra></extra>",
     )
-
-
-def _iterations(cell: Cell) -> list[float]:
-    found = [run.selection.get("iterations") for run in cell.finished if run.selection]
-    return [statistics.fmean(layers) for layers in found if isinstance(layers, list) and layers]
 
 
 def _number(value: str) -> float | None:

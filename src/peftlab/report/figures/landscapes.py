@@ -1,17 +1,17 @@
 """The loss around tuned weights and along the path that led to them (Fig. 7), from each `landscape.json`."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 
 from peftlab.errors import UserError
-from peftlab.report.figures.base import Figure, Variant, grid
-from peftlab.report.study import Block, Setting
-from peftlab.results.landscapes import Landscape, RunLandscape, Surface, Trajectory
+from peftlab.report.figures.base import Drawing, Families, Figure, grid
+from peftlab.report.study import Study, find_files
+from peftlab.results.aggregate import Block, Setting
+from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Surface, Trajectory
+from peftlab.results.scores import percent
 
 PATH = "#D55E00"  # stands out from every colour of the scale
 LEVELS = 20
@@ -27,20 +27,20 @@ class Panel:
     run: RunLandscape
 
 
-def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
-    """Return the contours of all runs of each landscape, and a line for each file that could not be drawn."""
-    variants: list[Variant] = []
-    broken: list[str] = []
-    for file in files:
+def landscapes(study: Study, comparisons: Families = ()) -> Figure:
+    """Return the contours of all runs of each landscape that lies in the study's folders."""
+    drawings: list[Drawing] = []
+    unread: list[str] = []
+    for file in find_files(study.folders, FILE_NAME):
         try:
             landscape = Landscape.read(file)
         except UserError as error:
-            broken.append(str(error))
+            unread.append(str(error))
             continue
         if landscape.finished:
-            variants += _variants(landscape)
+            drawings += _drawings(landscape)
         else:
-            broken.append(f"{file}: not finished; its command goes on with it: {' '.join(landscape.command)}")
+            unread.append(f"{file}: not finished; its command goes on with it: {' '.join(landscape.command)}")
     caption = (
         "Loss over the same training examples, on one scale of colours. The plane of a path holds its first two "
         "principal axes, in the units of the weights; from the ring (before training) every point is one that "
@@ -49,16 +49,22 @@ def landscapes(files: Sequence[Path]) -> tuple[Figure, list[str]]:
         "Far away a model only guesses: the nearer its own loss is to that of guessing, the flatter it looks."
     )
     missing = "no landscape.json of python -m peftlab.landscape lies below the folders"
-    return Figure("landscape", "Loss contours and trajectories (Fig. 7)", caption, variants, missing), broken
+    title = "Loss contours and trajectories (Fig. 7)"
+    return Figure("landscape", title, caption, drawings, missing, order=190, unread=unread)
 
 
-def _variants(landscape: Landscape) -> list[Variant]:
+FIGURES = (landscapes,)
+
+
+def _drawings(landscape: Landscape) -> list[Drawing]:
     seeds = sorted({run.seed for run in landscape.runs})
     setting = Setting(landscape.task, Block(landscape.backbone, landscape.shots))
     title = f"{setting.title} · {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     called, notes = names(landscape), _notes(landscape)
     along = [
-        Panel(f"{called[run.id]} · {100 * sum(run.trajectory.explained):.1f} % explained", run.trajectory.surface, run)
+        Panel(
+            f"{called[run.id]} · {percent(sum(run.trajectory.explained)):.1f} % explained", run.trajectory.surface, run
+        )
         for run in landscape.runs
         if run.trajectory
     ]
@@ -66,7 +72,7 @@ def _variants(landscape: Landscape) -> list[Variant]:
         Panel(f"{called[run.id]} · sharpness {_number(run.sharpness.mean)}", run.surface, run) for run in landscape.runs
     ]
     planes = (("plane of the path", along, "principal axis"), ("random plane", around, "random direction"))
-    return [Variant(f"{title} · {plane}", _contours(panels, axis), notes) for plane, panels, axis in planes if panels]
+    return [Drawing(f"{title} · {plane}", _contours(panels, axis), notes) for plane, panels, axis in planes if panels]
 
 
 def names(landscape: Landscape) -> dict[str, str]:
@@ -151,7 +157,7 @@ def _path_in_words(way: Trajectory) -> str:
     gaps = [abs(passed - seen) for passed, seen in pairs if passed is not None and seen is not None]
     largest = f"{max(gaps):.3g}" if gaps else "–"
     return (
-        f"; the plane of its path explains {100 * first:.1f} % + {100 * second:.1f} % of the variance of "
+        f"; the plane of its path explains {percent(first):.1f} % + {percent(second):.1f} % of the variance of "
         f"{len(way.waypoints)} points, whose own loss is at most {largest} from that of the plane"
     )
 

@@ -2,34 +2,38 @@
 
 import plotly.graph_objects as go
 
-from peftlab.report.comparisons import Family
-from peftlab.report.figures.base import COLLAPSED, INK, Figure, Variant, canvas, score_axis, text
+from peftlab.report.comparisons import ComparisonFamily
+from peftlab.report.figures.base import COLLAPSED, INK, Drawing, Families, Figure, canvas, hover, score_axis, text
 from peftlab.report.inference import bootstrap_interval
-from peftlab.report.study import Cell, Study
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell
 
 
-def scores(study: Study) -> Figure:
+def scores(study: Study, comparisons: Families = ()) -> Figure:
     """Return the dot plot of each setting."""
-    variants = []
+    drawings = []
     for setting in study.settings:
         cells = [cell for cell in study.of(setting) if cell.scores]
         if cells:
-            variants.append(Variant(setting.title, _dots(cells)))
+            drawings.append(Drawing(setting.title, _dots(cells)))
     caption = (
         "Every run is a point; the bar is the mean over seeds with its 95 % percentile bootstrap interval. "
         "Crosses are collapsed runs: one answer to everything. They count in the mean."
     )
-    return Figure("scores", "Scores", caption, variants, "no run has a score")
+    return Figure("scores", "Scores", caption, drawings, "no run has a score", order=10)
 
 
-def duels(families: list[Family]) -> Figure:
+def duels(study: Study, comparisons: Families) -> Figure:
     """Return the win/tie/loss matrix of each block."""
-    variants = [Variant(f.block.title, _matrix(f)) for f in families if not f.over_tasks and f.comparisons]
+    drawings = [Drawing(f.block.title, _matrix(f)) for f in comparisons if not f.over_tasks and f.comparisons]
     caption = (
-        "Row against column: wins / ties / losses, counted over pairs of runs with the same task, data and seed. A tie "
-        "differs by less than 0.05 points. Colour: share of wins, ties counting half; blue wins, orange loses."
+        "Row against column: wins / ties / losses, counted over pairs of runs with the same task, data and seed. A "
+        "tie: the two scores print alike. Colour: share of wins, ties counting half; blue wins, orange loses."
     )
-    return Figure("duels", "Wins, ties and losses", caption, variants, "no two methods have a run in common")
+    return Figure("duels", "Wins, ties and losses", caption, drawings, "no two methods have a run in common", order=20)
+
+
+FIGURES = (scores, duels)
 
 
 def _dots(cells: list[Cell]) -> go.Figure:
@@ -57,7 +61,7 @@ def _dots(cells: list[Cell]) -> go.Figure:
                 "symbol": "x" if collapsed else "circle-open",
                 "line": {"width": 1.5},
             },
-            hovertemplate="%{y}<br>seed %{customdata}: %{x:.2f}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>seed %{{customdata}}: {hover('x', cells[0].scale)}<extra></extra>",
         )
     figure.add_scatter(**_means(cells))
     figure.update_yaxes(
@@ -79,11 +83,11 @@ def _means(cells: list[Cell]) -> dict[str, object]:
         "name": "mean, 95 % interval",
         "marker": {"symbol": "line-ns-open", "size": 16, "line": {"width": 2.5}, "color": INK},
         "error_x": {"type": "data", "array": above, "arrayminus": below, "thickness": 1.5, "width": 0},
-        "hovertemplate": "%{y}<br>mean %{x:.2f}<extra></extra>",
+        "hovertemplate": f"%{{y}}<br>mean {hover('x', cells[0].scale)}<extra></extra>",
     }
 
 
-def _matrix(family: Family) -> go.Figure:
+def _matrix(family: ComparisonFamily) -> go.Figure:
     labels = list(dict.fromkeys(m.label for c in family.comparisons for m in (c.first, c.second)))
     counts = {(row, column): [0, 0, 0] for row in labels for column in labels if row != column}
     for comparison in family.comparisons:

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from peftlab.errors import UserError
-from peftlab.report.study import Cell
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell
 from peftlab.results.record import RunRecord
 
 FILE_NAME = "selection.json"
@@ -44,6 +46,27 @@ class Heads:
         """The correlation of each two heads, once: [S, L, H (H - 1) / 2]."""
         rows, columns = np.triu_indices(self.correlation.shape[-1], k=1)
         return self.correlation[..., rows, columns]
+
+
+@dataclass(frozen=True)
+class Selections:
+    """The heads of each cell whose runs left them, and a line for each selection that could not be read."""
+
+    heads: dict[Cell, Heads]
+    unread: list[str]
+
+
+@lru_cache(maxsize=4)
+def selections_of(study: Study) -> Selections:
+    """Return the selections beside a study's records; figures that share a study read them once."""
+    found: dict[Cell, Heads] = {}
+    unread: list[str] = []
+    for cell in study.cells:
+        chosen, broken = heads_of(cell)
+        unread += broken
+        if chosen is not None:
+            found[cell] = chosen
+    return Selections(found, unread)
 
 
 def heads_of(cell: Cell) -> tuple[Heads | None, list[str]]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftlab.report.figures import spectra
+from peftlab.report.figures.hifi import spectra
+from peftlab.report.figures.hifi.selections import heads_of
 from peftlab.report.page import render
-from peftlab.report.selections import heads_of
 from peftlab.report.study import Study, read
 from studies import run, write, write_selection
 from studies import spectra as shares_of
@@ -22,11 +22,11 @@ def with_spectra(folder: Path, features: int | None = 6) -> Study:
 
 
 def drawn(study: Study):
-    return spectra.spectra({cell: heads_of(cell)[0] for cell in study.cells})
+    return spectra.spectra(study)
 
 
 def test_each_layer_shows_every_head_their_mean_and_the_threshold(tmp_path: Path) -> None:
-    (variant,) = drawn(with_spectra(tmp_path)).variants
+    (variant,) = drawn(with_spectra(tmp_path)).drawings
     heads, mean, threshold = variant.figure.data[:3]
     expected = shares_of(4, 6)
     assert np.asarray(heads.y, dtype=float)[:6] == pytest.approx(expected[0], abs=1e-4)
@@ -37,14 +37,14 @@ def test_each_layer_shows_every_head_their_mean_and_the_threshold(tmp_path: Path
 
 
 def test_a_curve_says_which_head_it_is(tmp_path: Path) -> None:
-    (variant,) = drawn(with_spectra(tmp_path)).variants
+    (variant,) = drawn(with_spectra(tmp_path)).drawings
     heads = variant.figure.data[0]
     assert len(heads.x) == len(heads.y) == len(heads.customdata) == 4 * 7
     assert list(heads.customdata[::7]) == [1, 2, 3, 4]
 
 
 def test_shares_are_drawn_from_nothing_to_all(tmp_path: Path) -> None:
-    (variant,) = drawn(with_spectra(tmp_path)).variants
+    (variant,) = drawn(with_spectra(tmp_path)).drawings
     assert tuple(variant.figure.layout.yaxis.range) == (0, 1.02)
     assert all(trace.y[-1] in (None, 0.9, pytest.approx(1)) for trace in variant.figure.data)
 
@@ -75,7 +75,7 @@ def test_the_numbers_below_are_richness_and_bend_layer_by_layer(tmp_path: Path) 
 def test_selections_without_curves_are_said_to_be_missing(tmp_path: Path) -> None:
     study = with_spectra(tmp_path, features=None)
     figure = drawn(study)
-    assert figure.variants == []
+    assert figure.drawings == []
     html = render(study, [], [])
     assert "Cumulative singular values (Fig. 5): no selection holds the cumulative singular values" in html
 
@@ -83,6 +83,6 @@ def test_selections_without_curves_are_said_to_be_missing(tmp_path: Path) -> Non
 def test_curves_that_not_every_seed_holds_are_not_averaged(tmp_path: Path) -> None:
     study = with_spectra(tmp_path)
     write_selection(study.cells[0].runs[1], features=None)
-    assert drawn(read([tmp_path])).variants == []
+    assert drawn(read([tmp_path])).drawings == []
     write_selection(study.cells[0].runs[1], features=8)
-    assert drawn(read([tmp_path])).variants == []
+    assert drawn(read([tmp_path])).drawings == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftlab.report.selections import Heads, heads_of
+from peftlab.report.figures.hifi.selections import Heads, heads_of
 from peftlab.report.study import read
 from studies import run, spectra, study_with_heads, write, write_selection
 

@@ -1,23 +1,24 @@
 """How the singular values of head outputs add up, and where they reach the threshold of richness (Fig. 5)."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import COLOURS, INK, Figure, Variant, faded, grid
-from peftlab.report.selections import Heads
-from peftlab.report.study import Cell
+from peftlab.report.figures.base import COLOURS, INK, Drawing, Families, Figure, faded, grid
+from peftlab.report.figures.hifi.selections import Heads, selections_of
+from peftlab.report.study import Study
+from peftlab.results.scores import percent
 
 COLUMNS = 3
 
 
-def spectra(selections: Mapping[Cell, Heads]) -> Figure:
+def spectra(study: Study, comparisons: Families = ()) -> Figure:
     """Return the cumulative singular values of each method that kept them: a panel a layer, a line a head."""
-    variants = [
-        Variant(f"{cell.method.label} · {cell.setting.title}", _draw(curves.mean(axis=0), heads.xi), notes(heads))
-        for cell, heads in selections.items()
+    found = selections_of(study)
+    drawings = [
+        Drawing(f"{cell.method.label} · {cell.setting.title}", _draw(curves.mean(axis=0), heads.xi), notes(heads))
+        for cell, heads in found.heads.items()
         if (curves := heads.spectrum) is not None
     ]
     caption = (
@@ -25,7 +26,11 @@ def spectra(selections: Mapping[Cell, Heads]) -> Figure:
         "seeds. Thin: each head; thick: their mean. Dotted: the threshold ξ of the information richness (Eq. 2)."
     )
     missing = "no selection holds the cumulative singular values of its heads"
-    return Figure("spectra", "Cumulative singular values (Fig. 5)", caption, variants, missing)
+    title = "Cumulative singular values (Fig. 5)"
+    return Figure("spectra", title, caption, drawings, missing, order=180, unread=found.unread)
+
+
+FIGURES = (spectra,)
 
 
 def bend(curve: np.ndarray) -> int:
@@ -40,7 +45,7 @@ def notes(heads: Heads) -> list[str]:
     curves = heads.spectrum.mean(axis=(0, 2))
     counts = heads.richness.mean(axis=(0, 2))
     layers = enumerate(zip(curves, counts, strict=True), start=1)
-    told = [f"layer {n}: {count:.1f}, {bend(c)} ({100 * c[bend(c) - 1]:.0f} %)" for n, (c, count) in layers]
+    told = [f"layer {n}: {count:.1f}, {bend(c)} ({percent(c[bend(c) - 1]):.0f} %)" for n, (c, count) in layers]
     threshold = "ξ" if heads.xi is None else f"ξ = {heads.xi:g}"
     return [
         f"Of {curves.shape[-1]} values, how many reach {threshold} (mean richness), "

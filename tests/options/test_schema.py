@@ -7,7 +7,13 @@ from typing import Any, Literal
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.options import build
+from peftlab.options.schema import build
+
+
+@dataclass(frozen=True)
+class Source:
+    path: str
+    splits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -24,6 +30,9 @@ class Options:
     files: dict[str, str] = field(default_factory=dict)
     free: Mapping[str, Any] | None = None
     anything: Any = None
+    source: Source | None = None
+    sources: list[Source] = field(default_factory=list)
+    share: float | None = None
     derived: int = field(init=False, default=0)
 
 
@@ -45,6 +54,11 @@ GOOD = [
     ("free", {"a": 1, "b": [2]}, {"a": 1, "b": [2]}),
     ("free", None, None),
     ("anything", ["a", {}], ["a", {}]),
+    ("source", {"path": "here", "splits": {"a": "b"}}, Source("here", {"a": "b"})),
+    ("source", Source("here"), Source("here")),
+    ("source", None, None),
+    ("sources", [{"path": "here"}, {"path": "there"}], [Source("here"), Source("there")]),
+    ("share", 1, 1.0),
 ]
 
 BAD = [
@@ -66,10 +80,15 @@ BAD = [
     ({"size": 1, "limit": True}, "strategy.limit=True"),
     ({"size": 1, "step": True}, "strategy.step=True"),
     ({"size": 1, "names": "ab"}, "strategy.names=ab: allowed is a list, each entry of which is a text"),
-    ({"size": 1, "names": ["a", 2]}, "strategy.names=['a', 2]: allowed is a list"),
-    ({"size": 1, "rates": [1, True]}, "strategy.rates=[1, True]"),
-    ({"size": 1, "files": {"train": 3}}, "is a table, each entry of which is a text"),
+    ({"size": 1, "names": ["a", 2]}, "strategy.names[1]=2: allowed is a text"),
+    ({"size": 1, "rates": [1, True]}, "strategy.rates[1]=True: allowed is a number"),
+    ({"size": 1, "files": {"train": 3}}, "strategy.files.train=3: allowed is a text"),
     ({"size": 1, "files": ["train"]}, "strategy.files=['train']: allowed is a table"),
+    ({"size": 1, "source": "here"}, "strategy.source=here: allowed is a table of values or is null"),
+    ({"size": 1, "source": {}}, "strategy.source.path: missing"),
+    ({"size": 1, "source": {"paht": "here"}}, "strategy.source.paht: no such option (did you mean path?)"),
+    ({"size": 1, "source": {"path": 3}}, "strategy.source.path=3: allowed is a text"),
+    ({"size": 1, "sources": [{"path": "a"}, {}]}, "strategy.sources[1].path: missing"),
     ({"size": 1, "free": 3}, "strategy.free=3: allowed is a table, each entry of which is any value or is null"),
 ]
 

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from peftlab.report import likeness
-from peftlab.report.rank_agreement import Likeness, against, between_seeds, overlap, top
-from peftlab.report.selections import Heads
+from peftlab.report.figures.hifi.rank_agreement import RankAgreement, against, between_seeds, overlap, top, top_count
+from peftlab.report.figures.hifi.selections import Heads
 
 
 def heads_with(richness: np.ndarray, seeds: list[int] | None = None, k: int = 2, **fields) -> Heads:
@@ -47,7 +46,7 @@ def test_kendall_counts_pairs_in_order_by_hand() -> None:
 def test_runs_are_compared_with_those_of_their_own_seed() -> None:
     values = drawn(1, 3, 2, 6)
     ours, theirs = heads_with(values, [1, 2, 3]), heads_with(values[[2, 0]], [3, 1])
-    assert against(ours, theirs, "richness") == Likeness(*[pytest.approx(1.0)] * 5)
+    assert against(ours, theirs, "richness") == RankAgreement(*[pytest.approx(1.0)] * 5)
     swapped = heads_with(values[[0, 2]], [3, 1])
     assert against(ours, swapped, "richness").spearman < 0.9
 
@@ -78,8 +77,8 @@ def test_of_the_correlation_every_pair_of_heads_counts_once() -> None:
 def test_the_strongest_tenth_of_the_pairs_is_the_top_of_a_correlation(count: int, pairs: int, strongest: int) -> None:
     found = heads_with(drawn(7, 1, 2, count), k=1)
     assert found.pairs.shape == (1, 2, pairs)
-    assert likeness.top_count(found, "correlation") == strongest
-    assert likeness.top_count(found, "richness") == 1
+    assert top_count(found, "correlation") == strongest
+    assert top_count(found, "richness") == 1
 
 
 def test_what_does_not_vary_cannot_be_ranked_and_is_left_out() -> None:
@@ -103,7 +102,7 @@ def test_layers_without_chosen_heads_count_by_what_is_chosen_elsewhere() -> None
     chosen = top(values, 2)
     chosen[:, :2] = False  # mid-top: only the upper half is tuned
     heads = heads_with(values, chosen=chosen)
-    assert likeness.top_count(heads, "richness") == 2
+    assert top_count(heads, "richness") == 2
     assert against(heads, heads, "richness").chosen == 1
 
 

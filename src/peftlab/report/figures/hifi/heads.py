@@ -1,36 +1,41 @@
 """What the selections beside the records hold: head maps, and the covariance of heads (Fig. 4, 8-11)."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import Figure, Variant, grid
-from peftlab.report.selections import Heads
-from peftlab.report.study import Cell
+from peftlab.report.figures.base import Drawing, Families, Figure, grid
+from peftlab.report.figures.hifi.selections import Heads, selections_of
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell
 
-Selections = Mapping[Cell, Heads]
 NONE = "no run has a selection of heads (selection.json) beside its record"
 
 
-def maps(selections: Selections) -> Figure:
+def maps(study: Study, comparisons: Families = ()) -> Figure:
     """Return layers × heads of each method that chose heads: richness, degree, rank and how often chosen."""
-    variants = [Variant(_label(cell), _map(heads), _seeds(heads)) for cell, heads in selections.items()]
+    found = selections_of(study)
+    drawings = [Drawing(_label(cell), _map(heads), _seeds(heads)) for cell, heads in found.heads.items()]
     caption = (
         "Means over seeds. Richness: Eq. 3, singular values that hold the share ξ. Degree: a head's correlation "
         "with the others (Eq. 7) as a share of its layer. Rank 1 is the best. Chosen: share of seeds."
     )
-    return Figure("heads", "Head maps", caption, variants, NONE)
+    return Figure("heads", "Head maps", caption, drawings, NONE, order=140, unread=found.unread)
 
 
-def covariance(selections: Selections) -> Figure:
+def covariance(study: Study, comparisons: Families = ()) -> Figure:
     """Return the head-to-head covariance of each layer."""
-    variants = [Variant(_label(cell), _heatmaps(heads), _seeds(heads)) for cell, heads in selections.items()]
+    found = selections_of(study)
+    drawings = [Drawing(_label(cell), _heatmaps(heads), _seeds(heads)) for cell, heads in found.heads.items()]
     caption = (
         "Absolute covariance between the outputs of two heads (Eq. 7), mean over seeds, divided by its layer's largest."
     )
-    return Figure("covariance", "Correlation between heads (Fig. 4, 8-11)", caption, variants, NONE)
+    title = "Correlation between heads (Fig. 4, 8-11)"
+    return Figure("covariance", title, caption, drawings, NONE, order=150, unread=found.unread)
+
+
+FIGURES = (maps, covariance)
 
 
 def _map(heads: Heads) -> go.Figure:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import COLOURS, DASHES, Figure, Variant, faded, grid, text
-from peftlab.report.rank_agreement import Likeness, Metric, against, between_seeds, top_count
-from peftlab.report.selections import Heads
-from peftlab.report.study import Cell, Study
+from peftlab.report.figures.base import COLOURS, DASHES, Drawing, Families, Figure, faded, grid, text
+from peftlab.report.figures.hifi.rank_agreement import HeadMetric, RankAgreement, against, between_seeds, top_count
+from peftlab.report.figures.hifi.selections import Heads, selections_of
+from peftlab.report.study import Study
+from peftlab.results.aggregate import Cell
+from peftlab.results.scores import percent
 
 COLUMNS = 3
 MISSING = "it needs a method that chose heads with two seeds, or in two variants"
@@ -20,26 +22,30 @@ HOW = (
     "Below: Spearman's and Kendall's rank correlation and what both have in common, means over layers and seeds."
 )
 
-Family = Mapping[Cell, Heads]
+HeadsByCell = Mapping[Cell, Heads]
 
 
-def richness(study: Study, selections: Family) -> Figure:
-    """Return the information richness head by head, one figure for each state of the model."""
-    variants = _variants(study, selections, "richness")
-    return Figure("robustness", "Robustness of the richness (Fig. 3)", HOW, variants, MISSING)
+def richness(study: Study, comparisons: Families = ()) -> Figure:
+    """Return the information richness head by head, one drawing for each state of the model."""
+    title, found = "Robustness of the richness (Fig. 3)", selections_of(study)
+    drawings = _drawings(study, found.heads, "richness")
+    return Figure("robustness", title, HOW, drawings, MISSING, order=160, unread=found.unread)
 
 
-def correlation(study: Study, selections: Family) -> Figure:
+def correlation(study: Study, comparisons: Families = ()) -> Figure:
     """Return each head's share of its layer's correlation; the numbers below compare all pairs of heads."""
-    title = "Robustness of the correlation (Fig. 8-11)"
+    title, found = "Robustness of the correlation (Fig. 8-11)", selections_of(study)
     caption = f"A head's correlation with the others, as a share of its layer; the matrices are above. {HOW}"
-    variants = _variants(study, selections, "correlation")
-    return Figure("robustness-correlation", title, caption, variants, MISSING)
+    drawings = _drawings(study, found.heads, "correlation")
+    return Figure("robustness-correlation", title, caption, drawings, MISSING, order=170, unread=found.unread)
 
 
-def standard(family: Family) -> Cell:
+FIGURES = (richness, correlation)
+
+
+def standard(cells: HeadsByCell) -> Cell:
     """Return the variant that the others are changes of: the one from which they differ in the fewest options."""
-    return min(family, key=lambda cell: (sum(len(changes(o, cell)) for o in family), cell.method.label))
+    return min(cells, key=lambda cell: (sum(len(changes(o, cell)) for o in cells), cell.method.label))
 
 
 def changes(cell: Cell, reference: Cell) -> list[str]:
@@ -48,36 +54,36 @@ def changes(cell: Cell, reference: Cell) -> list[str]:
     return [f"{cell.method.short(key)}={value}" for key, value in given]
 
 
-def named(family: Family) -> dict[str, Heads]:
+def named(cells: HeadsByCell) -> dict[str, Heads]:
     """Return the heads of each variant by what it changes; the standard first, by what the others change in it."""
-    first = standard(family)
-    own = dict.fromkeys(change for cell in family for change in changes(first, cell))
-    others = {" ".join(changes(cell, first)) or cell.method.label: family[cell] for cell in family if cell is not first}
-    return {" ".join([first.method.strategy, *own]): family[first], **dict(sorted(others.items()))}
+    first = standard(cells)
+    own = dict.fromkeys(change for cell in cells for change in changes(first, cell))
+    others = {" ".join(changes(cell, first)) or cell.method.label: cells[cell] for cell in cells if cell is not first}
+    return {" ".join([first.method.strategy, *own]): cells[first], **dict(sorted(others.items()))}
 
 
-def _variants(study: Study, selections: Family, metric: Metric) -> list[Variant]:
-    variants = []
+def _drawings(study: Study, selections: HeadsByCell, metric: HeadMetric) -> list[Drawing]:
+    drawings = []
     for setting in study.settings:
         cells = {cell: heads for cell, heads in selections.items() if cell.setting == setting}
         for strategy, steps in sorted({(cell.method.strategy, heads.after_steps) for cell, heads in cells.items()}):
             state = f"after {steps} steps of full fine-tuning" if steps else "untouched model"
-            family = _alike(cells, strategy, steps)
-            if any(len(heads.seeds) > 1 for heads in family.values()) or len(family) > 1:
-                lines = named(family)
+            alike = _alike(cells, strategy, steps)
+            if any(len(heads.seeds) > 1 for heads in alike.values()) or len(alike) > 1:
+                lines = named(alike)
                 label = f"{strategy} · {setting.title} · {state}"
-                variants.append(Variant(label, _draw(lines, metric), _notes(lines, metric)))
-    return variants
+                drawings.append(Drawing(label, _draw(lines, metric), _notes(lines, metric)))
+    return drawings
 
 
-def _alike(cells: Family, strategy: str, steps: int) -> Family:
+def _alike(cells: HeadsByCell, strategy: str, steps: int) -> HeadsByCell:
     """Return the variants of a strategy whose model was scored in the same state and has the first one's shape."""
     same = {c: h for c, h in cells.items() if (c.method.strategy, h.after_steps) == (strategy, steps)}
     shape = next(iter(same.values())).richness.shape[1:]
     return {cell: heads for cell, heads in same.items() if heads.richness.shape[1:] == shape}
 
 
-def _draw(lines: Mapping[str, Heads], metric: Metric) -> go.Figure:
+def _draw(lines: Mapping[str, Heads], metric: HeadMetric) -> go.Figure:
     layers = next(iter(lines.values())).richness.shape[1]
     rows = math.ceil(layers / COLUMNS)
     titles = [f"layer {layer + 1}" for layer in range(layers)]
@@ -111,7 +117,7 @@ def _add_line(
     figure.add_scatter(**(shared | where), y=mean, line=style, hovertemplate=hover)
 
 
-def _notes(lines: Mapping[str, Heads], metric: Metric) -> list[str]:
+def _notes(lines: Mapping[str, Heads], metric: HeadMetric) -> list[str]:
     """Return how alike the seeds of each variant are, and each variant and the standard."""
     (standard_name, first), *others = lines.items()
     count = top_count(first, metric)
@@ -129,10 +135,10 @@ def _notes(lines: Mapping[str, Heads], metric: Metric) -> list[str]:
     return [*([f"The standard: {standard_name}."] if others else []), *compared, *own]
 
 
-def _told(found: Likeness, what: str) -> str:
+def _told(found: RankAgreement, what: str) -> str:
     ranks = "the ranks cannot be correlated"
     if found.spearman is not None and found.kendall is not None and found.lowest is not None:
         ranks = f"Spearman {found.spearman:.3f} (lowest layer {found.lowest:.3f}), Kendall {found.kendall:.3f}"
     parts = [(found.top, f"of a layer's {what}"), (found.chosen, "of the chosen heads")]
-    shared = [f"{100 * share:.0f} % {of}" for share, of in parts if share is not None]
+    shared = [f"{percent(share):.0f} % {of}" for share, of in parts if share is not None]
     return f"{ranks}; in common {', '.join(shared)}." if shared else f"{ranks}."

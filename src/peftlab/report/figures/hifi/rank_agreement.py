@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from peftlab.report.selections import Heads
+from peftlab.report.figures.hifi.selections import Heads
 
-Metric = Literal["richness", "correlation"]
+HeadMetric = Literal["richness", "correlation"]
 STRONGEST = 0.1  # share of the pairs of heads that counts as strongly correlated
 
 
 @dataclass(frozen=True)
-class Likeness:
+class RankAgreement:
     """Means over layers of Spearman's and Kendall's rank correlation (tau-b), and the lowest layer's Spearman.
 
     `top` is the share of the largest values that both have in common, `chosen` that of the chosen heads. None where
@@ -29,24 +29,24 @@ class Likeness:
     chosen: float | None
 
 
-def between_seeds(heads: Heads, metric: Metric) -> Likeness | None:
-    """Return the mean likeness over all pairs of a method's own seeds; None for a lone seed."""
+def between_seeds(heads: Heads, metric: HeadMetric) -> RankAgreement | None:
+    """Return the mean agreement over all pairs of a method's own seeds; None for a lone seed."""
     runs = range(len(heads.seeds))
     return _mean([_compare(heads, a, heads, b, metric) for a, b in combinations(runs, 2)])
 
 
-def against(ours: Heads, theirs: Heads, metric: Metric) -> Likeness | None:
-    """Return the mean likeness over the seeds that both have, run by run; None where they share none."""
+def against(ours: Heads, theirs: Heads, metric: HeadMetric) -> RankAgreement | None:
+    """Return the mean agreement over the seeds that both have, run by run; None where they share none."""
     seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
     return _mean([_compare(ours, ours.seeds.index(s), theirs, theirs.seeds.index(s), metric) for s in seeds])
 
 
-def values_of(heads: Heads, metric: Metric) -> np.ndarray:
+def values_of(heads: Heads, metric: HeadMetric) -> np.ndarray:
     """Return what is ranked: the richness of each head [S, L, H], or the correlation of each two [S, L, pairs]."""
     return heads.richness if metric == "richness" else heads.pairs
 
 
-def top_count(heads: Heads, metric: Metric) -> int:
+def top_count(heads: Heads, metric: HeadMetric) -> int:
     """Return how many values are a layer's top: as many heads as are chosen, or the strongest tenth of the pairs."""
     if metric == "richness":
         return max(int(heads.chosen.sum(axis=-1).max()), 1)
@@ -66,13 +66,13 @@ def top(values: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def _compare(ours: Heads, our_run: int, theirs: Heads, their_run: int, metric: Metric) -> Likeness:
+def _compare(ours: Heads, our_run: int, theirs: Heads, their_run: int, metric: HeadMetric) -> RankAgreement:
     first, second = values_of(ours, metric)[our_run], values_of(theirs, metric)[their_run]
     layers = [(a, b) for a, b in zip(first, second, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
     spearman = [float(stats.spearmanr(a, b).statistic) for a, b in layers]
     kendall = [float(stats.kendalltau(a, b).statistic) for a, b in layers]
     count = top_count(ours, metric)
-    return Likeness(
+    return RankAgreement(
         float(np.mean(spearman)) if layers else None,
         float(np.mean(kendall)) if layers else None,
         min(spearman, default=None),
@@ -81,11 +81,11 @@ def _compare(ours: Heads, our_run: int, theirs: Heads, their_run: int, metric: M
     )
 
 
-def _mean(found: list[Likeness]) -> Likeness | None:
+def _mean(found: list[RankAgreement]) -> RankAgreement | None:
     if not found:
         return None
     names = ("spearman", "kendall", "lowest", "top", "chosen")
-    return Likeness(**{name: _mean_known(getattr(one, name) for one in found) for name in names})
+    return RankAgreement(**{name: _mean_known(getattr(one, name) for one in found) for name in names})
 
 
 def _mean_known(values: Iterable[float | None]) -> float | None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftlab.errors import UserError
-from peftlab.results.codec import from_plain, parse, to_plain
+from peftlab.options.schema import from_plain, parse_json, to_plain
 
 
 @dataclass
@@ -48,13 +48,13 @@ trees = st.builds(
 @given(trees)
 @settings(max_examples=50, deadline=None)
 def test_a_tree_comes_back_as_it_was(tree: Tree) -> None:
-    assert from_plain(Tree, parse(json.dumps(to_plain(tree), allow_nan=False))) == tree
+    assert from_plain(Tree, parse_json(json.dumps(to_plain(tree), allow_nan=False))) == tree
 
 
 @given(st.recursive(st.floats() | st.text() | st.binary() | st.complex_numbers(), lambda x: st.lists(x, max_size=3)))
 @settings(max_examples=50, deadline=None)
 def test_no_value_makes_a_file_that_cannot_be_read(value: Any) -> None:
-    parse(json.dumps(to_plain({"value": value}), allow_nan=False))
+    parse_json(json.dumps(to_plain({"value": value}), allow_nan=False))
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_what_does_not_fit_is_refused_by_its_place(changes: dict[str, Any], says
 )
 def test_what_is_no_strict_json_is_a_value_error(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        parse(text)
+        parse_json(text)

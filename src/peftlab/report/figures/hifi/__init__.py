@@ -1,0 +1,1 @@
+"""Figures of what HiFi leaves beside its records: the selections of attention heads."""

@@ -1,0 +1,26 @@
+"""The settings that define an experiment: two runs that agree in them differ in the seed at most."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from peftlab.options.roles import flatten, role_of
+
+# Options that are younger than some records, with what every run did before it could choose.
+LEGACY_DEFAULTS = {
+    "strategy.score_after_steps": "0",
+    "strategy.score_learning_rate": "2e-05",
+    "training.compile": "null",
+    "backbone.kernels": "true",
+}
+
+
+def comparable(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that define the experiment, those too which an older record did not have to say."""
+    return LEGACY_DEFAULTS | experiment_settings(config)
+
+
+def experiment_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that define the experiment, as ``{"strategy.k": "3"}``; an empty table sets nothing."""
+    kept = {name: value for name, value in flatten(config).items() if role_of(name).method != "no" and value != {}}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()}
