@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["notebook", "console", "__main__"],
     ["cli", "merge", "report"],
-    ["search", "landscape", "job"],
+    ["search", "landscape", "job", "check"],
     ["run", "arguments", "hydra_errors", "resume", "search_path"],
     ["previous_run"],
     ["deployment"],

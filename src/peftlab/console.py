@@ -25,6 +25,9 @@ COMMANDS = {
     "merge": Command("peftlab.merge", "a run's delta, merged: a plain Hugging Face model folder"),
     "search": Command("peftlab.search", "the best learning rates of experiment=search, as a recipe"),
     "landscape": Command("peftlab.landscape.command", "the loss around tuned weights and along their training"),
+    "check": Command(
+        "peftlab.check.command", "the promises of a strategy, a kind of task or an architecture, one a line"
+    ),
 }
 
 

@@ -76,9 +76,10 @@ class Registry(Generic[T]):
         """Return the class of this name.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none; or the laboratory and a package of the user's have one each.
         """
         if name in self._own_names():
+            self._refuse_a_second(name)
             return self._own(name)
         for module in plugin_modules():
             if name in (found := self._in(module)):
@@ -98,6 +99,12 @@ class Registry(Generic[T]):
             return sorted(self._in(importlib.import_module(self._room)))
         modules = (module.name for module in pkgutil.iter_modules([str(place.parent)]))
         return sorted(name.replace("_", "-") for name in modules if name not in self._but)
+
+    def _refuse_a_second(self, name: str) -> None:
+        """Refuse a user's class of a name that the laboratory's has: it would never be taken."""
+        for module in _loaded:
+            if name in self._in(sys.modules[module]):
+                raise UserError(f"{self._kind}={name}: {module} has one of a name that the laboratory's has; rename it")
 
     def _own(self, name: str) -> type[T]:
         room = importlib.import_module(self._room)

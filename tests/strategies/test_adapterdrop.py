@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_contract import train
 
 from models import batch, logits, tiny
+from peftlab.check.small import train
 from peftlab.errors import UserError
 from peftlab.layers.placement import Joined
 from peftlab.strategies.attached import Attached

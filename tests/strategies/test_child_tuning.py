@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from test_contract import snapshot, stand_in, train
 
 from models import batch, tiny
 from peftlab.backbones.loading import Backbone
+from peftlab.check.small import snapshot, train
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.masks.child_network import FILE_NAME, ChildNetwork
@@ -20,7 +20,7 @@ from peftlab.masks.fisher import clipped, fisher_information
 from peftlab.masks.packing import unpack
 from peftlab.run import run
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.contract import SelectionContext
+from peftlab.strategies.contract import SelectionContext, Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task
 from runs import composed, small
@@ -116,7 +116,7 @@ def gradients(attached: Attached) -> tuple[dict[str, torch.Tensor], dict[str, to
 def test_d_masks_gradients_of_the_encoder_and_leaves_all_others() -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {})
-    network = stand_in(strategy, backbone)
+    network = child_network(strategy, backbone)
     before, after = gradients(strategy.attach(backbone, network))
     for name, gradient in before.items():
         mask = network.masks.get(name, torch.ones_like(gradient))
@@ -145,7 +145,7 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
 def test_decay_reaches_weights_outside_the_child_network_unless_it_is_strict(strict: bool) -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {"strict": strict})
-    network = stand_in(strategy, backbone)
+    network = child_network(strategy, backbone)
     before = snapshot(backbone)
     train(strategy.attach(backbone, network))
     after = snapshot(backbone)
@@ -161,7 +161,7 @@ def test_decay_reaches_weights_outside_the_child_network_unless_it_is_strict(str
 def test_a_strict_delta_is_a_third_of_the_encoder_and_refuses_what_does_not_fit() -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {"strict": True})
-    network = stand_in(strategy, backbone)
+    network = child_network(strategy, backbone)
     attached, whole = (
         strategy.attach(backbone, network),
         create_strategy("child-tuning", {}).attach(tiny(), network),
@@ -216,7 +216,7 @@ def test_a_reused_mask_is_that_of_the_run_and_no_gradient_is_taken(
 
 @pytest.fixture
 def network() -> ChildNetwork:
-    return stand_in(create_strategy("child-tuning", {}), tiny())
+    return child_network(create_strategy("child-tuning", {}), tiny())
 
 
 @pytest.mark.parametrize("given", ["folder", "file"])
@@ -275,3 +275,10 @@ def test_a_child_network_of_another_share_is_taken_with_a_word(
     assert isinstance(found, ChildNetwork)
     assert found.kept == network.kept
     assert "not p=0.1" in caplog.text
+
+
+def child_network(strategy: Strategy, backbone: Backbone) -> ChildNetwork:
+    """Stand in for Fisher information: random masks of the encoder's weights."""
+    generator = torch.Generator().manual_seed(3)
+    encoder = backbone.view.encoder_parameters()
+    return ChildNetwork({name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in encoder.items()}, 0.0, 8)

@@ -6,9 +6,9 @@ from typing import Any
 import peft
 import pytest
 import torch
-from test_contract import snapshot, train
 
 from models import batch, logits, tiny
+from peftlab.check.small import snapshot, train
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.strategies.peft import FORMS, methods

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from test_contract import train
 
 from models import batch, logits, tiny
 from peftlab.backbones.loading import Backbone
+from peftlab.check.small import train
 from peftlab.delta.delta import save_delta
 from peftlab.errors import UserError
 from peftlab.run import run

@@ -1,10 +1,6 @@
 """Every kind of task keeps what `TaskKind` promises, on its own tiny example; scores are scikit-learn's and SciPy's."""
 
-import csv
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +11,10 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from models import tiny_spec
 from peftlab.backbones.forward import outputs_of
-from peftlab.backbones.loading import Backbone, load_backbone
+from peftlab.check.kinds import PROMISES, backbone_for, batch_for
+from peftlab.check.promise import DoesNotApplyError
 from peftlab.errors import UserError
-from peftlab.inputs.text import TextEncoder
 from peftlab.tasks.kind import KINDS, Predictions, TaskKind, kind_of
 from tasks.shipped import shipped
 
@@ -31,7 +26,6 @@ REFERENCES = {
     "spearman": lambda labels, found: spearmanr(labels, found).statistic,
     "pearson": lambda labels, found: pearsonr(labels, found).statistic,
 }
-ALL = pytest.mark.parametrize("cls", KINDS.classes(), ids=lambda cls: cls.name)
 
 
 def predicted(outputs: Any, gold: Any) -> Predictions:
@@ -42,16 +36,6 @@ def predicted(outputs: Any, gold: Any) -> Predictions:
     return Predictions(torch.arange(len(gold)), found, gold)
 
 
-def backbone_for(kind: TaskKind) -> Backbone:
-    return load_backbone(tiny_spec(), kind.output_layer, seed=1)
-
-
-def batch_for(kind: TaskKind, backbone: Backbone, rows: Any) -> dict[str, Any]:
-    encoder = TextEncoder(backbone.tokenizer, 64)
-    split = kind.encode(rows, encoder)
-    return kind.collate([split[index] for index in range(len(split))], encoder)
-
-
 # The contract ------------------------------------------------------------------------------------------
 
 
@@ -59,24 +43,14 @@ def test_the_kinds_are_found_by_themselves() -> None:
     assert {"classification", "regression"} <= set(KINDS.names())
 
 
-@ALL
-def test_its_example_is_a_task_that_it_takes_with_columns_that_it_names(cls: type[TaskKind]) -> None:
-    kind, rows, _ = cls.example()
-    kind.check()
-    assert set(rows.column_names) <= kind.columns.keys()
-    assert kind_of(kind.task) == kind
-
-
-@ALL
-def test_from_rows_to_a_loss_whose_gradient_reaches_the_model(cls: type[TaskKind]) -> None:
-    kind, rows, _ = cls.example()
-    backbone = backbone_for(kind)
-    batch = batch_for(kind, backbone, rows)
-    loss = kind.loss(outputs_of(backbone, batch), batch)
-    assert (loss.shape, bool(loss.isfinite())) == ((), True)
-    loss.backward()
-    gradients = [parameter.grad for _, parameter in backbone.view.classifier_parameters()]
-    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("cls", KINDS.classes(), ids=lambda cls: cls.name)
+def test_every_kind(cls: type[TaskKind], promise: Callable[[type[TaskKind]], None]) -> None:
+    """The promises are those that `python -m peftlab.check NAME` puts a user's kind through."""
+    try:
+        promise(cls)
+    except DoesNotApplyError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("name", ["classification", "regression"])
@@ -86,51 +60,6 @@ def test_the_loss_is_that_of_transformers_own_model(name: str) -> None:
     batch = batch_for(kind, backbone, rows)
     inputs = {name: value for name, value in batch.items() if name != "index"}
     assert kind.loss(outputs_of(backbone, batch), batch).item() == backbone.model(**inputs).loss.item()
-
-
-@ALL
-def test_the_predictions_of_batches_are_those_of_all_rows_with_every_metric(cls: type[TaskKind]) -> None:
-    kind, rows, perfect = cls.example()
-    backbone = backbone_for(kind)
-    with torch.no_grad():
-        batches = [batch_for(kind, backbone, rows.select(range(first, first + 2))) for first in (0, 2)]
-        parts = [kind.predict(outputs_of(backbone, batch), batch) for batch in batches]
-    found = parts[0].joined(parts)
-    assert len(found.ids) == len(rows)
-    assert torch.equal(found.gold, perfect.gold)
-    assert list(kind.score(found)) == kind.task.metrics
-    assert all(np.isfinite(list(kind.score(found).values())))
-
-
-@ALL
-def test_right_answers_are_no_worse_than_one_answer_for_all_which_is_degenerate(cls: type[TaskKind]) -> None:
-    kind, _, perfect = cls.example()
-    constant = replace(perfect, outputs=perfect.outputs[:1].expand_as(perfect.outputs))
-    assert (kind.is_degenerate(perfect), kind.is_degenerate(constant)) == (False, True)
-    right, poor = kind.score(perfect), kind.score(constant)
-    for name in kind.task.metrics:
-        higher = kind.metrics[name].better == "higher"
-        assert right[name] > poor[name] if higher else right[name] < poor[name]
-
-
-@ALL
-def test_what_is_written_is_read_back_in_the_order_of_the_split(cls: type[TaskKind], tmp_path: Path) -> None:
-    kind, _, perfect = cls.example()
-    turned = Predictions(*(part.flip(0) for part in (perfect.ids, perfect.outputs, perfect.gold)))
-    kind.write(turned, tmp_path / "predictions.tsv")
-    with (tmp_path / "predictions.tsv").open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert [int(row["index"]) for row in rows] == sorted(perfect.ids.tolist())
-    assert [row["prediction"] for row in rows] == kind.answers(perfect)
-
-
-@ALL
-def test_the_strata_of_a_kind_that_has_shots_hold_each_row_once(cls: type[TaskKind]) -> None:
-    kind, rows, _ = cls.example()
-    strata = None
-    with suppress(UserError):
-        strata = kind.strata(rows)
-    assert strata is None or sorted(row for stratum in strata for row in stratum) == list(range(len(rows)))
 
 
 def test_a_regression_has_no_strata_and_says_so() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from peftlab.check.kinds import PROMISES
 from peftlab.errors import UserError
 from peftlab.registry import load_plugins
 from peftlab.results.record import RunRecord
@@ -13,15 +14,6 @@ from peftlab.strategies.restore import restore
 from peftlab.tasks.kind import KINDS, TaskKind, kind_of
 from peftlab.tasks.task import Task
 from runs import SILENT, composed, write_split
-from tasks import test_kinds as contract
-
-PROMISES = [
-    contract.test_its_example_is_a_task_that_it_takes_with_columns_that_it_names,
-    contract.test_from_rows_to_a_loss_whose_gradient_reaches_the_model,
-    contract.test_the_predictions_of_batches_are_those_of_all_rows_with_every_metric,
-    contract.test_right_answers_are_no_worse_than_one_answer_for_all_which_is_degenerate,
-    contract.test_the_strata_of_a_kind_that_has_shots_hold_each_row_once,
-]
 
 SOURCE = '''
 """Ordinal classification: classes that have an order (Frank & Hall 2001), as one question a threshold."""
