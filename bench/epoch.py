@@ -23,8 +23,9 @@ from transformers import (
 from bench.commands import QUIET, configuration, rte
 from bench.report import Row, faster, publish, single
 from peftlab.backbones.sources import find_files
+from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
-from peftlab.plan import make_parts
+from peftlab.plan import make_plan
 from peftlab.run import run
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -64,13 +65,13 @@ class Theirs:
 
     def __init__(self) -> None:
         config = configuration(f"+strategy=lora {rte()} backbone=minilm")
-        parts = make_parts(config)
-        spec = parts.spec
+        plan = make_plan(config, RunCache())
+        spec = plan.spec
         self._folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder)
-        root = Path(parts.data.root) if parts.data.root else None
+        root = Path(plan.data.root) if plan.data.root else None
         data = TaskData(
-            parts.task,
+            plan.task,
             self._tokenizer,
             root=root,
             shots=None,
@@ -85,7 +86,7 @@ class Theirs:
             name: [{key: value for key, value in example.items() if key != "index"} for example in split]  # type: ignore[attr-defined]
             for name, split in data.splits.items()
         }
-        self._rate = parts.settings.learning_rate
+        self._rate = plan.settings.learning_rate
 
     def epoch(self, seed: int, padded: bool) -> Epoch:
         """Train and evaluate; `padded`: every batch to the full length, else to its longest example."""

@@ -9,7 +9,7 @@ from bench import steps
 from bench.models import LARGE, Batch, Shape, backbone, batch, our_step, spread_heads
 from bench.paired import alternate
 from bench.report import Row, publish, single, slower
-from bench.scoring import XI, examples
+from bench.scoring import XI, batches, examples
 from peftlab.heads.richness import singular_values
 from peftlab.heads.scoring import score_heads
 
@@ -28,7 +28,7 @@ def scoring(shape: Shape, number: int, device: torch.device) -> Row:
         for piece in ids.split(BATCH):
             made.model.base_model(input_ids=piece, attention_mask=torch.ones_like(piece))
 
-    contenders = {"scoring": lambda: score_heads(made, split, XI, BATCH, device), "forward": forward}
+    contenders = {"scoring": lambda: score_heads(made, batches(made, split, BATCH, device), XI), "forward": forward}
     seconds = alternate({name: _waited(action) for name, action in contenders.items()}, ROUNDS, warm_up=2)
     what = f"scoring all heads, n={number}"
     note = f"{min(seconds['scoring']):.2f} s"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.output_layer import classes
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
@@ -81,11 +81,11 @@ def our_step(
     precision: torch.dtype = torch.float32,
 ) -> Callable[[], Tensor]:
     """Return a training step of one of our strategies: forward, backward, clipping, optimiser."""
-    made, way = backbone(shape), create_strategy(strategy, options or {})
+    made = backbone(shape)
     nn.Module.to(made.model, inputs["labels"].device)
-    way.attach(made, selection)
-    way.train_mode()
-    optimiser = build_optimiser(way.parameter_groups(), 1e-4, 0.01)
+    attached = create_strategy(strategy, options or {}).attach(made, selection)
+    made.model.train()
+    optimiser = build_optimiser(attached.parameter_groups(), 1e-4, 0.01)
     return step(made.model, optimiser, inputs, precision)
 
 

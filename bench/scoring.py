@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,12 +12,15 @@ from transformers import PreTrainedModel
 from bench.models import BASE, LARGE, Shape, backbone, plain
 from bench.paired import alternate, timed
 from bench.report import Row, faster, publish, single, slower
-from peftlab.backbones.backbone import Backbone
-from peftlab.data.tokens import TokenisedSplit
+from peftlab.backbones.loading import Backbone
+from peftlab.data.batching import cut, shortest_first
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.scoring import score_heads
+from peftlab.inputs.encoder import Batch, to_device
+from peftlab.inputs.text import TextEncoder
+from peftlab.inputs.tokens import TokenisedSplit
 
 XI, BATCH, LENGTH = 0.9, 32, 128
 # By timing each part on a batch of 32: of 36 ms a layer, LAPACK takes 18 to 24, the Gram matrices 6.
@@ -40,7 +43,14 @@ def examples(shape: Shape, number: int, length: int = LENGTH) -> TokenisedSplit:
 
 def score(made: Backbone, split: TokenisedSplit, batch_size: int = BATCH) -> object:
     """Score all heads on the CPU."""
-    return score_heads(made, split, XI, batch_size, torch.device("cpu"))
+    return score_heads(made, batches(made, split, batch_size), XI)
+
+
+def batches(made: Backbone, split: TokenisedSplit, size: int, device: torch.device | None = None) -> Iterator[Batch]:
+    """Yield the examples as a run does, on the CPU unless another device is named."""
+    encoder = TextEncoder(made.tokenizer, made.tokenizer.model_max_length)
+    for chosen in cut(shortest_first(split.lengths), size):
+        yield to_device(encoder.collate([split[index] for index in chosen]), device or torch.device("cpu"))
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def commands() -> list[Row]:
 def second_run() -> list[Row]:
     """Return the rows of a run whose task and backbone have been used before: what it tokenises, and its first step."""
     from peftlab import run as runs
-    from peftlab.data import tokens
+    from peftlab.inputs import tokens
     from peftlab.training.module import FineTuning
 
     moments: dict[str, float] = {}

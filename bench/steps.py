@@ -62,10 +62,8 @@ def rows(seconds: Seconds) -> list[Row]:
 def memory(shape: Shape, size: int, length: int) -> Row:
     """Return the row of what autograd keeps of a forward pass: HiFi mid-top against peft's LoRA."""
     given = {name: value for name, value in batch(shape, size, length).items() if name != "labels"}
-    ours, way = backbone(shape), create_strategy("hifi", {})
-    way.attach(ours, spread_heads(shape, upper=True))
-    way.train_mode()
-    kept, rival = (saved_bytes(model, given) for model in (ours.model, lora(shape).train()))
+    ours = create_strategy("hifi", {}).attach(backbone(shape), spread_heads(shape, upper=True))
+    kept, rival = (saved_bytes(model, given) for model in (ours.model.train(), lora(shape).train()))
     note = f"{kept / 2**20:.0f} against {rival / 2**20:.0f} MiB"
     return single("saved activations: HiFi mid-top", "peft LoRA r=8", kept / rival, target=0.52, note=note)
 

@@ -29,15 +29,16 @@ from peftlab.notebook import configured, figures, show, study, train
 import matplotlib.pyplot as plt
 import torch
 
-from peftlab.backbones.backbone import load_backbone
+from peftlab.backbones.loading import load_backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.richness import cumulative_shares, information_richness
-from peftlab.plan import make_parts
+from peftlab.cache import RunCache
+from peftlab.plan import make_plan
 
-parts = make_parts(configured(f"+strategy=hifi {SETTING}"))
-backbone = load_backbone(parts.spec, parts.task.output_layer, seed=1)
+plan = make_plan(configured(f"+strategy=hifi {SETTING}"), RunCache())
+backbone = load_backbone(plan.spec, plan.kind.output_layer, seed=1)
 batch = backbone.tokenizer(TEXT, return_tensors="pt")
 outputs: dict[int, torch.Tensor] = {}
 with torch.no_grad(), head_outputs(backbone.view, outputs.__setitem__):

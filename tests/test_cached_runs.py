@@ -34,8 +34,8 @@ def test_every_strategy_leaves_the_next_run_an_untouched_backbone(strategy, glue
 def test_a_sweep_reads_loads_and_tokenises_once(glue, tmp_path, monkeypatch):
     counts = {
         "peftlab.data.raw_splits._read": 0,
-        "peftlab.data.tokens._encode": 0,
-        "peftlab.backbones.backbone._load": 0,
+        "peftlab.inputs.tokens._encode": 0,
+        "peftlab.backbones.loading._load": 0,
     }
     for place in counts:
         module, _, name = place.rpartition(".")

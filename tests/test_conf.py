@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 from models import strategy_or_skip
 from peftlab.arguments import choices, normalise
-from peftlab.backbones.backbone import BackboneSpec
+from peftlab.backbones.loading import BackboneSpec
 from peftlab.cli import CONF
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.results.settings import LEGACY_DEFAULTS, experiment_settings
 from peftlab.strategies.registry import create_strategy, strategy_class, strategy_names
 from peftlab.tasks.task import Task

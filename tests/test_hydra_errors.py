@@ -5,13 +5,13 @@ import re
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException
 
-from peftlab import cli
+from commands import command
 from peftlab.cli import CONF
+from peftlab.errors import UserError
 from peftlab.hydra_errors import in_one_line
 
 MISTAKES = [
@@ -144,30 +144,22 @@ def test_shell_completion_can_be_installed(tmp_path):
     assert "complete -o nospace" in done.stdout
 
 
-def _runs(monkeypatch, run):
-    """Start one run of the command line with `run` in the place of the real one."""
-    monkeypatch.setitem(sys.modules, "peftlab.run", SimpleNamespace(run_unless_finished=run))
-    hydra_config = SimpleNamespace(mode=None, runtime=SimpleNamespace(output_dir="nowhere"))
-    monkeypatch.setattr(cli.HydraConfig, "get", staticmethod(lambda: hydra_config))
-    runs = cli.Runs()
-    runs.start(cli.OmegaConf.create({"seed": 1}))
-    return runs
-
-
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
         (None, 0, ""),
-        (cli.UserError("strategy.k=99: allowed is 1 to 12"), 2, "error: strategy.k=99: allowed is 1 to 12\n"),
+        (UserError("strategy.k=99: allowed is 1 to 12"), 2, "error: strategy.k=99: allowed is 1 to 12\n"),
         (ValueError("a defect"), 1, "ValueError: a defect\n"),
     ],
 )
-def test_a_failing_run_is_told_and_gives_the_exit_code(error, code, told, monkeypatch, capsys):
-    def run(config, folder, kept):
+def test_a_failing_run_is_told_and_gives_the_exit_code(error, code, told, tmp_path, monkeypatch, capsys):
+    def run(config, folder, cache):
         if error is not None:
             raise error
+        return True
 
-    assert _runs(monkeypatch, run).exit_code == code
+    monkeypatch.setattr("peftlab.run.run_unless_finished", run)
+    assert command("+strategy=hifi hydra.run.dir=out", tmp_path, monkeypatch) == code
     stderr = capsys.readouterr().err
     assert stderr.endswith(told)
     assert ("Traceback" in stderr) == (code == 1)

@@ -1,5 +1,7 @@
 """A run's identity changes with all that reaches its result, and with nothing else."""
 
+import importlib
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +12,16 @@ import torch
 from peftlab import identity
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.cache import RunCache
-from peftlab.data.raw_splits import read_raw_splits
-from peftlab.identity import Identity, code_version, identify
-from peftlab.plan import make_parts
+from peftlab.identity import Identity, code_version
+from peftlab.output_layer import OutputLayer
+from peftlab.plan import make_plan
+from peftlab.strategies.registry import strategy_class
 from runs import small, write_rte
 
 
 def identity_of(overrides: str, strategy: str = "hifi") -> Identity:
     config = small(overrides, strategy)
-    parts = make_parts(config)
-    return identify(config, parts, read_raw_splits(parts.task, parts.data.folder, RunCache()).hashes)
+    return make_plan(config, RunCache()).identity
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,9 @@ def plain(glue: Path) -> Identity:
         "any_code=true",
         "training.learning_rate=1e-3",  # what the recipe gives, given by hand
         "training.batch_size=16 trainer.profiler=simple",
+        "deployment.measure=true deployment.pairs=9",
+        "checkpoint.trajectory=3",
+        "strategy.xi=0.9 trainer.gradient_clip_val=1.0",
     ],
 )
 def test_what_reaches_no_number_makes_no_other_run(override, glue, plain):
@@ -88,7 +93,7 @@ def test_a_folder_with_other_weights_is_another_backbone(tmp_path, glue):
         folder = tmp_path / f"copy-{len(hashes)}"
         torch.manual_seed(seed)
         tokenizer = character_tokenizer()
-        random_model(sizes, tokenizer, "sdpa", {"num_labels": 2}).save_pretrained(folder)
+        random_model(sizes, tokenizer, "sdpa", OutputLayer(options={"num_labels": 2})).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         where = f"backbone=minilm backbone.sha256=null backbone.path={folder}"
         hashes.append(identity_of(f"task=rte data.root={glue} {where}"))
@@ -96,15 +101,30 @@ def test_a_folder_with_other_weights_is_another_backbone(tmp_path, glue):
     assert hashes[2].id == hashes[1].id
 
 
-def test_a_reused_selection_counts_by_what_it_holds(tmp_path, glue, plain):
-    for name in ("run-a", "run-b"):
+# What each strategy reads from a path: the option, the files that it takes of a run's folder, the one it may name.
+PATHS = [
+    ("hifi", "selection", ["selection.json"], "selection.json"),
+    ("child-tuning", "selection", ["child_network.safetensors"], "child_network.safetensors"),
+    ("tiny-attention", "start", ["delta.json", "delta.safetensors"], ""),
+]
+
+
+@pytest.mark.parametrize(("strategy", "option", "files", "file"), PATHS, ids=[case[0] for case in PATHS])
+def test_a_path_counts_by_what_it_holds(strategy, option, files, file, tmp_path, glue):
+    def found(path: Path | str) -> Identity:
+        return identity_of(f"task=rte data.root={glue} strategy.{option}={path}", strategy)
+
+    for name in ("run-a", "run-b", "run-c"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "selection.json").write_text('{"heads": 1}')
-    where = f"task=rte data.root={glue} strategy.selection={tmp_path}"
-    first, second = (identity_of(f"{where}/{name}") for name in ("run-a", "run-b/selection.json"))
-    assert first.id == second.id != plain.id
-    (tmp_path / "run-b" / "selection.json").write_text('{"heads": 2}')
-    assert identity_of(f"{where}/run-b").id != first.id
+        for number, held in enumerate(files):
+            (tmp_path / name / held).write_text(f"{number} of run {'c' if name == 'run-c' else 'a or b'}")
+    none, first, same, other = (found(path) for path in ("null", *(tmp_path / f"run-{run}" for run in "abc")))
+    assert first.id == same.id == found(tmp_path / "run-b" / file).id
+    assert len({none.id, first.id, other.id, found(tmp_path / "nowhere").id}) == 3
+    assert other.differs_from(asdict(first)) == ["settings"]
+    for held in files:
+        (tmp_path / "run-b" / held).write_text("another")
+        assert found(tmp_path / "run-b").id != first.id
 
 
 MODULES = {
@@ -125,9 +145,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(identity, "PACKAGE", tmp_path / "peftlab")
-    identity._module.cache_clear()
+    identity._code.cache_clear()
     yield tmp_path / "peftlab"
-    identity._module.cache_clear()
+    identity._code.cache_clear()
+
+
+def version(*modules: str) -> str:
+    """Return the version of the code of a run with a class of each of these modules."""
+    identity._code.cache_clear()
+    return code_version([type("Part", (), {"__module__": module}) for module in modules])
 
 
 @pytest.mark.parametrize(
@@ -144,15 +170,45 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ],
 )
 def test_the_code_that_counts_is_what_the_run_imports(module, text, first, second, package):
-    before = code_version("first"), code_version("second-one")
+    both = "peftlab.strategies.first", "peftlab.strategies.second_one"
+    before = [version(name) for name in both]
     (package / f"{module}.py").write_text(text)
-    identity._module.cache_clear()
-    after = code_version("first"), code_version("second-one")
+    after = [version(name) for name in both]
     assert (after[0] != before[0], after[1] != before[1]) == (first, second)
 
 
+# A user's package: another module of it, what it takes from the laboratory, what says nothing.
+@pytest.mark.parametrize(
+    ("file", "text", "differs"),
+    [
+        ("user_lab/mine.py", "from peftlab.layers import rows\nz = 1\n", True),
+        ("user_lab/helpers/tool.py", "x = 2\n", True),
+        ("user_lab/new.py", "x = 1\n", True),
+        ("user_lab/helpers/tool.py", "# comment\nx = 1\n", False),
+        ("peftlab/layers/rows.py", "y = 2\n", True),
+        ("peftlab/strategies/first.py", "y = 2\n", False),
+        ("alone.py", "x = 2\n", False),
+    ],
+)
+def test_of_a_users_class_its_whole_package_counts(file, text, differs, package, monkeypatch):
+    theirs = {"user_lab/mine.py": "from peftlab.layers import rows\n", "user_lab/helpers/tool.py": "x = 1\n"}
+    for name, content in {**theirs, "user_lab/__init__.py": "", "alone.py": "x = 1\n"}.items():
+        (package.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (package.parent / name).write_text(content)
+    monkeypatch.syspath_prepend(package.parent)
+    for name in ("user_lab", "alone"):
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
+        importlib.import_module(name)
+    before, alone = version("user_lab.mine"), version("alone")
+    assert len({before, alone, version("peftlab.strategies.first")}) == 3
+    (package.parent / file).write_text(text)
+    assert (version("user_lab.mine") != before) == differs
+    assert (version("alone") != alone) == (file == "alone.py")
+
+
 def test_the_real_code_of_each_strategy_is_its_own():
-    assert len({code_version(name) for name in ("hifi", "bitfit", "full")}) == 3
+    assert len({code_version([strategy_class(name)]) for name in ("hifi", "bitfit", "full")}) == 3
 
 
 def test_the_id_is_short_and_that_of_all_parts(plain):

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from models import TEXTS, output_layer, tiny_spec
 from peftlab import merge
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.errors import UserError
 from peftlab.kernels.linear import use_fast_products
@@ -37,11 +37,11 @@ def tuned(name: str, options: dict[str, Any], kind: str, folder: Path, labels: l
     """Save into `folder` a delta whose every number was changed, and return the model it belongs to."""
     spec = tiny_spec(kind)
     backbone, strategy = load_backbone(spec, output_layer(labels), seed=3), create_strategy(name, options)
-    strategy.attach(backbone, HEADS)
+    attached = strategy.attach(backbone, HEADS)
     generator = torch.Generator().manual_seed(5)
-    for parameter in {**strategy.tuned(), **strategy.classifier()}.values():
+    for parameter in {**attached.tuned(), **attached.classifier()}.values():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    save_delta(describe_delta(strategy, asdict(spec), "mnli", labels, {}), folder)
+    save_delta(describe_delta(attached, asdict(spec), "mnli", labels, {}), folder)
     return backbone
 
 
@@ -108,10 +108,9 @@ def test_a_merged_model_is_a_backbone_folder_itself(tmp_path: Path):
     export_merged(tmp_path / "run", tmp_path / "plain")
     # The delta of a run on that folder is restored by naming the folder again.
     spec = {"name": "mine", "path": str(tmp_path / "plain")}
-    strategy = create_strategy("bitfit", {})
     backbone = load_backbone(type(tiny_spec())(**spec), output_layer(LABELS), seed=1)
-    strategy.attach(backbone)
-    save_delta(describe_delta(strategy, spec, "mnli", LABELS, {}), tmp_path / "second")
+    attached = create_strategy("bitfit", {}).attach(backbone)
+    save_delta(describe_delta(attached, spec, "mnli", LABELS, {}), tmp_path / "second")
     export_merged(tmp_path / "second", tmp_path / "again", str(tmp_path / "plain"))
     model = stock(tmp_path / "again")
     assert_same_answers(model, backbone)

@@ -12,14 +12,15 @@ import torch
 from datasets import Dataset
 from lightning import Trainer
 
-from peftlab.data.batching import collate
-from peftlab.data.tokens import tokenise
+from peftlab.backbones.forward import outputs_of
+from peftlab.inputs.text import collate
+from peftlab.inputs.tokens import tokenise
 from peftlab.results.record import RunRecord
 from peftlab.run import REPOSITORY, run
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import restore
-from peftlab.tasks.metrics import evaluate
-from peftlab.tasks.source import load_splits
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.sources.splits import load_splits
 from peftlab.training.module import FineTuning
 from runs import small, write_rte, write_split
 from tasks.shipped import shipped
@@ -116,7 +117,9 @@ def test_a_run_that_gives_one_answer_to_everything_carries_it_in_its_record(lear
 
     def answers(module, batch):
         answer = batch["labels"] if learns else torch.zeros_like(batch["labels"])
-        return 0 * forward(module, batch) + torch.nn.functional.one_hot(answer, 2)
+        outputs = forward(module, batch)
+        outputs.logits = 0 * outputs.logits + torch.nn.functional.one_hot(answer, 2)
+        return outputs
 
     monkeypatch.setattr(FineTuning, "forward", answers)
     record = do("", "bitfit")
@@ -152,8 +155,9 @@ def test_the_restored_delta_gives_the_recorded_metric_exactly(strategy, do, glue
     split = tokenise(load_splits(task, glue)["validation"], backbone.tokenizer, 48)
     batch = collate([split[index] for index in range(len(split))], backbone.tokenizer.pad_token_id)
     with torch.no_grad():
-        logits = backbone.model(**{name: batch[name] for name in backbone.tokenizer.model_input_names}).logits
-    assert evaluate(task, logits, batch["labels"])["accuracy"] == record.metric.validation
+        outputs = outputs_of(backbone, batch)
+    kind = kind_of(task)
+    assert kind.score(kind.predict(outputs, batch))["accuracy"] == record.metric.validation
 
 
 def test_a_selection_that_is_reused_gives_the_delta_of_the_run_that_made_it(finished, do, monkeypatch):
@@ -249,7 +253,7 @@ def test_strategies_without_a_look_at_the_data_leave_no_selection(do):
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(FineTuning, "training_step"), (Strategy, "delta"), (Trainer, "validate")],
+    [(FineTuning, "training_step"), (Attached, "delta"), (Trainer, "validate")],
 )
 def test_a_failure_leaves_a_record_that_says_why(place, name, do, tmp_path, monkeypatch):
     def fail(*_, **__):
@@ -307,5 +311,5 @@ def test_tokens_are_read_back_from_the_cache(do, glue, monkeypatch):
     def never(dataset: Dataset, *_):
         pytest.fail("the split is tokenised again")
 
-    monkeypatch.setattr("peftlab.data.tokens._encode", never)
+    monkeypatch.setattr("peftlab.inputs.tokens._encode", never)
     assert content(do()) == content(first)

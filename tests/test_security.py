@@ -12,7 +12,7 @@ import torch
 
 from models import output_layer, tiny
 from peftlab.arguments import check
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.cli import CONF
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta
@@ -20,7 +20,7 @@ from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.redaction import redact
 from peftlab.results.record import RunRecord
-from peftlab.run import _label, run
+from peftlab.run import describe_run, run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore
@@ -69,9 +69,7 @@ def test_the_payloads_are_real(write, mark, tmp_path):
 
 def a_delta(folder: Path) -> None:
     backbone = tiny()
-    strategy = BitFit()
-    strategy.attach(backbone)
-    save_delta(describe_delta(strategy, {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
+    save_delta(describe_delta(BitFit().attach(backbone), {"name": "tiny"}, "rte", ["yes", "no"], {}), folder)
 
 
 READERS = {
@@ -229,7 +227,7 @@ def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path
     for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
         assert SECRET.encode() not in content
         assert b"another-secret" not in content
-    shown = json.dumps(_label(config))
+    shown = json.dumps(describe_run(config))
     assert SECRET not in shown
     assert "another-secret" not in shown
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import peftlab.run
 from commands import command
 from peftlab.errors import UserError
 from peftlab.files import exclusive_lock
+from peftlab.plan import Plan
 from peftlab.results.record import RunRecord, find_records
 from peftlab.strategies.registry import strategy_names
 from peftlab.training.module import FineTuning
+from peftlab.training.trajectory import trajectory_files
 from runs import SILENT, SMALL, write_rte
 
-TUNE = peftlab.run._tune
+EXECUTE = peftlab.run.execute
 
 
 @pytest.fixture
@@ -36,21 +40,21 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list of seeds that are really run from here on."""
     seeds: list[int] = []
 
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        seeds.append(config["seed"])
-        TUNE(config, *rest)
+    def execute(plan: Plan, *rest: Any) -> None:
+        seeds.append(plan.seed)
+        EXECUTE(plan, *rest)
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
     return seeds
 
 
 def stop_at(seed: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        if config["seed"] == seed:
+    def execute(plan: Plan, *rest: Any) -> None:
+        if plan.seed == seed:
             raise error
-        TUNE(config, *rest)
+        EXECUTE(plan, *rest)
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
 
 
 def statuses(folder: Path) -> dict[int, str]:
@@ -83,7 +87,7 @@ def test_an_interrupted_sweep_goes_on_by_its_folder_alone(work, typed, monkeypat
     assert statuses(work / "out") == {1: "finished", 2: "interrupted"}
     assert "python train.py resume=out" in capfd.readouterr().out
     done: list[int] = []
-    monkeypatch.setattr(peftlab.run, "_tune", lambda config, *rest: (done.append(config["seed"]), TUNE(config, *rest)))
+    monkeypatch.setattr(peftlab.run, "execute", lambda plan, *rest: (done.append(plan.seed), EXECUTE(plan, *rest)))
     assert command("resume=out", work, monkeypatch) == 0
     assert done == [2, 3]
     assert statuses(work / "out") == {1: "finished", 2: "finished", 3: "finished"}
@@ -108,7 +112,14 @@ def interrupted(typed: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> RunR
 
 @pytest.mark.parametrize(
     ("override", "code", "resumed"),
-    [("", None, 1), ("checkpoint.every_steps=2", None, 1), ("force=true", None, 0), ("", "changed", 0)],
+    [
+        ("", None, 1),
+        ("checkpoint.every_steps=2", None, 1),
+        ("deployment.pairs=9 trainer.profiler=simple data.num_workers=1", None, 1),
+        ("force=true", None, 0),
+        ("checkpoint.trajectory=1", None, 0),  # its beginning cannot be had afterwards
+        ("", "changed", 0),
+    ],
 )
 def test_an_interrupted_run_of_a_sweep_goes_on_where_it_was(override, code, resumed, work, typed, monkeypatch):
     one = typed.replace("1,2,3", "1") + " checkpoint.every_steps=1"
@@ -194,6 +205,74 @@ def test_another_code_repeats_unless_any_will_do(work, typed, tuned, monkeypatch
     assert "had finished (another code) and is run again; its record is kept" in capfd.readouterr().out
 
 
+def test_what_is_to_be_measured_besides_is_measured_without_training_again(work, typed, tuned, monkeypatch):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    (first,) = find_records(work / "out")
+    measured = f"{one} deployment.measure=true deployment.pairs=6"
+    assert command(measured, work, monkeypatch) == 0
+    (second,) = find_records(work / "out")
+    assert second.deployment.delay.pairs == 6
+    assert (second.folder, second.id, second.config["deployment"]["measure"]) == (first.folder, first.id, True)
+    assert replace(second, deployment=None, config=first.config) == first
+    before = (second.folder / "result.json").read_bytes()
+    for again in (measured, one, f"{measured} deployment.length=999"):
+        assert command(again, work, monkeypatch) == (2 if "999" in again else 0)
+        assert (second.folder / "result.json").read_bytes() == before
+    assert command(f"{measured} deployment.length=9", work, monkeypatch) == 0
+    assert find_records(work / "out")[0].deployment.delay.length == 9
+    assert tuned == [1]
+
+
+def test_a_trajectory_that_was_not_kept_is_had_by_training_again(work, typed, tuned, monkeypatch, capfd):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    (first,) = find_records(work / "out")
+    capfd.readouterr()
+    command(f"{one} checkpoint.trajectory=1", work, monkeypatch)
+    assert "had finished (without checkpoint.trajectory=1) and is run again" in capfd.readouterr().out
+    assert list(trajectory_files(first.folder)) == [0, 2]
+    assert (find_records(work / "out")[0].id, tuned) == (first.id, [1, 1])
+    for again in (f"{one} checkpoint.trajectory=1", one):
+        command(again, work, monkeypatch)
+    assert (list(trajectory_files(first.folder)), tuned) == ([0, 2], [1, 1])
+    shutil.rmtree(first.folder / "trajectory")
+    command(f"{one} checkpoint.trajectory=1", work, monkeypatch)
+    assert (list(trajectory_files(first.folder)), tuned) == ([0, 2], [1, 1, 1])
+
+
+def test_the_same_data_elsewhere_is_the_same_run(work, typed, tuned, monkeypatch):
+    one = typed.replace("1,2,3", "1")
+    command(one, work, monkeypatch)
+    write_rte(work / "elsewhere")
+    shown = "trainer.log_every_n_steps=3 trainer.profiler=simple logger=tensorboard"
+    command(f"{one.replace('data.root=glue', 'data.root=elsewhere')} {shown}", work, monkeypatch)
+    assert (tuned, len(find_records(work / "out"))) == ([1], 1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "option"),
+    [("hifi strategy.n=12", "selection"), ("child-tuning strategy.n=8", "selection"), ("tiny-attention", "start")],
+)
+def test_a_run_that_reads_another_selection_is_another_run(strategy, option, work, typed, tuned, monkeypatch):
+    one = typed.replace("bitfit", strategy).replace("-m seed=1,2,3 hydra.sweep.dir=", "hydra.run.dir=")
+    for seed in (1, 2):
+        command(f"{one}-{seed} seed={seed}", work, monkeypatch)
+    reads = f"{one} seed=3 strategy.{option}="
+    shutil.copytree(work / "out-1", work / "now")
+    ids = []
+    for path, rerun in (("now", True), ("now", False), ("out-1", False), ("out-2", True)):
+        tuned.clear()
+        assert command(f"{reads}{path}", work, monkeypatch) == 0
+        ids.append(RunRecord.read(work / "out").id)
+        assert tuned == ([3] if rerun else []), path
+    assert (len(set(ids[:3])), len(set(ids))) == (1, 2)
+    shutil.rmtree(work / "now")
+    shutil.copytree(work / "out-1", work / "now")
+    command(f"{reads}now", work, monkeypatch)
+    assert RunRecord.read(work / "out").id == ids[0]
+
+
 @pytest.mark.parametrize("damage", ["delta", "record"])
 def test_what_is_not_whole_is_not_finished(damage, work, typed, tuned, monkeypatch):
     one = typed.replace("1,2,3", "1")
@@ -252,11 +331,11 @@ def test_a_repeated_run_that_fails_leaves_no_delta_of_the_earlier_one(work, type
 def test_an_experiment_over_strategies_takes_every_one_there_is(name, work, monkeypatch):
     seen: list[tuple[str, float | None]] = []
 
-    def tune(config: dict[str, Any], *rest: Any) -> None:
-        seen.append((config["strategy"]["name"], config["training"]["learning_rate"]))
+    def execute(plan: Plan, *rest: Any) -> None:
+        seen.append((plan.strategy.name, plan.config["training"]["learning_rate"]))
         raise UserError("that is enough")
 
-    monkeypatch.setattr(peftlab.run, "_tune", tune)
+    monkeypatch.setattr(peftlab.run, "execute", execute)
     narrow = "search.trial=1,3" if name == "search" else "seed=1"
     typed = f"experiment={name} task=rte data.root=glue {SMALL} {SILENT} {narrow}"
     assert command(typed, work, monkeypatch) == 2

@@ -14,13 +14,13 @@ import torch
 
 from conftest import ROOT
 from models import tiny
-from peftlab.data import tokens
-from peftlab.data.tokens import tokenise
 from peftlab.errors import BusyError
 from peftlab.files import exclusive_lock
+from peftlab.inputs import tokens
+from peftlab.inputs.tokens import tokenise
 from peftlab.results.record import find_records
 from peftlab.run import run
-from peftlab.tasks.source import load_splits
+from peftlab.tasks.sources.splits import load_splits
 from runs import SILENT, SMALL, small, write_rte
 from tasks.shipped import shipped
 

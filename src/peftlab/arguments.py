@@ -1,13 +1,14 @@
 """What is done to a command line before Hydra sees it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
-from peftlab.errors import UserError, nearest
+from peftlab.errors import UserError, nearest, require
+from peftlab.hydra_internals import flag_parser
 from peftlab.redaction import holds_secret, is_secret_name
+from peftlab.search_path import split_config_dirs
 
 _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.
@@ -19,24 +20,26 @@ _NAMES = re.compile(r"[\w\-, ']*")
 def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments as Hydra 1.3 takes them.
 
-    `-m` comes first, since Hydra's parser takes one row of overrides only; `strategy=x` becomes `+strategy=x`,
-    since `strategy` has no default to be replaced; `strategy.options.r=4` is added, since another library's options
-    are listed in no file; `shots=16` becomes `shots='16'`, since a group's choice must be a text.
+    `-m` and `--config-dir` come first, since Hydra's parser takes one row of overrides only; `strategy=x` becomes
+    `+strategy=x`, since `strategy` has no default to be replaced; `strategy.options.r=4` is added, since another
+    library's options are listed in no file; `shots=16` becomes `shots='16'`, since a group's choice must be a text.
     """
     flags = ["-m"] if any(argument in _SWEEP for argument in arguments) else []
-    rest = [argument for argument in arguments if argument not in _SWEEP]
-    return flags + [_normal(argument) for argument in rest]
+    folders, rest = split_config_dirs([argument for argument in arguments if argument not in _SWEEP])
+    return flags + folders + [_normal(argument) for argument in rest]
 
 
 def normalise_line(line: str) -> str:
     """Return an unfinished command line for Hydra's shell completion; its last word stays as it is typed."""
     done, space, last = line.rpartition(" ")
-    words = [word for word in normalise(done.split(" ")) if word not in _SWEEP]
+    words = [_normal(word) for word in split_config_dirs(done.split(" "))[1] if word not in _SWEEP]
     return " ".join(words) + space + last
 
 
-def check(arguments: list[str], conf: Path) -> None:
+def check(arguments: list[str], *roots: Path) -> None:
     """Check flags and choices before Hydra, which would find some mistakes only after it has begun to write.
+
+    `roots` are the folders that hold groups, the laboratory's first.
 
     Raises:
         UserError: an unknown flag; no strategy, or two; a choice that is not in its group; a secret.
@@ -45,12 +48,27 @@ def check(arguments: list[str], conf: Path) -> None:
     _check_secrets(arguments)
     pairs = [argument.partition("=") for argument in arguments]
     given = [(name.lstrip("+"), value) for name, equals, value in pairs if equals]
-    if not any(name in _SHOWING for name, _, _ in pairs):
-        _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), conf)
-    groups = {path.name for path in conf.iterdir() if path.is_dir()}
-    for group, value in given:
-        if group in groups and _NAMES.fullmatch(value):
-            _check_names(group, value, conf)
+    if not only_shows(arguments):
+        _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), roots)
+    known = groups(roots)
+    for name, value in given:
+        group = name.partition("@")[0]
+        if group in known:
+            require(
+                ".." not in value, f"{name}={value}: allowed are names; --config-dir FOLDER brings a folder of yours"
+            )
+            if _NAMES.fullmatch(value):
+                _check_names(group, value, roots)
+
+
+def only_shows(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks to be shown something, and runs nothing."""
+    return any(argument.partition("=")[0] in _SHOWING for argument in arguments)
+
+
+def groups(roots: Sequence[Path]) -> set[str]:
+    """Return the names of the config groups in some folders."""
+    return {path.parent.name for root in roots for path in root.glob("*/*.yaml")}
 
 
 def choices(conf: Path, group: str) -> list[str]:
@@ -67,7 +85,7 @@ def _normal(argument: str) -> str:
 
 
 def _check_flags(arguments: list[str]) -> None:
-    parser = get_args_parser()
+    parser = flag_parser()
     # argparse would print its whole usage, and end the process.
     parser.error = _refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)
@@ -87,16 +105,26 @@ def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; --hydra-help lists the flags")
 
 
-def _check_strategy(values: list[str], has_experiment: bool, conf: Path) -> None:
+def _check_strategy(values: list[str], has_experiment: bool, roots: Sequence[Path]) -> None:
     if not values and not has_experiment:
-        raise UserError(f"no strategy given: add +strategy=NAME, one of {', '.join(choices(conf, 'strategy'))}")
+        raise UserError(f"no strategy given: add +strategy=NAME, one of {', '.join(_all_choices(roots, 'strategy'))}")
     if len(values) > 1:
         raise UserError(f"strategy is given twice: {', '.join(values)}; a sweep is +strategy={','.join(values)} -m")
 
 
-def _check_names(group: str, value: str, conf: Path) -> None:
-    known = choices(conf, group)
+def _all_choices(roots: Sequence[Path], group: str) -> list[str]:
+    return sorted({name for root in roots for name in choices(root, group)})
+
+
+def _check_names(group: str, value: str, roots: Sequence[Path]) -> None:
+    known = _all_choices(roots, group)
     for name in (name.strip(" '") for name in value.split(",")):
         if name not in known:
             there = ", ".join(known) or "none"
             raise UserError(f"{group}={name}: no such {group}{nearest(name, known)}; there are {there}")
+        files = list(
+            dict.fromkeys((root / group / f"{name}.yaml").resolve() for root in roots if name in choices(root, group))
+        )
+        require(
+            len(files) == 1, f"{group}={name}: is there twice, {' and '.join(map(str, files))}; give one another name"
+        )

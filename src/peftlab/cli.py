@@ -1,106 +1,75 @@
-"""Arguments -> Hydra -> runs; turns a user's mistake into one clear line and exit code 2.
+"""Arguments -> Hydra -> what became of the runs; turns a user's mistake into one clear line and exit code 2.
 
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
-import hashlib
-import logging
 import os
+import secrets
 import signal
 import sys
-import traceback
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, hydra_errors, resume
-from peftlab.cache import RunCache
-from peftlab.errors import BusyError, UserError
+from peftlab import arguments, hydra_errors, resume, search_path
+from peftlab.command_line import program, typed_command
+from peftlab.errors import UserError
+from peftlab.job import Job, quiet_libraries, tell
+from peftlab.options.roles import folder_digest
+from peftlab.outcome import Outcome, exit_code, take_outcomes
+from peftlab.registry import load_plugins
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-# Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
-KEPT = 2
+CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the folder that users change
 
 
-class Runs:
-    """The runs of one command: what each gave, and what went wrong."""
+class Told(Callback):
+    """Hydra's callback (`hydra.callbacks`): where the sweep of this process lies, or what became of its one run."""
+
+    sweep: ClassVar[Path | None] = None
+    outcome: ClassVar[Outcome | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the sweep's folder: its jobs leave their outcomes there."""
+        Told.sweep = Path(config.hydra.sweep.dir)
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the outcome of a single run."""
+        done: JobReturn = kwargs["job_return"]
+        Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
+
+    @classmethod
+    def forget(cls) -> None:
+        """Begin a command."""
+        cls.sweep = cls.outcome = None
+
+    @classmethod
+    def outcomes(cls, token: str) -> list[Outcome]:
+        """Return what became of the jobs of the command `token`."""
+        if cls.sweep is not None:
+            return take_outcomes(cls.sweep, token)
+        return [cls.outcome] if cls.outcome is not None else []
+
+
+class Signals:
+    """Lets SIGTERM end a command as Ctrl-C does; a run that trains writes its checkpoint first."""
 
     def __init__(self) -> None:
-        self.records: list[RunRecord] = []
-        self.exit_code = 0
-        self.is_sweep = False
-        self.signal = signal.SIGINT
-        self._cache = RunCache()
-        self._place: Path | None = None
-        self._skipped = 0
-        self._left = 0
+        self.last = signal.SIGINT
+        signal.signal(signal.SIGTERM, self._end)
 
-    def end(self, number: int, frame: FrameType | None) -> None:
-        """End as Ctrl-C does; a run that trains writes its checkpoint first."""
-        self.signal = signal.Signals(number)
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self.last = signal.Signals(number)
         raise KeyboardInterrupt
-
-    def start(self, config: DictConfig) -> None:
-        """Do one run unless it had finished before; a failure is told at once and does not stop the runs after it."""
-        from peftlab.results.record import RunRecord
-
-        self._look_around()
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            if self.is_sweep and config.trainer.devices != 1:
-                # Lightning starts the other ranks with the same command: each would sweep by itself.
-                raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
-            self._run(_plain(config), folder)
-        except UserError as error:
-            if self.is_sweep and isinstance(error, BusyError):
-                self._left += 1
-                print(f"{error} and does it; on to the next")
-            else:
-                tell(error)
-                self.exit_code = self.exit_code or 2
-        except Exception:
-            traceback.print_exc()
-            self.exit_code = 1
-        finally:
-            if (folder / "result.json").exists():
-                self.records.append(RunRecord.read(folder))
-
-    def _look_around(self) -> None:
-        hydra = HydraConfig.get()
-        if hydra.mode == RunMode.MULTIRUN and not self.is_sweep:
-            self.is_sweep, self._cache, self._place = True, RunCache(KEPT), Path(hydra.sweep.dir)
-
-    def _run(self, config: dict[str, Any], folder: Path) -> None:
-        from peftlab.run import run_unless_finished
-
-        if not run_unless_finished(config, folder, self._cache):
-            self._skipped += 1
-
-    def report(self) -> None:
-        """Print the table of what the runs gave, earlier ones that were not repeated among them."""
-        from peftlab.results.table import print_sweep
-
-        finished = [record for record in self.records if record.status == "finished"]
-        if self.is_sweep or finished:
-            print_sweep(self.records)
-        for record in finished if not self.is_sweep else ():
-            print(f"record: {record.folder}/result.json")
-        if self._skipped:
-            print(f"{self._skipped} of {len(self.records)} had finished before and were not repeated (force=true does)")
-        if self._left:
-            print(f"{self._left} were left to another process that is at work on them")
-        if self._place is not None and (self.exit_code or self._left):
-            print(f"what is missing: python train.py resume={self._place}")
 
 
 def main() -> None:
@@ -108,52 +77,104 @@ def main() -> None:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if "COMP_LINE" in os.environ:
-        os.environ["COMP_LINE"] = arguments.normalise_line(os.environ["COMP_LINE"])
-    runs = Runs()
-    signal.signal(signal.SIGTERM, runs.end)
+    OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
+    OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
+    Told.forget()
+    token = secrets.token_hex(8)
+    code = _hydra(token, Signals())
+    outcomes = Told.outcomes(token)
+    code = code or exit_code(outcomes)
+    # Of the processes of a distributed run the first one speaks.
+    if outcomes and os.environ.get("LOCAL_RANK", "0") == "0":
+        report(outcomes, Told.sweep, code)
+    raise SystemExit(code)
+
+
+def _hydra(token: str, signals: Signals) -> int:
+    """Let Hydra do what the command line says; return the exit code of what went wrong outside of the runs."""
     try:
-        OmegaConf.register_new_resolver("digest", digest, replace=True)
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
-        arguments.check(sys.argv[1:], CONF)
-        hydra_errors.check_first_job(sys.argv[1:], CONF)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(runs.start)()
+        prepare(sys.argv[1:])
+        job = Job(tuple(typed_command()), token, CONF)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(hydra_errors.in_one_line(error, sys.argv[1:], CONF))
-        runs.exit_code = 2
+        return 2
     except KeyboardInterrupt:
         tell("interrupted")
-        runs.exit_code = 128 + runs.signal
-    # Of the processes of a distributed run the first one speaks.
-    if runs.records and os.environ.get("LOCAL_RANK", "0") == "0":
-        runs.report()
-    raise SystemExit(runs.exit_code)
+        return 128 + signals.last
+    except Exception as error:
+        if Told.sweep is None or "PEFTLAB_DEBUG" in os.environ:
+            raise
+        # A run's own failure is an outcome: this is the launcher's, one of whose processes was killed, for example.
+        tell(f"hydra/launcher: {type(error).__name__}: {' '.join(str(error).split())}")
+        return 1
+    return 0
 
 
-def tell(message: object) -> None:
-    """Print one line on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+def prepare(typed: list[str]) -> None:
+    """Let Hydra find the user's folders and packages, and check what is typed before it begins to write.
+
+    Raises:
+        UserError, HydraException: a mistake.
+    """
+    line = os.environ.get("COMP_LINE")
+    search_path.use(typed if line is None else line.split(" "), CONF)
+    if line is not None:
+        os.environ["COMP_LINE"] = arguments.normalise_line(line)
+    arguments.check(typed, *search_path.roots(CONF))
+    hydra_errors.check_first_job(typed, CONF)
+    if not arguments.only_shows(typed):
+        load_plugins(search_path.plugin_names(typed, CONF))
 
 
-def digest(text: str) -> str:
-    """Return 8 hex digits that stand for a text, in the names of a sweep's folders."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
+    """Print the table of what the runs gave, earlier ones that were not repeated among them.
+
+    Args:
+        outcomes: of the jobs of this command.
+        sweep: the sweep's folder; None for a single run, which says where its record is.
+        code: the exit code of the command.
+    """
+    from peftlab.results.table import print_sweep
+
+    found = [_record(outcome.folder) for outcome in outcomes]
+    records = [record for record in found if record is not None]
+    finished = [record for record in records if record.status == "finished"]
+    if sweep is not None or finished:
+        print_sweep(records)
+    if sweep is None:
+        for record in finished:
+            print(f"record: {record.folder}/result.json")
+        for outcome in outcomes:
+            if outcome.status == "skipped":
+                print(f"skipped: {outcome.message}")
+    else:
+        for outcome, kept in zip(outcomes, found, strict=True):
+            if outcome.exit_code and not _says(kept, outcome):
+                print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
+    statuses = [outcome.status for outcome in outcomes]
+    if again := statuses.count("already finished"):
+        print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
+    if busy := statuses.count("busy"):
+        print(f"{busy} were left to another process that is at work on them")
+    if sweep is not None and (code or busy):
+        print(f"what is missing: {resume.hint(sweep, sys.argv[1:])}")
 
 
-def quiet_libraries() -> None:
-    """Switch off what libraries print unasked, before they are imported."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.captureWarnings(True)
+def _record(folder: Path) -> "RunRecord | None":
+    from peftlab.results.record import FILE_NAME, RunRecord
 
-
-def _plain(config: DictConfig) -> dict[str, Any]:
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(hydra_errors.in_one_line(error, sys.argv[1:], CONF)) from error
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
+        return RunRecord.read(folder) if (folder / FILE_NAME).exists() else None
+    except UserError:
+        return None  # the job has said that it is damaged
+
+
+def _says(record: "RunRecord | None", outcome: Outcome) -> bool:
+    """Return whether the record, and so the table, names the failure already."""
+    if record is None:
+        return False
+    return record.reason == outcome.message if outcome.message else record.status != "finished"

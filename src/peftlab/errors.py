@@ -13,6 +13,10 @@ class BusyError(UserError):
     """Another process is at work where this one was to begin."""
 
 
+class SkippedError(Exception):
+    """A method does not fit a backbone or a kind of task: the run is skipped, which is no failure."""
+
+
 class MissingPackageError(UserError):
     """What was asked for needs a package that this environment does not have; says what to install."""
 

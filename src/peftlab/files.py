@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -64,6 +65,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise
         # Where a temporary file cannot take its place, the place is what its user knows.
         raise UserError(f"{error.filename2 or error.filename or folder}: {error.strerror}") from error
+
+
+def content_sha256(path: Path) -> str | None:
+    """Return the SHA-256 (64 hex digits) of a file, None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:

@@ -7,32 +7,26 @@ parts, so that a difference can be named: the settings, the data, the backbone, 
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import content_hashes
-from peftlab.backbones.fingerprint import file_sha256
-from peftlab.heads.selection import FILE_NAME as SELECTION
-from peftlab.plan import Parts
+from peftlab.backbones.architecture import architecture
+from peftlab.backbones.loading import BackboneSpec, content_hashes, model_type
+from peftlab.options.roles import flatten, role_of
 from peftlab.results.environment import versions
-from peftlab.results.settings import SHOWN
 from peftlab.strategies.contract import Strategy
+from peftlab.tasks.kind import TaskKind
+from peftlab.training.settings import TrainingSettings
 
 PACKAGE = Path(__file__).parent
-# Where things lie, what is shown, and how a command is carried out: none of it reaches a number.
-INCIDENTAL = {
-    "": ("recipe", "logger", "checkpoint", "force", "any_code", "search", "robustness"),
-    "task": ("hub", "files", "generator"),
-    "backbone": ("hub", "path", "package", "sha256", "random"),
-    "data": ("root", "cache_dir", "num_workers"),
-    "trainer": SHOWN,
-}
-# Rooms that show, write or reach, and compute nothing.
-_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction"}
-_SILENT |= {"training.loggers", "heads.picture"}
+_OURS = f"{PACKAGE.name}."
+# Rooms that show, write, reach or measure, and compute nothing of a run's result.
+_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "command_line"}
+_SILENT |= {"deployment", "training.loggers", "heads.picture"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
 
@@ -56,42 +50,100 @@ class Identity:
         return [field.name for field in fields(self) if getattr(self, field.name) != other.get(field.name)]
 
 
-def identify(config: Mapping[str, Any], parts: Parts, data: Mapping[str, str]) -> Identity:
-    """Return the identity of the run that a resolved configuration asks for.
+def identify(
+    settings: Mapping[str, Any], data: Mapping[str, str], spec: BackboneSpec, strategy: Strategy, kind: TaskKind
+) -> Identity:
+    """Return the identity of a run.
 
     Args:
-        config: the resolved configuration.
-        parts: what `make_parts` makes of it.
+        settings: what `run_settings` gives.
         data: the SHA-256 of the content of each of the task's splits.
+        spec: the backbone, by what its files hold.
+        strategy: by the code that it brings.
+        kind: likewise.
 
     Raises:
-        UserError: the backbone's files are not there.
+        UserError: the backbone's files are not there, or its architecture is not known.
     """
+    family = architecture(model_type(spec))
+    classes = [type(strategy), type(kind), type(family), *_named_classes(strategy)]
     return Identity(
-        settings=_digest(_settings(config, parts)),
+        settings=_digest(settings),
         data=_digest(dict(data)),
-        backbone=_digest(content_hashes(parts.spec)),
-        code=_digest([code_version(parts.strategy.name), {name: versions().get(name) for name in _LIBRARIES}]),
+        backbone=_digest(content_hashes(spec)),
+        code=_digest([code_version(classes), {name: versions().get(name) for name in _LIBRARIES}]),
     )
 
 
-def code_version(strategy: str) -> str:
-    """Return the SHA-256 of the modules that a run with `strategy` imports; comments and docstrings do not count."""
-    found: dict[str, str] = {}
-    waiting = ["run", f"strategies.{strategy.replace('-', '_')}"]
+def run_settings(config: Mapping[str, Any], strategy: Strategy, training: TrainingSettings) -> dict[str, Any]:
+    """Return by dotted name the settings that reach a number, which an interrupted run is resumed with.
+
+    The recipe counts as what it gives, a strategy's path as the SHA-256 of what it holds. What the task's and the
+    backbone's files hold stands in parts of the identity of their own.
+    """
+    options = {"name": strategy.name, **strategy.given_options()}
+    resolved = flatten({**config, "training": asdict(training), "strategy": options})
+    kept = {name: value for name, value in resolved.items() if role_of(name).run == "value"}
+    return kept | _contents(strategy)
+
+
+def _named_classes(strategy: Strategy) -> list[type]:
+    """Return the classes that a strategy's options name and a registry finds: HiFi's score, say."""
+    named = [(field.metadata.get("registry"), getattr(strategy, field.name)) for field in fields(strategy)]
+    return [registry.get(name) for registry, name in named if registry]
+
+
+def _contents(strategy: Strategy) -> dict[str, str | None]:
+    """Return the SHA-256 of what each path among a strategy's options holds; None where there is nothing."""
+    found = {}
+    for field in fields(strategy):
+        if fingerprint := field.metadata.get("path"):
+            path = getattr(strategy, field.name)
+            content = fingerprint(Path(path).expanduser()) if path else None
+            found[f"strategy.{field.name}"] = f"sha256:{content}" if content else None
+    return found
+
+
+def code_version(classes: Iterable[type]) -> str:
+    """Return the SHA-256 of the modules that a run with `classes` imports; comments and docstrings do not count.
+
+    Args:
+        classes: what the run is made of besides the frame: its strategy, say. Of a user's class all modules of its
+            package count, with what they import from the laboratory.
+    """
+    modules = [cls.__module__ for cls in classes]
+    ours = [name.removeprefix(_OURS) for name in modules if name.startswith(_OURS)]
+    theirs = {name.partition(".")[0] for name in modules if not name.startswith(_OURS)}
+    files = {where: _code(path) for package in sorted(theirs) for where, path in _files_of(package)}
+    found = {where: code for where, (code, _) in files.items()}
+    waiting = ["run", *ours, *(name for _, imported in files.values() for name in imported)]
     while waiting:
         name = waiting.pop()
-        if name not in found and not {name, name.partition(".")[0]} & _SILENT:
-            found[name], imported = _module(name)
+        if name not in found and _counts(name):
+            found[name], imported = _code(_file(name))
             waiting += imported
     return _digest(found)
 
 
-@cache
-def _module(name: str) -> tuple[str, list[str]]:
-    """Return the hash of a module's code, and the package's modules that it imports."""
-    tree = ast.parse(_file(name).read_bytes())
-    imported = [module for module in _imports(tree) if _file(module).is_file()]
+def _counts(module: str) -> bool:
+    return not {module, module.partition(".")[0]} & _SILENT and _file(module).is_file()
+
+
+def _files_of(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield name and place of each source file of a user's top-level package or module, which has been imported."""
+    module = sys.modules.get(package)
+    file = getattr(module, "__file__", None)
+    if file and not hasattr(module, "__path__"):
+        yield f"{package}.py", Path(file)
+    for folder in map(Path, getattr(module, "__path__", [])):
+        yield from ((f"{package}/{path.relative_to(folder)}", path) for path in sorted(folder.rglob("*.py")))
+
+
+@cache  # what a process has once imported, it goes on with
+def _code(path: Path) -> tuple[str, list[str]]:
+    """Return the hash of a file's code, and what may be modules of the laboratory that it imports."""
+    tree = ast.parse(path.read_bytes())
+    imported = list(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
             del node.body[0]
@@ -105,34 +157,11 @@ def _file(module: str) -> Path:
 def _imports(tree: ast.Module) -> Iterator[str]:
     """Yield what may be modules of the package, named inside it: `a`, `a.b` of `from peftlab.a import b`."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{PACKAGE.name}."):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix(_OURS) for alias in node.names if alias.name.startswith(_OURS))
+        elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(_OURS):
             room = str(node.module).removeprefix(PACKAGE.name).removeprefix(".")
             yield from (name.removeprefix(".") for name in (room, *(f"{room}.{alias.name}" for alias in node.names)))
-
-
-def _settings(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """Return the settings that reach a number: the recipe as what it gives, files as what they hold."""
-    kept = {name: _kept(name, value) for name, value in config.items() if name not in INCIDENTAL[""]}
-    return kept | {"training": asdict(parts.settings), "strategy": _options(parts.strategy)}
-
-
-def _options(strategy: Strategy) -> dict[str, Any]:
-    named = {field.name: getattr(strategy, field.name) for field in fields(strategy) if field.init}
-    paths = named.keys() - strategy.given_options().keys()
-    return {"name": strategy.name, **named, **{name: _content(named[name]) for name in paths}}
-
-
-def _content(path: str | None) -> str | None:
-    """Return the SHA-256 of a file, or of the selection in a run's folder; None where there is none."""
-    place = Path(path or "").expanduser()
-    file = place / SELECTION if place.is_dir() else place
-    return file_sha256(file) if path and file.is_file() else None
-
-
-def _kept(group: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    return {name: item for name, item in value.items() if name not in INCIDENTAL.get(group, ())}
 
 
 def _digest(value: Any) -> str:

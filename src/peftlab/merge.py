@@ -4,19 +4,23 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
+from peftlab.registry import load_plugins
 
 
 def main() -> None:
     """Merge one run and say where the model lies; a mistake is one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m peftlab.merge", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("merge", "python -m peftlab.merge"), description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder: it holds delta.safetensors and delta.json")
     parser.add_argument("target", type=Path, help="the folder to write; it must not exist yet, or be empty")
     parser.add_argument(
         "--backbone", metavar="FOLDER", help="the backbone's files, when the run took them from a folder"
     )
+    add_plugins_option(parser)
     arguments = parser.parse_args()
     try:
+        load_plugins(arguments.plugins)
         if arguments.target.exists() and (not arguments.target.is_dir() or any(arguments.target.iterdir())):
             raise UserError(f"{arguments.target}: is there already; name a folder that is new or empty")
         if arguments.target.resolve() == Path.cwd():

@@ -1,10 +1,15 @@
 """What stands on top of a backbone for a task: the class of transformers that brings it, and its options."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from peftlab.errors import require
+from peftlab.options.schema import build
+
 SEQUENCE_CLASSIFICATION = "AutoModelForSequenceClassification"
+OPTIONS = ("num_labels", "id2label", "label2id", "problem_type")
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,30 @@ class OutputLayer:
 
     auto_class: str = SEQUENCE_CLASSIFICATION
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A delta that somebody sends names both: neither may reach into other parts of transformers.
+        known = re.fullmatch("AutoModelFor[A-Za-z]+", self.auto_class)
+        require(
+            known is not None,
+            f"output.auto_class={self.auto_class}: allowed is a class AutoModelFor... of transformers",
+        )
+        for name in self.options:
+            require(name in OPTIONS, f"output.options.{name}: no such option; allowed are {', '.join(OPTIONS)}")
+
+
+def read_output_layer(facts: Mapping[str, Any]) -> OutputLayer:
+    """Return the layer that JSON holds, whose keys are all texts.
+
+    Raises:
+        UserError: it is none that a kind of task could have asked for.
+    """
+    output = build(OutputLayer, facts, "output")
+    names = output.options.get("id2label", {})
+    whole = isinstance(names, Mapping) and all(str(key).isdecimal() for key in names)
+    require(whole, f"output.options.id2label={names}: allowed is a table of names by their numbers")
+    numbered = {"id2label": {int(key): name for key, name in names.items()}} if names else {}
+    return OutputLayer(output.auto_class, {**output.options, **numbered})
 
 
 def classes(labels: Sequence[str]) -> OutputLayer:

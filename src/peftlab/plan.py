@@ -1,16 +1,21 @@
-"""The parts of a run that cost nothing, made and checked before anything costly begins."""
+"""A configuration becomes a plan: typed parts, each checked before anything costly begins, and what the run is."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec
+from peftlab.backbones.loading import Backbone, BackboneSpec
+from peftlab.cache import RunCache
+from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.errors import require
-from peftlab.options import build
+from peftlab.identity import Identity, identify, run_settings
+from peftlab.options.schema import build, checked
+from peftlab.registry import load_plugins
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.task import Task
 from peftlab.training.resumption import CheckpointOptions
 from peftlab.training.settings import TrainingSettings, resolve_settings
@@ -73,42 +78,102 @@ class DeploymentOptions:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a configuration asks for: task, data, backbone, strategy, how it trains, and what is measured after."""
+class RunConfig:
+    """`conf/config.yaml` and its groups, typed; what stays a table is read by its owner."""
 
     task: Task
+    strategy: Mapping[str, Any]
+    backbone: BackboneSpec
+    shots: ShotsOptions
+    trainer: Mapping[str, Any]
+    logger: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    training: Mapping[str, Any]
     data: DataOptions
-    spec: BackboneSpec
-    strategy: Strategy
-    settings: TrainingSettings
     checkpoint: CheckpointOptions
     deployment: DeploymentOptions
+    seed: int
+    force: bool
+    any_code: bool
+    search: Any = None
+    robustness: Any = None
+    plugins: list[str] = field(default_factory=list)
 
 
-def make_parts(config: Mapping[str, Any]) -> Parts:
-    """Return the parts of a run, every option of theirs checked.
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration asks for, typed and checked, and what the run is.
+
+    Attributes:
+        config: the configuration as it was resolved, for the record and for loggers.
+        given: the same, typed.
+        kind: the owner of everything from the task's rows to its score.
+        raw: the task's splits as their source has them.
+        strategy: how the backbone is tuned.
+        settings: how it trains, the recipe's values among them.
+        run_settings: all settings that reach a number, by dotted name.
+        identity: the hashes of all that defines the run.
+    """
+
+    config: Mapping[str, Any]
+    given: RunConfig
+    kind: TaskKind
+    raw: RawSplits
+    strategy: Strategy
+    settings: TrainingSettings
+    run_settings: Mapping[str, Any]
+    identity: Identity
+
+    @property
+    def task(self) -> Task:
+        """What is to be learnt."""
+        return self.given.task
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone."""
+        return self.given.backbone
+
+    @property
+    def data(self) -> DataOptions:
+        """How the splits are divided, encoded and batched."""
+        return self.given.data
+
+    @property
+    def deployment(self) -> DeploymentOptions:
+        """What is measured of the deployed model."""
+        return self.given.deployment
+
+    @property
+    def seed(self) -> int:
+        """What everything random is drawn from."""
+        return self.given.seed
+
+
+def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
+    """Return the plan of a run: every option checked, the task's files read and the run identified; no model is loaded.
+
+    Args:
+        config: the resolved configuration (`conf/config.yaml` and its groups).
+        cache: what the runs of this process share.
 
     Raises:
-        UserError: an option that is unknown, missing or out of its range.
+        UserError: an option that is unknown, missing or out of its range; data or a backbone's files that are missing.
     """
-    check_trainer(config["trainer"])
-    task = Task.from_config(config["task"])
-    options = {name: value for name, value in config["strategy"].items() if name != "name"}
-    strategy = create_strategy(config["strategy"]["name"], options)
-    settings = resolve_settings(config["training"], config["recipe"], config["shots"], strategy.recipe, task.name)
+    load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
+    given = build(RunConfig, config, "")
+    check_trainer(given.trainer)
+    kind = kind_of(given.task)
+    options = {name: value for name, value in given.strategy.items() if name != "name"}
+    strategy = create_strategy(given.strategy["name"], options)
+    settings = resolve_settings(given.training, given.recipe, config["shots"], strategy.recipe, given.task.name)
     require(
-        strategy.compilable or settings.compile is None,
+        strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
-    return Parts(
-        task=task,
-        data=build(DataOptions, config["data"], "data"),
-        spec=build(BackboneSpec, config["backbone"], "backbone"),
-        strategy=strategy,
-        settings=settings,
-        checkpoint=build(CheckpointOptions, config["checkpoint"], "checkpoint"),
-        deployment=build(DeploymentOptions, config["deployment"], "deployment"),
-    )
+    kept, raw = run_settings(config, strategy, settings), read_raw_splits(given.task, given.data.folder, cache)
+    identity = identify(kept, raw.hashes, given.backbone, strategy, kind)
+    return Plan(config, given, kind, raw, strategy, settings, kept, identity)
 
 
 def check_identity(config: Mapping[str, Any]) -> None:
@@ -145,20 +210,20 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")
 
 
-def check_length(parts: Parts, backbone: Backbone) -> None:
+def check_length(plan: Plan, backbone: Backbone) -> None:
     """Refuse texts for which a strategy that takes positions leaves no room.
 
     Raises:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = parts.strategy.prompt_positions, backbone.tokenizer.model_max_length
-    lengths = {"data.max_length": parts.data.max_length} if reserved else {}
-    if parts.deployment.measure:
-        lengths["deployment.length"] = parts.deployment.length
+    reserved, positions = plan.strategy.traits.prompt_positions, backbone.tokenizer.model_max_length
+    lengths = {"data.max_length": plan.data.max_length} if reserved else {}
+    if plan.deployment.measure:
+        lengths["deployment.length"] = plan.deployment.length
     for name, length in lengths.items():
         require(
             length <= positions - reserved,
-            f"{name}={length}: strategy {parts.strategy.name} takes {reserved} of the {positions} "
+            f"{name}={length}: strategy {plan.strategy.name} takes {reserved} of the {positions} "
             f"positions of backbone {backbone.name}; allowed is up to {max(0, positions - reserved)}",
         )

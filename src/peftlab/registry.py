@@ -1,14 +1,18 @@
 """Finds classes by themselves: those of a room of the house, and those of a user's own packages.
 
 A user's package is found by an entry point of the group `peftlab.plugins`, which names a module, or because a
-configuration lists it: `plugins: [my_package]`. All that it and its modules define counts.
+configuration lists it: `plugins: [my_package]`. All that it and its modules define counts, and its folder `conf`, if it
+has one, is looked into like the laboratory's.
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,6 +44,16 @@ def plugin_modules() -> list[ModuleType]:
     return [sys.modules[name] for name in _loaded]
 
 
+def plugin_folders(names: Iterable[str]) -> list[Path]:
+    """Return the folders `conf` of a user's packages, those of entry points among them; nothing is imported.
+
+    Raises:
+        UserError: there is no such package.
+    """
+    found = [place / "conf" for name in dict.fromkeys([*_entry_points(), *names]) for place in _places(name)]
+    return [folder for folder in found if folder.is_dir()]
+
+
 class Registry(Generic[T]):
     """The classes of one kind, by the name that each has as its attribute `name`.
 
@@ -62,9 +76,10 @@ class Registry(Generic[T]):
         """Return the class of this name.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none; or the laboratory and a package of the user's have one each.
         """
         if name in self._own_names():
+            self._refuse_a_second(name)
             return self._own(name)
         for module in plugin_modules():
             if name in (found := self._in(module)):
@@ -84,6 +99,12 @@ class Registry(Generic[T]):
             return sorted(self._in(importlib.import_module(self._room)))
         modules = (module.name for module in pkgutil.iter_modules([str(place.parent)]))
         return sorted(name.replace("_", "-") for name in modules if name not in self._but)
+
+    def _refuse_a_second(self, name: str) -> None:
+        """Refuse a user's class of a name that the laboratory's has: it would never be taken."""
+        for module in _loaded:
+            if name in self._in(sys.modules[module]):
+                raise UserError(f"{self._kind}={name}: {module} has one of a name that the laboratory's has; rename it")
 
     def _own(self, name: str) -> type[T]:
         room = importlib.import_module(self._room)
@@ -106,24 +127,45 @@ def _entry_points() -> tuple[str, ...]:
 def _load(name: str) -> None:
     if name in _loaded:
         return
+    _places(name)
     try:
-        module = _imported(name)
+        with _from_here():
+            module = importlib.import_module(name)
+            below = list(_below(module))
     except ModuleNotFoundError as error:
-        if error.name not in (name, name.partition(".")[0]):
-            raise MissingPackageError(f"plugins={name}: it needs {error.name}, which is not installed") from error
-        raise UserError(f"plugins={name}: no such package, neither installed nor in the folder you are in") from error
+        if error.name in (name, name.partition(".")[0]):
+            raise _missing(name) from error
+        raise MissingPackageError(f"plugins={name}: it needs {error.name}, which is not installed") from error
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"plugins={name}: it cannot be imported ({reason})") from error
-    for found in (module, *_below(module)):
+    for found in (module, *below):
         _loaded[found.__name__] = None
 
 
-def _imported(name: str) -> ModuleType:
+def _places(name: str) -> list[Path]:
+    """Return the folders of a package, none for a single module; UserError where there is neither."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+        raise UserError(f"plugins={name}: allowed are names of packages or modules, as in plugins=[my_package]")
+    top, *below = name.split(".")
+    with _from_here():
+        spec = importlib.util.find_spec(top)
+    if spec is None:
+        raise _missing(name)
+    return [Path(place, *below) for place in spec.submodule_search_locations or []]
+
+
+def _missing(name: str) -> UserError:
+    return UserError(f"plugins={name}: no such package, neither installed nor in the folder you are in")
+
+
+@contextmanager
+def _from_here() -> Iterator[None]:
+    """Let what is imported inside lie in the folder that the command was typed in, too."""
     here = str(Path.cwd())
     sys.path.append(here)
     try:
-        return importlib.import_module(name)
+        yield
     finally:
         sys.path.remove(here)
 

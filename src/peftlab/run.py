@@ -1,12 +1,11 @@
-"""One run, top to bottom: task -> backbone -> strategy -> fit -> evaluate -> record."""
+"""One run, top to bottom: plan -> backbone -> strategy -> fit -> evaluate -> record."""
 
 import hashlib
 import json
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,36 +13,53 @@ from typing import Any
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from peftlab.backbones.backbone import Backbone, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
+from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
-from peftlab.errors import BusyError, UserError
+from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
-from peftlab.heads import picture
-from peftlab.heads import selection as heads
-from peftlab.identity import identify
-from peftlab.plan import Parts, check_identity, check_length, make_parts
+from peftlab.plan import Plan, check_identity, check_length, make_plan
 from peftlab.previous_run import find_finished
 from peftlab.redaction import redact
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
 from peftlab.results.record import RunRecord
 from peftlab.results.settings import experiment_settings
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
-from peftlab.tasks.metrics import is_collapsed
-from peftlab.tasks.task import Task
+from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
+from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
-from peftlab.training.resumption import Resumption, remove_checkpoints, seconds_taken
+from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
+# Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
+REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run is done.
+
+    Attributes:
+        folder: the run's output folder, which nobody else is at work in.
+        cache: what the runs of this process share.
+        loggers: not open yet.
+        begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before it was interrupted.
+    """
+
+    folder: Path
+    cache: RunCache
+    loggers: RunLoggers
+    begun: float
 
 
 def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> RunRecord:
@@ -51,62 +67,128 @@ def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> 
 
     Args:
         config: the resolved configuration (`conf/config.yaml` and its groups).
-        folder: the run's output folder; it is made if it is not there. A run that was interrupted there goes on;
+        folder: the run's output folder; it is made if it is not there. A run that was interrupted there is resumed;
             whatever else an earlier attempt left is replaced.
         cache: what this run shares with the next ones of its process; nothing if it is not given.
 
     Returns:
-        The record of the finished run.
+        The record of the run: finished, or skipped where the method does not fit the backbone or the task.
 
     Raises:
         UserError: a mistake in options, data or files; as with any other failure, the record says so. Without a
             valid name, seed or shots there is no record, and a folder that holds something else is left as it is.
         BusyError: another run is at work in `folder`, which is left to it.
     """
-    with _alone(config, folder) as loggers:
+    with _locked(config, folder) as loggers:
         return _recorded(config, folder, cache or RunCache(), loggers)
 
 
 def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> bool:
     """Do a run as `run` does, unless `folder` holds the finished record of that very run; return whether it was done.
 
-    Whether it has finished is asked when nobody else is at work there, so that no two processes do the same.
+    Whether it has finished is asked under the folder's lock, so that no two processes do the same.
     """
-    with _alone(config, folder) as loggers:
-        missing = not _leads() or find_finished(config, folder, cache or RunCache()) is None
+    with _locked(config, folder) as loggers:
+        missing = not is_first_rank() or find_finished(config, folder, cache or RunCache()) is None
         if missing:
             _recorded(config, folder, cache or RunCache(), loggers)
         return missing
 
 
+def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
+    """Load, fit, evaluate; fill the record and leave the delta.
+
+    Raises:
+        UserError: what is planned does not fit the backbone or the data.
+        SkippedError: the method does not fit this backbone or this kind of task.
+    """
+    result.id, result.identity = plan.identity.id, asdict(plan.identity)
+    _write(result, at.folder)  # a run that is killed says what it was
+    seed_everything(plan.seed, workers=True, verbose=False)
+    backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, at.cache)
+    _check_fit(plan, backbone)
+    data = _task_data(plan, backbone, at.cache)
+    data.setup()
+
+    attach = AttachStrategy(plan.strategy, backbone, data, plan.seed, at.folder, resumed=result.resumed > 0)
+    resumption = Resumption(plan.given.checkpoint, at.folder, plan.run_settings, data, at.begun)
+    callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption)
+    evaluation = {"validation": data.validation_names, "test": data.test_names}
+    module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
+    loggers = at.loggers.open(describe_run(plan.config) | {"id": result.id, "resumed": result.resumed > 0})
+    around = (at.folder, loggers, callbacks.callbacks, plan.strategy.traits.sparse_gradients)
+    trainer = build_trainer(plan.config["trainer"], plan.settings.epochs, *around)
+    device = trainer.strategy.root_device
+    result.device = device_name(device.type)
+    with PeakMemory(device.type) as memory:
+        fitted = fit_and_evaluate(trainer, module, data, callbacks)
+    if trainer.is_global_zero:
+        result.memory = record.Memory(memory.peak_bytes, memory.kind)
+        result.delta, result.parameters = _keep_delta(plan, module.attached, at.folder), _count(module.attached)
+        fill_results(result, plan, module, data, fitted)
+        if plan.deployment.measure:
+            result.deployment = measure_deployment(
+                at.folder, plan.spec, plan.kind.output_layer, plan.deployment, device
+            )
+
+
+def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskData, fitted: FitResult) -> None:
+    """Write into the record what training and evaluation gave."""
+    seconds = fitted.seconds
+    result.metric = _metric(plan.kind, module.results)
+    result.collapsed = any(plan.kind.is_degenerate(found) for found in module.predictions.values())
+    result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
+    result.seconds.evaluation = seconds.evaluation
+    result.throughput = record.Throughput(
+        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
+    )
+    result.training = record.Training(
+        steps=fitted.steps,
+        epochs=fitted.epochs,
+        batch_size=data.batch_size,
+        learning_rate=plan.settings.learning_rate,
+        best_epoch=fitted.best_epoch,
+        precision=fitted.precision,
+        length_grouped=plan.data.length_grouped,
+    )
+    result.data, result.curve = data.describe(), fitted.curve
+    result.selection = fitted.selection.describe() if fitted.selection is not None else None
+
+
+def describe_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
+    shown = redact({name: value for name, value in config.items() if name != "recipe"})
+    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
+    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
+    tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
+    group = "-".join([*tags, digest])
+    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
+
+
 @contextmanager
-def _alone(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
-    """Guard a run's folder, once what its record is filed by is known to be valid; give its loggers, not yet open."""
+def _locked(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
+    """Lock a run's folder, once what its record is filed by is known to be valid; give its loggers, not yet open."""
     check_identity(config)
     with disk_errors(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
-        if _leads() and not stack.enter_context(exclusive_lock(folder)):
+        if is_first_rank() and not stack.enter_context(exclusive_lock(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
         yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
 
 
-def _leads() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
     result = _new_record(config)
-    result.resumed, seconds = _interrupted(config, folder)
-    begun = time.perf_counter() - seconds
+    result.resumed, seconds = _interrupted(config, folder, cache)
+    at = Workplace(folder, cache, loggers, begun=time.perf_counter() - seconds)
     _write(result, folder)
-    _discard_delta(folder)
-    if not result.resumed:
-        _discard_trajectory(folder)
+    _discard_earlier(folder, trajectory_too=not result.resumed)
     try:
-        _tune(config, folder, result, cache, begun, loggers)
+        execute(make_plan(config, cache), result, at)
         result.status = "finished"
+    except SkippedError as reason:
+        result.stop("skipped", reason)
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
         # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end without a word.
@@ -118,129 +200,40 @@ def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: Ru
         result.stop("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        result.seconds.total = time.perf_counter() - begun
+        result.seconds.total = time.perf_counter() - at.begun
         _write(result, folder)
     _clear(folder)
     return result
 
 
-def _interrupted(config: dict[str, Any], folder: Path) -> tuple[int, float]:
-    """Return how often the run in `folder` is gone on with, and the seconds it has taken: 0 and 0 for a new one."""
+def _interrupted(config: dict[str, Any], folder: Path, cache: RunCache) -> tuple[int, float]:
+    """Return how many times this run was resumed, and its elapsed seconds: 0 and 0 for a new one."""
     before = RunRecord.read(folder) if (folder / record.FILE_NAME).exists() else None
     if before and before.status == "finished":
         _clear(folder)
-    seconds = seconds_taken(folder, config)
-    if seconds is None:
+    if not has_checkpoint(folder):
         return 0, 0.0
+    seconds = seconds_taken(folder, make_plan(config, cache).run_settings)
     return (before.resumed if before else 0) + 1, seconds
 
 
-def _tune(
-    config: dict[str, Any], folder: Path, result: RunRecord, cache: RunCache, begun: float, loggers: RunLoggers
-) -> None:
-    seed = config["seed"]
-    parts = make_parts(config)
-    seed_everything(seed, workers=True, verbose=False)
-    backbone = load_backbone(parts.spec, parts.task.output_layer, seed, cache)
-    parts.strategy.check(backbone)
-    check_length(parts, backbone)
-    data = _task_data(config, parts, backbone, cache)
-    data.setup()
-    identity = identify(config, parts, data.describe()["content_sha256"])
-    result.id, result.identity = identity.id, asdict(identity)
-    _write(result, folder)  # a run that is killed says what it was
-
-    attach = AttachStrategy(parts.strategy, backbone, data, seed, folder, resumed=result.resumed > 0)
-    resumption = Resumption(parts.checkpoint, folder, config, data, begun)
-    observers = RunCallbacks(attach, parts.task.metrics[0], folder, resumption)
-    evaluation = {"validation": data.validation_names, "test": data.test_names}
-    module = FineTuning(backbone, parts.strategy, parts.task, parts.settings, evaluation)
-    opened = loggers.open(_label(config) | {"id": result.id, "resumed": result.resumed > 0})
-    around = (folder, opened, observers.callbacks, parts.strategy.sparse_gradients)
-    trainer = build_trainer(config["trainer"], parts.settings.epochs, *around)
-    device = trainer.strategy.root_device
-    result.device = device_name(device.type)
-    with PeakMemory(device.type) as memory:
-        fitted = fit_and_evaluate(trainer, module, data, observers)
-    if trainer.is_global_zero:
-        result.memory = record.Memory(memory.peak_bytes, memory.kind)
-        _keep_delta(config, parts, folder, result)
-        _keep_results(parts, module, data, fitted, result)
-        _draw_heads(folder)
-        if parts.deployment.measure:
-            result.deployment = measure_deployment(
-                folder, parts.spec, parts.task.output_layer, parts.deployment, device
-            )
+def _check_fit(plan: Plan, backbone: Backbone) -> None:
+    reason = plan.strategy.skip(backbone.view, plan.kind)
+    if reason is not None:
+        raise SkippedError(f"strategy {plan.strategy.name} does not fit backbone {backbone.name}: {reason}")
+    plan.strategy.check(backbone)
+    check_length(plan, backbone)
 
 
-def _keep_delta(config: dict[str, Any], parts: Parts, folder: Path, result: RunRecord) -> None:
-    labels = list(parts.task.labels)
-    delta = describe_delta(parts.strategy, config["backbone"], parts.task.name, labels, versions())
-    result.delta = record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
-    result.parameters = _count(parts.strategy)
-
-
-def _keep_results(parts: Parts, module: FineTuning, data: TaskData, fitted: FitResult, result: RunRecord) -> None:
-    seconds = fitted.seconds
-    result.metric = _metric(parts.task, module.results)
-    result.collapsed = any(is_collapsed(parts.task, *both) for both in module.predictions.values())
-    result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
-    result.seconds.evaluation = seconds.evaluation
-    result.throughput = record.Throughput(
-        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
-    )
-    result.training = record.Training(
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        batch_size=data.batch_size,
-        learning_rate=parts.settings.learning_rate,
-        best_epoch=fitted.best_epoch,
-        precision=fitted.precision,
-        length_grouped=parts.data.length_grouped,
-    )
-    result.data, result.curve = data.describe(), fitted.curve
-    result.selection = fitted.selection.describe() if fitted.selection is not None else None
-
-
-def _draw_heads(folder: Path) -> None:
-    file = folder / heads.FILE_NAME
-    if file.exists():
-        picture.draw(json.loads(file.read_text(encoding="utf-8")), folder / "selection.png")
-
-
-@rank_zero_only
-def _clear(folder: Path) -> None:
-    remove_checkpoints(folder)
-    remove_leftovers(folder)
-
-
-@rank_zero_only
-def _write(result: RunRecord, folder: Path) -> None:
-    # Every rank of a distributed run comes this way; the first keeps the record.
-    result.write(folder)
-
-
-@rank_zero_only
-def _discard_delta(folder: Path) -> None:
-    # Of an earlier attempt: if this one fails, the folder must not look as if it had succeeded.
-    for name in (TENSORS_FILE, FACTS_FILE):
-        (folder / name).unlink(missing_ok=True)
-
-
-@rank_zero_only
-def _discard_trajectory(folder: Path) -> None:
-    remove_trajectory(folder)
-
-
-def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, cache: RunCache) -> TaskData:
-    options = parts.data
+def _task_data(plan: Plan, backbone: Backbone, cache: RunCache) -> TaskData:
+    options = plan.data
     return TaskData(
-        parts.task,
+        plan.task,
         backbone.tokenizer,
         root=options.folder,
-        shots=config["shots"]["per_class"],
-        seed=config["seed"],
-        batch_size=parts.settings.batch_size,
+        shots=plan.given.shots.per_class,
+        seed=plan.seed,
+        batch_size=plan.settings.batch_size,
         eval_batch_size=options.eval_batch_size,
         max_length=options.max_length,
         num_workers=options.num_workers,
@@ -248,7 +241,32 @@ def _task_data(config: dict[str, Any], parts: Parts, backbone: Backbone, cache: 
         holdout=options.holdout,
         cache_dir=options.cache,
         cache=cache,
+        raw=plan.raw,
     )
+
+
+def _keep_delta(plan: Plan, attached: Attached, folder: Path) -> record.Delta:
+    """Save the delta with all that is needed to restore it."""
+    labels, output = list(plan.task.labels), plan.kind.output_layer
+    delta = describe_delta(attached, plan.config["backbone"], plan.task.name, labels, versions(), output)
+    return record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
+
+
+def _count(attached: Attached) -> record.Parameters:
+    """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
+    return record.Parameters(
+        total=attached.backbone.size,
+        tuned=attached.num_tuned(),
+        classifier=sum(p.numel() for p in attached.classifier().values()),
+    )
+
+
+def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:
+    name, metric = kind.primary, kind.metrics[kind.primary]
+    validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
+    primary = (f"validation/{name}", f"test/{name}")
+    further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
+    return record.Metric(name, validation, test, further, better=metric.better, unit=metric.unit)
 
 
 def _new_record(config: dict[str, Any]) -> RunRecord:
@@ -264,32 +282,28 @@ def _new_record(config: dict[str, Any]) -> RunRecord:
         commit=commit,
         dirty=dirty,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=typed_command(),
     )
 
 
-def _label(config: dict[str, Any]) -> dict[str, Any]:
-    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
-    shown = redact({name: value for name, value in config.items() if name != "recipe"})
-    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
-    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
-    tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
-    group = "-".join([*tags, digest])
-    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
+# Every rank of a distributed run comes these ways; the first keeps the folder.
 
 
-def _metric(task: Task, results: dict[str, float]) -> record.Metric:
-    name = task.metrics[0]
-    validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
-    primary = (f"validation/{name}", f"test/{name}")
-    further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
-    return record.Metric(name=name, validation=validation, test=test, further=further)
+@rank_zero_only
+def _write(result: RunRecord, folder: Path) -> None:
+    result.write(folder)
 
 
-def _count(strategy: Strategy) -> record.Parameters:
-    """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
-    return record.Parameters(
-        total=strategy.backbone.size,
-        tuned=strategy.num_tuned(),
-        classifier=sum(p.numel() for p in strategy.classifier().values()),
-    )
+@rank_zero_only
+def _clear(folder: Path) -> None:
+    remove_checkpoints(folder)
+    remove_leftovers(folder)
+
+
+@rank_zero_only
+def _discard_earlier(folder: Path, trajectory_too: bool) -> None:
+    # If this attempt fails, the folder must not look as if it had succeeded.
+    for name in (TENSORS_FILE, FACTS_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if trajectory_too:
+        remove_trajectory(folder)

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
+from peftlab.registry import load_plugins
 from peftlab.results.aggregate import mean
 from peftlab.results.record import RunRecord, find_records
 from peftlab.results.scores import PERCENT, Scale, common_scale
@@ -108,13 +110,15 @@ def to_recipe(result: SearchResult, folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the recipe, or write it; return 0, or 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m peftlab.search", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("search", "python -m peftlab.search"), description=__doc__)
     parser.add_argument(
         "folder", type=Path, help="the folder of a search, multirun/search by default of the experiment"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="write conf/recipe/NAME.yaml; then recipe=NAME")
+    add_plugins_option(parser)
     given = parser.parse_args(arguments)
     try:
+        load_plugins(given.plugins)
         records = find_records(given.folder)
         require(bool(records), f"no runs below {given.folder}")
         recipe = to_recipe(find_best(records), given.folder)

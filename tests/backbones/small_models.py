@@ -1,7 +1,7 @@
 """Small random models of every architecture whose heads are known."""
 
 from models import output_layer
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 
 SMALL = {
     "num_hidden_layers": 2,
@@ -16,5 +16,9 @@ LABELS = ["entailment", "not_entailment"]
 
 
 def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
+    return load_backbone(small_spec(kind, attention), output_layer(labels), seed)
+
+
+def small_spec(kind="bert", attention="auto") -> BackboneSpec:
     options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
-    return load_backbone(BackboneSpec("tiny", attention=attention, random=options), output_layer(labels), seed)
+    return BackboneSpec("tiny", attention=attention, random=options)

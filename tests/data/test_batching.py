@@ -1,41 +1,14 @@
 import random
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
+from peftlab.data.batching import ORDERS, LengthGroupedBatches, cut, longest_first
 
 LENGTHS = random.Random(0).choices(range(3, 129), k=5000)
-
-
-def example(ids: list[int], label: float, index: int, *, types: bool = True) -> dict[str, Tensor]:
-    made = {"input_ids": torch.tensor(ids), "labels": torch.tensor(label), "index": torch.tensor(index)}
-    return made | ({"token_type_ids": torch.ones(len(ids), dtype=torch.long)} if types else {})
-
-
-def test_a_batch_is_padded_to_its_longest_example():
-    batch = collate([example([5, 6, 7], 1, 8), example([9], 0, 2)], pad_token_id=4)
-    assert {name: value.tolist() for name, value in batch.items()} == {
-        "input_ids": [[5, 6, 7], [9, 4, 4]],
-        "attention_mask": [[1, 1, 1], [1, 0, 0]],
-        "token_type_ids": [[1, 1, 1], [1, 0, 0]],
-        "labels": [1, 0],
-        "index": [8, 2],
-    }
-    assert all(value.dtype == torch.int64 for value in batch.values())
-
-
-def test_a_token_that_equals_the_pad_is_still_attended():
-    assert collate([example([4, 4], 0, 0)], pad_token_id=4)["attention_mask"].tolist() == [[1, 1]]
-
-
-def test_scores_stay_scores_and_missing_token_types_stay_missing():
-    batch = collate([example([5], 2.5, 0, types=False)], pad_token_id=1)
-    assert (batch["labels"].dtype, "token_type_ids" in batch) == (torch.float32, False)
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,3 +62,18 @@ def test_grouped_batches_come_in_no_order_of_length():
 
 def test_evaluation_takes_the_longest_first_and_keeps_ties_in_order():
     assert longest_first([3, 7, 3, 9]) == [3, 1, 0, 2]
+
+
+def test_examples_come_as_they_stand_by_length_or_without_end():
+    found = {name: list(islice(order([3, 7, 3, 9]), 6)) for name, order in ORDERS.items()}
+    assert found == {
+        "given": [0, 1, 2, 3],
+        "shortest": [0, 2, 1, 3],
+        "longest": [3, 1, 0, 2],
+        "endless": [0, 1, 2, 3, 0, 1],
+    }
+
+
+def test_an_order_is_cut_into_batches_of_which_the_last_is_short_and_an_endless_one_never_is():
+    assert list(cut(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(islice(cut(ORDERS["endless"]([1, 1, 1]), 2), 3)) == [[0, 1], [2, 0], [1, 2]]

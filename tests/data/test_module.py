@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
-from peftlab.tasks.demo import make_demo
+from peftlab.tasks.sources.demo import make_demo
 from tasks.shipped import shipped
 
 DEMO = make_demo(0)

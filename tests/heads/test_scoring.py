@@ -11,27 +11,36 @@ from datasets import Dataset
 from torch import Tensor
 
 from models import output_layer, tiny
-from peftlab.backbones import passes
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.view import BackboneView
+from peftlab.data.batching import cut, shortest_first
 from peftlab.data.module import TaskData
-from peftlab.data.tokens import TokenisedSplit, tokenise
 from peftlab.heads import scoring
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
-from peftlab.heads.scoring import score_heads
+from peftlab.heads.scoring import score_heads as score_batches
 from peftlab.heads.selection import HeadScores, select_heads
-from peftlab.tasks.demo import make_demo
+from peftlab.inputs.text import TextEncoder
+from peftlab.inputs.tokens import TokenisedSplit
+from peftlab.tasks.sources.demo import make_demo
 from peftlab.tasks.task import Task
 
-CPU = torch.device("cpu")
 WALK: dict[str, Any] = {"d": 0.85, "eps": 1e-5, "max_iter": 100, "orientation": "column", "teleport": "uniform"}
 
 
 def examples_of(backbone: Backbone, number: int) -> TokenisedSplit:
     columns = {name: column[:number] for name, column in make_demo()["train"].items()}
-    return tokenise(Dataset.from_dict(columns), backbone.tokenizer, 64)
+    return TextEncoder(backbone.tokenizer, 64).encode(Dataset.from_dict(columns))
+
+
+def batches_of(backbone: Backbone, examples: TokenisedSplit, size: int) -> list[dict[str, Tensor]]:
+    collate = TextEncoder(backbone.tokenizer, 64).collate
+    return [collate([examples[i] for i in chosen]) for chosen in cut(shortest_first(examples.lengths), size)]
+
+
+def score_heads(backbone: Backbone, examples: TokenisedSplit, xi: float, batch_size: int) -> HeadScores:
+    return score_batches(backbone, batches_of(backbone, examples, batch_size), xi)
 
 
 def minilm(attention: str = "sdpa") -> Backbone:
@@ -49,34 +58,31 @@ def assert_same(scores: HeadScores, others: HeadScores) -> None:
 def test_scores_do_not_depend_on_the_batch_size_or_the_kernel(kind: str, attention: str) -> None:
     reference = tiny(kind)
     examples = examples_of(reference, 40)
-    expected = score_heads(reference, examples, 0.9, 1, CPU)
+    expected = score_heads(reference, examples, 0.9, 1)
     for batch_size in (7, 32):
-        assert_same(score_heads(tiny(kind, attention=attention), examples, 0.9, batch_size, CPU), expected)
+        assert_same(score_heads(tiny(kind, attention=attention), examples, 0.9, batch_size), expected)
 
 
 def test_scores_of_a_pretrained_model_do_not_depend_on_the_batch_size_or_the_kernel() -> None:
     examples = examples_of(minilm(), 48)
-    expected = score_heads(minilm(), examples, 0.9, 32, CPU)
+    expected = score_heads(minilm(), examples, 0.9, 32)
     for attention, batch_size in (("sdpa", 1), ("sdpa", 7), ("eager", 32)):
-        assert_same(score_heads(minilm(attention), examples, 0.9, batch_size, CPU), expected)
+        assert_same(score_heads(minilm(attention), examples, 0.9, batch_size), expected)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_scores_do_not_depend_on_padding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_padding(kind: str) -> None:
     backbone = tiny(kind)
-    examples = examples_of(backbone, 24)
-    expected = score_heads(backbone, examples, 0.9, 8, CPU)
-    plain = passes.collate
+    plain = batches_of(backbone, examples_of(backbone, 24), 8)
 
-    def padded(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
-        batch = plain(rows, pad)
+    def padded(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         width = 64 - batch["input_ids"].shape[1]
-        fill = {"input_ids": pad, "attention_mask": 0, "token_type_ids": 0}
-        widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in fill.items()}
+        fill = {"input_ids": backbone.tokenizer.pad_token_id, "attention_mask": 0, "token_type_ids": 0}
+        pairs = ((name, fill[name]) for name in fill if name in batch)
+        widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in pairs}
         return {**batch, **widened}
 
-    monkeypatch.setattr(passes, "collate", padded)
-    assert_same(score_heads(backbone, examples, 0.9, 8, CPU), expected)
+    assert_same(score_batches(backbone, [padded(batch) for batch in plain], 0.9), score_batches(backbone, plain, 0.9))
 
 
 def test_head_outputs_are_the_heads_own_blocks() -> None:
@@ -101,7 +107,7 @@ def test_head_outputs_are_the_heads_own_blocks() -> None:
 def test_nothing_listens_after_scoring_and_the_mode_is_as_before() -> None:
     backbone = tiny()
     backbone.model.train()
-    score_heads(backbone, examples_of(backbone, 4), 0.9, 2, CPU)
+    score_heads(backbone, examples_of(backbone, 4), 0.9, 2)
     hooks = [len(backbone.view.head_output(layer)._forward_pre_hooks) for layer in range(2)]
     assert hooks == [0, 0]
     assert backbone.model.training
@@ -120,7 +126,7 @@ def test_samples_stream_so_no_head_output_outlives_its_layer(monkeypatch: pytest
 
     monkeypatch.setattr(scoring, "cumulative_shares", watched)
     backbone = tiny()
-    score_heads(backbone, examples_of(backbone, 40), 0.9, 4, CPU)
+    score_heads(backbone, examples_of(backbone, 40), 0.9, 4)
     assert len(alive) == 20
     # The layer that is being read, and at most the one that the forward pass still holds.
     assert most <= 2
@@ -152,7 +158,7 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
     options: dict[str, Any] = {"root": shared_data, "shots": None, "seed": 1, "batch_size": 8, "cache_dir": None}
     data = TaskData(Task.from_config(config), backbone.tokenizer, **options)
     examples = data.sample(60, seed=1)
-    scores = score_heads(backbone, examples, 0.9, 16, CPU)
+    scores = score_heads(backbone, examples, 0.9, 16)
     exact = exact_richness(backbone, examples, 0.9)
     assert torch.equal(scores.richness, exact)
     for score in ("pagerank", "richness", "richness-inverse"):
@@ -165,7 +171,7 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
 def test_the_spectrum_is_the_mean_of_exact_shares_and_counts_to_the_richness() -> None:
     backbone = tiny()
     examples = examples_of(backbone, 12)
-    scores = score_heads(backbone, examples, 0.9, 5, CPU)
+    scores = score_heads(backbone, examples, 0.9, 5)
     total = torch.zeros(2, 4, 8, dtype=torch.float64)
 
     def consume(layer: int, outputs: Tensor) -> None:
@@ -198,39 +204,22 @@ def test_scores_are_means_over_the_examples_one_at_a_time() -> None:
             row = examples[index]
             backbone.model.base_model(row["input_ids"][None], token_type_ids=row["token_type_ids"][None])
     assert richness.unique().numel() > 3
-    scores = score_heads(backbone, examples, 0.999, 2, CPU)
+    scores = score_heads(backbone, examples, 0.999, 2)
     assert_same(scores, HeadScores(richness, correlation, 5, scores.spectrum))
 
 
 def test_means_are_kept_in_float64_with_the_number_of_examples() -> None:
     backbone = tiny()
-    scores = score_heads(backbone, examples_of(backbone, 5), 0.9, 2, CPU)
+    scores = score_heads(backbone, examples_of(backbone, 5), 0.9, 2)
     assert (scores.richness.dtype, scores.correlation.dtype) == (torch.float64, torch.float64)
     assert (scores.richness.shape, scores.correlation.shape) == ((2, 4), (2, 4, 4))
     assert scores.examples == 5
 
 
-def test_examples_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = tiny()
-    examples = examples_of(backbone, 24)
-    lengths: list[list[int]] = []
-    plain = passes.collate
-
-    def watched(rows: list[dict[str, Tensor]], pad: int) -> dict[str, Tensor]:
-        assert pad == backbone.tokenizer.pad_token_id
-        lengths.append([len(row["input_ids"]) for row in rows])
-        return plain(rows, pad)
-
-    monkeypatch.setattr(passes, "collate", watched)
-    score_heads(backbone, examples, 0.9, 5, CPU)
-    assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
-    assert [length for batch in lengths for length in batch] == sorted(examples.lengths)
-
-
 def test_a_model_in_evaluation_mode_stays_in_it_and_scores_without_dropout() -> None:
     backbone = tiny()
     examples = examples_of(backbone, 4)
-    evaluated = score_heads(backbone, examples, 0.9, 2, CPU)
+    evaluated = score_heads(backbone, examples, 0.9, 2)
     backbone.model.eval()
-    assert torch.equal(score_heads(backbone, examples, 0.9, 2, CPU).correlation, evaluated.correlation)
+    assert torch.equal(score_heads(backbone, examples, 0.9, 2).correlation, evaluated.correlation)
     assert not backbone.model.training

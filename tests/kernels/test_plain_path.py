@@ -7,15 +7,16 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import PROJECTIONS, BackboneView
-from peftlab.data.tokens import tokenise
+from peftlab.data.batching import cut
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import select_heads
+from peftlab.inputs.text import TextEncoder
 from peftlab.layers.head_rows import rows_of_heads
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
-from peftlab.tasks.demo import make_demo
+from peftlab.tasks.sources.demo import make_demo
 
 SILENT = {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
 HEADS = ChosenHeads(((0, 2), (1, 3)))
@@ -67,9 +68,9 @@ def plain_losses(strategy: str, mixed: bool = False) -> torch.Tensor:
 
 
 def our_losses(strategy: str, mixed: bool = False) -> torch.Tensor:
-    backbone, way = tiny(**SILENT), create_strategy(strategy, {})
-    way.attach(backbone, HEADS if strategy == "hifi" else None)
-    way.train_mode()
+    backbone = tiny(**SILENT)
+    way = create_strategy(strategy, {}).attach(backbone, HEADS if strategy == "hifi" else None)
+    backbone.model.train()
     return losses(backbone.model, backbone, [*way.tuned().values(), *way.classifier().values()], mixed)
 
 
@@ -94,8 +95,10 @@ def test_heads_are_scored_and_chosen_alike() -> None:
         if attention == "sdpa":
             object.__setattr__(backbone, "model", as_transformers_makes_it(backbone))
             object.__setattr__(backbone, "view", BackboneView(backbone.model))
-        examples = tokenise(Dataset.from_dict(columns), backbone.tokenizer, 64)
-        found.append(score_heads(backbone, examples, 0.9, 8, torch.device("cpu")))
+        encoder = TextEncoder(backbone.tokenizer, 64)
+        examples = encoder.encode(Dataset.from_dict(columns))
+        batches = (encoder.collate([examples[i] for i in chosen]) for chosen in cut(range(24), 8))
+        found.append(score_heads(backbone, batches, 0.9))
     torch.testing.assert_close(found[0].richness, found[1].richness, rtol=0, atol=1e-5)
     torch.testing.assert_close(found[0].correlation, found[1].correlation, rtol=1e-4, atol=1e-8)
     chosen = [select_heads(s, k=2, score="pagerank", variant="layer-wise", seed=1, **WALK).heads for s in found]

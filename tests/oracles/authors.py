@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from models import output_layer, tiny_spec
-from peftlab.backbones.backbone import Backbone, load_backbone
-from peftlab.strategies.contract import Strategy
+from peftlab.backbones.loading import Backbone, load_backbone
+from peftlab.strategies.attached import Attached
 from peftlab.training.optimiser import build_optimiser, build_schedule
 
 PRIME = 65521
@@ -99,7 +99,7 @@ def assert_same(found: Mapping[str, list[float]], expected: Mapping[str, list[fl
 
 
 def train(
-    strategy: Strategy,
+    attached: Attached,
     steps: int,
     rate: float,
     decay: float,
@@ -115,18 +115,17 @@ def train(
         huggingface_eps: eps of the AdamW that was once in transformers. It is added before the second moment's bias
             is corrected, PyTorch's after it: the same number divided by the root of that correction.
     """
-    optimiser = build_optimiser(strategy.parameter_groups(), rate, decay)
+    optimiser = build_optimiser(attached.parameter_groups(), rate, decay)
     schedule = build_schedule(optimiser, steps, 0.0)
     norms = []
     for step in range(steps):
-        strategy.backbone.model(**batch(step)).loss.backward()
-        strategy.before_step()
-        norms.append(float(torch.nn.utils.clip_grad_norm_(strategy.backbone.model.parameters(), 1.0)))
-        strategy.after_clipping()
+        attached.backbone.model(**batch(step)).loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(attached.backbone.model.parameters(), 1.0)))
+        attached.after_clipping()
         for group in optimiser.param_groups if huggingface_eps else []:
             group["eps"] = huggingface_eps / (1 - 0.999 ** (step + 1)) ** 0.5
         optimiser.step()
-        strategy.after_step()
+        attached.after_step()
         after(step)
         if linear:
             schedule.step()

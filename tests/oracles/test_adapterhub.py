@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
-from peftlab.strategies.contract import Strategy
+from peftlab.backbones.loading import Backbone
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy
 
 adapters = pytest.importorskip("adapters", reason="the adapters library is in the environment of make test-adapters")
@@ -114,12 +114,12 @@ class Pair:
     """Our model and the library's, both with the same pretrained weights."""
 
     case: Case
-    strategy: Strategy
+    ours: Attached
     backbone: Backbone
     theirs: nn.Module
 
     def our_parameters(self) -> dict[str, nn.Parameter]:
-        return {**self.strategy.tuned(), **self.strategy.classifier()}
+        return {**self.ours.tuned(), **self.ours.classifier()}
 
     def their_parameters(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.theirs.named_parameters() if p.requires_grad}
@@ -136,9 +136,9 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     theirs.train_adapter("oracle")
     theirs.classifier.requires_grad_(True)
     strategy = create_strategy(case.strategy, case.options)
-    strategy.attach(backbone)
+    attached = strategy.attach(backbone)
     theirs.eval()
-    return Pair(case, strategy, backbone, theirs)
+    return Pair(case, attached, backbone, theirs)
 
 
 @pytest.fixture

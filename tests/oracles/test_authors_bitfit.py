@@ -20,9 +20,8 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_trained_parameters_are_the_authors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     let_meta_tensors_stay(monkeypatch)
-    strategy, model = create_strategy("bitfit", {}), shape_of(CONFIGS[name])
-    strategy.attach(model)
-    trained = {name: p.numel() for name, p in model.model.named_parameters() if p.requires_grad}
+    strategy = create_strategy("bitfit", {}).attach(shape_of(CONFIGS[name]))
+    trained = {name: p.numel() for name, p in strategy.model.named_parameters() if p.requires_grad}
     theirs = THEIRS["trained"][name]
     assert sorted({re.sub(r"layer\.\d+\.", "layer.#.", name) for name in trained}) == theirs["names"]
     assert (len(trained), sum(trained.values())) == (theirs["tensors"], theirs["weights"])
@@ -31,8 +30,8 @@ def test_the_trained_parameters_are_the_authors(name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_ten_steps_are_the_authors(kind: str) -> None:
-    strategy, ours = create_strategy("bitfit", {}), backbone(kind)
-    strategy.attach(ours)
+    ours = backbone(kind)
+    strategy = create_strategy("bitfit", {}).attach(ours)
     theirs = THEIRS[kind]["moved"]
     compared = []
 

@@ -10,17 +10,16 @@ import torch
 from authors import assert_same, backbone, batch, fixture, movement, summary, train
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.data.tokens import TokenisedSplit
+from peftlab.backbones.loading import Backbone
+from peftlab.data.batching import cut
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
-from peftlab.strategies.child_tuning import ChildTuning
+from peftlab.strategies.child_tuning import AttachedChild, ChildTuning
 from peftlab.strategies.registry import create_strategy
 
 THEIRS = fixture("child-tuning")
 P, STEPS, RATE, DECAY, EPS = 0.3, 10, 1e-3, 0.1, 1e-8
-CPU = torch.device("cpu")
 
 
 def unpacked(bits: str, shape: torch.Size) -> Tensor:
@@ -33,7 +32,7 @@ def their_masks(ours: Backbone) -> dict[str, Tensor]:
     return {name: unpacked(bits, encoder[name].shape) for name, bits in THEIRS["fisher"]["masks"].items()}
 
 
-class Replayed(ChildTuning):
+class Replayed(AttachedChild):
     """Variant F with the masks that the authors' optimiser drew, one after the other."""
 
     masks: Iterator[Tensor]
@@ -44,8 +43,7 @@ class Replayed(ChildTuning):
 
 def replayed(ours: Backbone) -> Replayed:
     parameters = dict(ours.model.named_parameters())
-    strategy = Replayed(variant="F", p=P)
-    strategy.attach(ours)
+    strategy = Replayed(ChildTuning(variant="F", p=P), ours)
     order = [*strategy.tuned(), *strategy.classifier()]
     sizes = [parameters[name].numel() for name in sorted(parameters)]
 
@@ -61,31 +59,24 @@ def replayed(ours: Backbone) -> Replayed:
 
 def fixed(ours: Backbone) -> ChildTuning:
     strategy = create_strategy("child-tuning", {"p": P})
-    assert isinstance(strategy, ChildTuning)
-    strategy.attach(ours, ChildNetwork(their_masks(ours), 0.0, 14))
-    return strategy
+    return strategy.attach(ours, ChildNetwork(their_masks(ours), 0.0, 14))
 
 
-def examples(order: list[int]) -> TokenisedSplit:
-    """Return the fixture's examples in the order in which the authors' data loader gave them."""
+def batches(order: list[int], size: int) -> Iterator[dict[str, Tensor]]:
+    """Yield the fixture's examples in the order in which the authors' data loader gave them, padded to the longest."""
     inputs = batch(1000, size=len(order))
-    lengths = inputs["attention_mask"].sum(1)
-    return TokenisedSplit(
-        ids=torch.cat([inputs["input_ids"][index, : lengths[index]] for index in order]).int(),
-        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), lengths[order].cumsum(0)]),
-        type_ids=None,
-        labels=inputs["labels"][order],
-        truncated=torch.zeros(len(order), dtype=torch.bool),
-    )
+    for chosen in cut(order, size):
+        longest = int(inputs["attention_mask"][chosen].sum(1).max())
+        found = {name: values[chosen] for name, values in inputs.items()}
+        yield {name: values[:, :longest] if values.ndim == 2 else values for name, values in found.items()}
 
 
 def test_the_child_network_is_the_authors() -> None:
     theirs = THEIRS["fisher"]
     ours = backbone("bert", torch.float32)
     encoder = ours.view.encoder_parameters()
-    measured = fisher_information(
-        ours, examples(theirs["examples"]), encoder, theirs["batch_size"], theirs["max_norm"], CPU
-    )
+    given = batches(theirs["examples"], theirs["batch_size"])
+    measured = fisher_information(ours.model, lambda one: ours.model(**one).loss, given, encoder, theirs["max_norm"])
     masks, threshold = largest_share(measured, P)
     assert masks.keys() == their_masks(ours).keys()
     assert sum(mask.numel() for mask in masks.values()) == theirs["entries"]

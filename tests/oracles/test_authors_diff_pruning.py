@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.layers import difference, hard_concrete
 from peftlab.layers.hard_concrete import HardConcrete
-from peftlab.strategies.diff_pruning import DiffPruning
+from peftlab.strategies.diff_pruning import AttachedDifference, DiffPruning
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
 from peftlab.training.phases import PhaseSchedule
 
@@ -56,10 +56,11 @@ class Ours:
         self.theirs, self.model = THEIRS[kind], Small()
         options = {name: SETTINGS[name] for name in ("l0", "alpha", "alpha_rate", "finetune_rate")}
         target = SETTINGS["target"][kind]
-        self.strategy = DiffPruning(structured=kind == "structured", l0_form="sum", target=target, **options)
+        strategy = DiffPruning(structured=kind == "structured", l0_form="sum", target=target, **options)
         view = SimpleNamespace(classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"))
-        self.strategy.attach(cast(Backbone, SimpleNamespace(name="tiny", model=self.model, view=view)))
-        self.stages = PhaseSchedule(self.strategy, 2 * SETTINGS["steps"])
+        tiny = cast(Backbone, SimpleNamespace(name="tiny", model=self.model, view=view))
+        self.strategy = cast(AttachedDifference, strategy.attach(tiny))
+        self.phases = PhaseSchedule(self.strategy, 2 * SETTINGS["steps"])
         self.noise: dict[str, Any] = {}
         monkeypatch.setattr(hard_concrete, "noise_like", self.draw)
         monkeypatch.setattr(difference, "noise_like", self.draw)
@@ -71,11 +72,11 @@ class Ours:
 
     def _begin(self) -> None:
         self.optimiser = build_optimiser(self.strategy.parameter_groups(), SETTINGS["learning_rate"], 0.01)
-        self.schedule = build_schedule(self.optimiser, self.stages.steps, 0.1)
+        self.schedule = build_schedule(self.optimiser, self.phases.steps, 0.1)
 
     def step(self, index: int) -> dict[str, Tensor]:
         """Take a step; return the gradients that AdamW saw."""
-        if self.stages.advance(index):
+        if self.phases.advance(index):
             self._begin()
         self.model.train()
         penalty = self.strategy.penalty()

@@ -9,8 +9,8 @@ from authors import assert_same, backbone, batch, fill, fixture, movement, summa
 from torch import Tensor, nn
 
 from models import logits
-from peftlab.backbones.backbone import Backbone
-from peftlab.strategies.contract import Strategy
+from peftlab.backbones.loading import Backbone
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy
 
 THEIRS = fixture("tiny-attention")
@@ -39,18 +39,18 @@ def their_name(name: str, experts: int) -> str:
     return f"roberta.encoder.layer.{layer}.{inside}.{OURS.get(module, module)}.{rest}"
 
 
-def attached(experts: int, **options: Any) -> tuple[Strategy, Backbone]:
+def attached(experts: int, **options: Any) -> tuple[Attached, Backbone]:
     """Return our modules, with the weights of the fixture, in a backbone whose dropout would be seen."""
     ours = backbone("roberta", hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
     ours.model.classifier = FirstToken(ours.view.hidden_size)
     strategy = create_strategy("tiny-attention", {"dropout": 0.0, "experts": experts, **options})
-    strategy.attach(ours)
+    tuned = strategy.attach(ours)
     ours.model.double()
-    fill(trained(strategy, experts))
-    return strategy, ours
+    fill(trained(tuned, experts))
+    return tuned, ours
 
 
-def trained(strategy: Strategy, experts: int) -> dict[str, nn.Parameter]:
+def trained(strategy: Attached, experts: int) -> dict[str, nn.Parameter]:
     return {their_name(name, experts): p for name, p in {**strategy.tuned(), **strategy.classifier()}.items()}
 
 
@@ -67,7 +67,7 @@ def test_logits_are_the_authors(case: str) -> None:
 def test_ten_steps_are_the_authors(case: str) -> None:
     theirs, experts = THEIRS[case], CASES[case]
     strategy, _ = attached(experts, size=theirs["size"], heads=theirs["heads"])
-    strategy.train_mode()
+    strategy.model.train()
     parameters = trained(strategy, experts)
     # Theirs decays; our classifier is trained alike for every strategy and its bias does not, which the rest feels.
     without = {name: p for name, p in parameters.items() if name != "classifier.out_proj.bias"}
@@ -85,7 +85,7 @@ def test_ten_steps_are_the_authors(case: str) -> None:
 def test_gradients_are_the_authors(case: str) -> None:
     theirs, experts = THEIRS[case], CASES[case]
     strategy, ours = attached(experts, size=theirs["size"], heads=theirs["heads"])
-    strategy.train_mode()
+    strategy.model.train()
     ours.model(**batch(0)).loss.backward()
     gradients = {name: p.grad for name, p in trained(strategy, experts).items() if p.grad is not None}
     assert_same(summary(gradients), theirs["gradient"], relative=1e-7)

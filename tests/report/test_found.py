@@ -26,7 +26,7 @@ def report(folder: Path, slug: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder that holds a user's package; its process alone loads it."""
     (folder / "my_figures.py").write_text(MINE.replace("SLUG", slug))
     write(folder / "runs", [run(0.5), run(0.6, seed=2)])
-    typed = [sys.executable, str(REPORT), "runs", "--plugin", "my_figures"]
+    typed = [sys.executable, str(REPORT), "runs", "--plugins", "my_figures"]
     return subprocess.run(typed, cwd=folder, capture_output=True, text=True)
 
 

@@ -82,7 +82,8 @@ def test_what_does_not_fit_is_one_line_and_leaves_the_backbone_as_it_was():
 )
 def test_what_it_declares_follows_from_the_parts_of_the_configuration(config, neutral, mergeable):
     strategy = create_strategy("adapterhub", {"config": config})
-    assert (strategy.start_tolerance < 1, strategy.mergeable) == (neutral, mergeable)
+    traits = strategy.traits
+    assert (traits.start_tolerance < 1, traits.mergeable) == (neutral, mergeable)
 
 
 @there
@@ -91,14 +92,14 @@ def test_a_scaled_bias_is_merged_too(config):
     """The library writes the matrix alone, and is off by the bias's share."""
     backbone = tiny()
     strategy = create_strategy("adapterhub", {"config": config})
-    strategy.attach(backbone)
+    attached = strategy.attach(backbone)
     with torch.no_grad():
-        for parameter in strategy.tuned().values():
+        for parameter in attached.tuned().values():
             parameter.add_(torch.rand_like(parameter))
     inputs = batch(backbone)
     biases = {name: p.clone() for name, p in backbone.model.named_parameters() if name.endswith("bias")}
     before = logits(backbone, inputs)
-    strategy.merge()
+    attached.merge()
     torch.testing.assert_close(logits(backbone, inputs), before, rtol=0, atol=1e-6)
     moved = [name for name, p in backbone.model.named_parameters() if name in biases and not p.equal(biases[name])]
     assert len(moved) == {"ia3": 6, "dora": 4}[config]

@@ -9,17 +9,18 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from test_contract import snapshot, stand_in, train
 
 from models import batch, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
+from peftlab.check.small import snapshot, train
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.masks.child_network import FILE_NAME, ChildNetwork
 from peftlab.masks.fisher import clipped, fisher_information
 from peftlab.masks.packing import unpack
 from peftlab.run import run
-from peftlab.strategies.contract import SelectionContext
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.contract import SelectionContext, Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.task import Task
 from runs import composed, small
@@ -51,9 +52,10 @@ def still() -> Backbone:
 
 @pytest.mark.parametrize("max_norm", [None, 1e-3])
 def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, max_norm: float | None) -> None:
-    examples = demo(still).sample(5, 0, "shots")
+    data = demo(still)
+    examples = data.sample(5, 0, "shots")
     encoder = still.view.encoder_parameters()
-    found = fisher_information(still, examples, encoder, 1, max_norm, CPU)
+    found = fisher_information(still.model, data.loss_of(still), data.batches(examples, 1, CPU), encoder, max_norm)
     expected = {name: torch.zeros_like(p) for name, p in encoder.items()}
     for index in range(5):
         still.model.zero_grad()
@@ -70,10 +72,13 @@ def test_fisher_information_is_the_mean_of_squared_gradients(still: Backbone, ma
 
 
 def test_a_batch_is_averaged_before_it_is_squared_and_gradients_are_left_alone(still: Backbone) -> None:
-    examples = demo(still).sample(4, 0, "shots")
+    data = demo(still)
+    examples = data.sample(4, 0, "shots")
     encoder = still.view.encoder_parameters()
-    by_example = fisher_information(still, examples, encoder, 1, None, CPU)
-    by_batch = fisher_information(still, examples, encoder, 4, None, CPU)
+    by_example, by_batch = (
+        fisher_information(still.model, data.loss_of(still), data.batches(examples, size, CPU), encoder, None)
+        for size in (1, 4)
+    )
     assert all((by_batch[name] <= by_example[name] * (1 + 1e-4) + 1e-12).all() for name in encoder)
     assert all(p.grad is None for p in still.model.parameters())
     assert not still.model.training
@@ -95,26 +100,24 @@ def test_the_mask_keeps_a_share_of_the_encoder_alone(options: dict[str, Any], tm
     assert network.kept == pytest.approx(options.get("p", 0.3) * network.entries, abs=2)
     assert network.describe()["density"] == network.kept / network.entries
 
-    stored = safetensors.torch.load_file(network.save(tmp_path))
+    stored = safetensors.torch.load_file(network.save(tmp_path)[0])
     assert all(torch.equal(unpack(stored[name], mask.shape), mask) for name, mask in network.masks.items())
-    strategy.attach(backbone, network)
-    assert strategy.num_tuned() == backbone.size - network.entries + network.kept
+    assert strategy.attach(backbone, network).num_tuned() == backbone.size - network.entries + network.kept
 
 
-def gradients(strategy: Any, backbone: Backbone) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    backbone.model(**batch(backbone)).loss.backward()
-    everything = {**strategy.tuned(), **strategy.classifier()}
+def gradients(attached: Attached) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    attached.model(**batch(attached.backbone)).loss.backward()
+    everything = {**attached.tuned(), **attached.classifier()}
     before = {name: p.grad.clone() for name, p in everything.items() if p.grad is not None}
-    strategy.after_clipping()
+    attached.after_clipping()
     return before, {name: everything[name].grad for name in before}
 
 
 def test_d_masks_gradients_of_the_encoder_and_leaves_all_others() -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {})
-    network = stand_in(strategy, backbone)
-    strategy.attach(backbone, network)
-    before, after = gradients(strategy, backbone)
+    network = child_network(strategy, backbone)
+    before, after = gradients(strategy.attach(backbone, network))
     for name, gradient in before.items():
         mask = network.masks.get(name, torch.ones_like(gradient))
         assert torch.equal(after[name], gradient * mask), name
@@ -125,8 +128,8 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
     torch.manual_seed(5)
     strategy = create_strategy("child-tuning", {"variant": "F", "p": 0.25})
     assert strategy.select(SelectionContext(backbone, None, 0, CPU)) is None  # type: ignore[arg-type]
-    strategy.attach(backbone)
-    before, after = gradients(strategy, backbone)
+    attached = strategy.attach(backbone)
+    before, after = gradients(attached)
     kept = torch.cat([(after[name] != 0).flatten()[before[name].flatten() != 0] for name in before])
     assert kept.float().mean().item() == pytest.approx(0.25, abs=0.02)
     for name, gradient in before.items():
@@ -134,7 +137,7 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
         torch.testing.assert_close(after[name][chosen], gradient[chosen] / 0.25)
     first = {name: value.clone() for name, value in after.items()}
     backbone.model.zero_grad()
-    _, second = gradients(strategy, backbone)
+    _, second = gradients(attached)
     assert any(not torch.equal(second[name] != 0, first[name] != 0) for name in first)
 
 
@@ -142,10 +145,9 @@ def test_f_draws_a_mask_for_everything_and_divides_by_p() -> None:
 def test_decay_reaches_weights_outside_the_child_network_unless_it_is_strict(strict: bool) -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {"strict": strict})
-    network = stand_in(strategy, backbone)
+    network = child_network(strategy, backbone)
     before = snapshot(backbone)
-    strategy.attach(backbone, network)
-    train(strategy, backbone)
+    train(strategy.attach(backbone, network))
     after = snapshot(backbone)
     for name, mask in network.masks.items():
         held, expected = after[name][~mask], before[name][~mask]
@@ -159,16 +161,16 @@ def test_decay_reaches_weights_outside_the_child_network_unless_it_is_strict(str
 def test_a_strict_delta_is_a_third_of_the_encoder_and_refuses_what_does_not_fit() -> None:
     backbone = tiny()
     strategy = create_strategy("child-tuning", {"strict": True})
-    network = stand_in(strategy, backbone)
-    whole = create_strategy("child-tuning", {})
-    strategy.attach(backbone, network)
-    delta = strategy.delta()
-    whole.attach(tiny(), network)
-    saved = whole.stored_bytes() - strategy.stored_bytes()
+    network = child_network(strategy, backbone)
+    attached, whole = (
+        strategy.attach(backbone, network),
+        create_strategy("child-tuning", {}).attach(tiny(), network),
+    )
+    delta = attached.delta()
+    saved = whole.stored_bytes() - attached.stored_bytes()
     assert saved == pytest.approx(network.entries * (4 - 0.3 * 4 - 1 / 8), rel=0.01)
     name = next(name for name in delta if name.endswith(".values"))
-    fresh = create_strategy("child-tuning", {"strict": True})
-    fresh.attach(tiny())
+    fresh = create_strategy("child-tuning", {"strict": True}).attach(tiny())
     with pytest.raises(UserError, match="delta"):
         fresh.load_delta({**delta, name: delta[name][1:]})
     with pytest.raises(UserError, match="delta"):
@@ -214,12 +216,12 @@ def test_a_reused_mask_is_that_of_the_run_and_no_gradient_is_taken(
 
 @pytest.fixture
 def network() -> ChildNetwork:
-    return stand_in(create_strategy("child-tuning", {}), tiny())
+    return child_network(create_strategy("child-tuning", {}), tiny())
 
 
 @pytest.mark.parametrize("given", ["folder", "file"])
 def test_a_child_network_comes_back_as_it_was_saved(network: ChildNetwork, given: str, tmp_path: Path) -> None:
-    file = network.save(tmp_path)
+    (file,) = network.save(tmp_path)
     again = ChildNetwork.load(file if given == "file" else tmp_path)
     assert again.describe() == network.describe()
     assert all(torch.equal(again.masks[name], mask) for name, mask in network.masks.items())
@@ -247,7 +249,7 @@ def with_shapes(shapes: Any) -> Callable[[Path], None]:
 def test_a_file_that_is_no_child_network_is_named(
     network: ChildNetwork, spoil: Any, message: str, tmp_path: Path
 ) -> None:
-    file = network.save(tmp_path)
+    (file,) = network.save(tmp_path)
     spoil(file)
     with pytest.raises(UserError, match=f"^child network {file}: .*{message}"):
         create_strategy("child-tuning", {"selection": str(file)}).check(tiny())
@@ -260,7 +262,7 @@ def test_a_file_that_is_no_child_network_is_named(
 def test_a_child_network_of_another_encoder_is_refused(
     network: ChildNetwork, options: dict[str, int], shapes: str, tmp_path: Path
 ) -> None:
-    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path))})
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)[0])})
     with pytest.raises(UserError, match=f"strategy.selection=.*another encoder.* has shape {shapes}"):
         strategy.check(tiny(**options))
 
@@ -268,8 +270,15 @@ def test_a_child_network_of_another_encoder_is_refused(
 def test_a_child_network_of_another_share_is_taken_with_a_word(
     network: ChildNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)), "p": 0.1})
+    strategy = create_strategy("child-tuning", {"selection": str(network.save(tmp_path)[0]), "p": 0.1})
     found = strategy.select(SelectionContext(tiny(), None, 0, CPU))  # type: ignore[arg-type]
     assert isinstance(found, ChildNetwork)
     assert found.kept == network.kept
     assert "not p=0.1" in caplog.text
+
+
+def child_network(strategy: Strategy, backbone: Backbone) -> ChildNetwork:
+    """Stand in for Fisher information: random masks of the encoder's weights."""
+    generator = torch.Generator().manual_seed(3)
+    encoder = backbone.view.encoder_parameters()
+    return ChildNetwork({name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in encoder.items()}, 0.0, 8)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from peftlab.strategies.hifi import ChosenHeads
+from peftlab.heads.selection import ChosenHeads
 from peftlab.strategies.registry import create_strategy
 from shapes import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, let_meta_tensors_stay, shape_of
 
@@ -81,8 +81,7 @@ def test_tuned_weights(
     strategy = create_strategy(name, options)
     # Moving to the meta device would give each module its own copy of a shared parameter.
     with torch.device("meta"):
-        strategy.attach(backbone, selection)
-    found = strategy.num_tuned()
+        found = strategy.attach(backbone, selection).num_tuned()
     assert found == tuned
     assert 100 * found / backbone.size == pytest.approx(percent, abs=0.005)
 
@@ -98,10 +97,9 @@ def test_tuned_weights(
 )
 def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifier: int) -> None:
     backbone = shape_of(config)
-    strategy = create_strategy("classifier", {})
-    strategy.attach(backbone)
+    attached = create_strategy("classifier", {}).attach(backbone)
     assert backbone.size == size
-    assert sum(p.numel() for p in strategy.classifier().values()) == classifier
+    assert sum(p.numel() for p in attached.classifier().values()) == classifier
 
 
 @pytest.mark.parametrize(
@@ -116,6 +114,6 @@ def test_size_and_classifier_are_counted_apart(config: Any, size: int, classifie
 def test_what_is_stored_is_what_evaluation_needs(name: str, options: dict[str, Any], kept: int) -> None:
     strategy = create_strategy(name, options)
     with torch.device("meta"):
-        strategy.attach(shape_of(BERT_LARGE))
-        classifier = sum(p.numel() for p in strategy.classifier().values())
-        assert strategy.stored_bytes() == 4 * (kept + classifier)
+        attached = strategy.attach(shape_of(BERT_LARGE))
+        classifier = sum(p.numel() for p in attached.classifier().values())
+        assert attached.stored_bytes() == 4 * (kept + classifier)

@@ -6,29 +6,34 @@ from typing import Any
 
 import pytest
 import torch
-from test_contract import train
 
 from models import batch, logits, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
+from peftlab.check.small import train
 from peftlab.delta.delta import load_delta
 from peftlab.errors import UserError
 from peftlab.masks.positions import unpack_positions
 from peftlab.run import run
-from peftlab.strategies.diff_pruning import DiffPruning
+from peftlab.strategies.diff_pruning import AttachedDifference
 from peftlab.strategies.registry import create_strategy
 from peftlab.training.optimiser import build_optimiser
 from runs import small
 
 
-def attached(options: dict[str, Any] | None = None, **sizes: Any) -> tuple[DiffPruning, Backbone]:
+def attached(options: dict[str, Any] | None = None, **sizes: Any) -> tuple[AttachedDifference, Backbone]:
     strategy, backbone = create_strategy("diff-pruning", options or {}), tiny(**sizes)
-    assert isinstance(strategy, DiffPruning)
     torch.manual_seed(0)
-    strategy.attach(backbone)
-    return strategy, backbone
+    made = strategy.attach(backbone)
+    assert isinstance(made, AttachedDifference)
+    return made, backbone
 
 
-def step(strategy: DiffPruning, backbone: Backbone, seed: int = 0) -> torch.optim.Optimizer:
+def prune(of: AttachedDifference) -> None:
+    """Enter the second phase."""
+    of.phases(2).begin(1)
+
+
+def step(strategy: AttachedDifference, backbone: Backbone, seed: int = 0) -> torch.optim.Optimizer:
     backbone.model.train()
     optimiser = build_optimiser(strategy.parameter_groups(), 1e-2, 0.1)
     backbone.model(**batch(backbone, seed)).loss.backward()
@@ -63,7 +68,7 @@ def test_rates_decay_and_clipping_are_the_authors() -> None:
     assert [weights[name] for name in names] == [1e-5, 0, "decay", False]
     assert [gates[name] for name in names] == [0.1, 0, "constant", True]
     assert sum(p.numel() for p in weights["params"]) == backbone.size + 66
-    strategy.begin_phase(1)
+    prune(strategy)
     (kept,) = build_optimiser(strategy.parameter_groups(), 1e-5, 0.1).param_groups
     assert [kept[name] for name in names] == [5e-5, 0, "decay", False]
 
@@ -76,7 +81,7 @@ def test_the_penalty_at_the_start(form: str) -> None:
     expected = {"product": backbone.size * opened**2, "sum": (backbone.size + tensors) * opened}
     assert strategy.penalty() is not None
     assert strategy.penalty().item() == pytest.approx(expected[form], rel=1e-5)
-    strategy.begin_phase(1)
+    prune(strategy)
     assert strategy.penalty() is None
 
 
@@ -87,7 +92,7 @@ def test_gates_close_under_the_penalty_and_the_density_says_so() -> None:
     for seed in range(3):
         step(strategy, backbone, seed)
     assert strategy.logged_metrics()["density"] < 0.05
-    strategy.begin_phase(1)
+    prune(strategy)
     assert strategy.logged_metrics()["density"] == strategy.num_tuned() / backbone.size
 
 
@@ -96,7 +101,7 @@ def test_the_largest_changes_are_kept_and_go_on_from_their_ungated_values(target
     strategy, backbone = attached({"target": target, "alpha": 0.5})
     step(strategy, backbone)
     differences = {name: p.detach().clone() for name, p in strategy.tuned().items() if name.endswith("difference")}
-    strategy.begin_phase(1)
+    prune(strategy)
     assert strategy.num_tuned() <= target * (backbone.size + 66)
     values = strategy.tuned()
     kept = {name.removesuffix(".values"): strategy._sparse()[name.removesuffix(".values")].positions for name in values}
@@ -111,7 +116,7 @@ def test_the_largest_changes_are_kept_and_go_on_from_their_ungated_values(target
 def test_the_mask_stays_and_only_kept_weights_move() -> None:
     strategy, backbone = attached({"finetune_rate": 1e-2})
     step(strategy, backbone)
-    strategy.begin_phase(1)
+    prune(strategy)
     before = {name: value.detach().clone() for name, value in strategy.tuned().items()}
     positions = {name: module.positions.clone() for name, module in strategy._sparse().items()}
     optimiser = build_optimiser(strategy.parameter_groups(), 1e-2, 0.1)
@@ -131,7 +136,7 @@ def test_the_mask_stays_and_only_kept_weights_move() -> None:
 @pytest.mark.parametrize("target", [0.005, 0.05])
 def test_a_stored_delta_takes_within_a_tenth_of_what_it_holds(target: float) -> None:
     strategy, backbone = attached({"target": target, "finetune_rate": None}, hidden_size=64, vocab_size=3000)
-    train(strategy, backbone, steps=4)
+    train(strategy, steps=4)
     kept = strategy.num_tuned()
     assert kept > 0.5 * target * backbone.size
     ways = [math.lgamma(n + 1) for n in (backbone.size, kept, backbone.size - kept)]
@@ -141,7 +146,7 @@ def test_a_stored_delta_takes_within_a_tenth_of_what_it_holds(target: float) -> 
 
 def test_a_delta_that_does_not_fit_is_refused() -> None:
     strategy, backbone = attached()
-    train(strategy, backbone, steps=4)
+    train(strategy, steps=4)
     delta = strategy.delta()
     fresh, _ = attached()
     wrong = [
@@ -161,10 +166,10 @@ def test_a_delta_that_does_not_fit_is_refused() -> None:
     assert torch.equal(logits(fresh.backbone, inputs), logits(backbone, inputs))
 
 
-def test_steps_are_shared_out_and_the_first_stage_has_one_at_least() -> None:
+def test_steps_are_shared_out_and_the_first_phase_has_one_at_least() -> None:
     shares = {(0.5, 10): [5, 5], (0.5, 1): [1, 0], (0.01, 10): [1, 9], (0.75, 4): [3, 1], (0.99, 3): [3, 0]}
     for (share, steps), expected in shares.items():
-        assert create_strategy("diff-pruning", {"share": share}).stages(steps) == expected
+        assert attached({"share": share})[0].phases(steps).lengths == expected
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def test_options_out_of_range_are_told(options: dict[str, Any]) -> None:
         ("trainer.max_steps=1", {None}),
     ],
 )
-def test_a_whole_run_keeps_an_epoch_of_the_second_stage(options: str, best: set[int | None], tmp_path: Path) -> None:
+def test_a_whole_run_keeps_an_epoch_of_the_second_phase(options: str, best: set[int | None], tmp_path: Path) -> None:
     record = run(small(options, strategy="diff-pruning"), tmp_path)
     assert record.status == "finished"
     assert record.training is not None

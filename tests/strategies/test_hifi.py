@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from models import tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
 from peftlab.heads.pagerank import pagerank
-from peftlab.heads.selection import HeadSelection
+from peftlab.heads.selection import ChosenHeads, HeadSelection
 from peftlab.strategies.contract import SelectionContext
-from peftlab.strategies.hifi import ChosenHeads, HiFi
+from peftlab.strategies.hifi import HiFi
 from peftlab.tasks.task import Task
 
 DEMO = {"name": "demo", "labels": ["entailment", "not_entailment"], "metrics": ["accuracy"], "generator": "demo"}
@@ -50,6 +50,22 @@ def test_the_same_seed_draws_the_same_examples(prepared: SelectionContext) -> No
     assert torch.equal(first.scores.richness, again.scores.richness)
     other = HiFi(**FAST).select(SelectionContext(prepared.backbone, prepared.data, 2, prepared.device))
     assert not torch.equal(first.scores.correlation, other.scores.correlation)
+
+
+def test_examples_of_like_length_share_a_batch(prepared: SelectionContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[list[int]] = []
+    plain = prepared.data.batches
+
+    def watched(*options: Any) -> Any:
+        for batch in plain(*options):
+            lengths.append(batch["attention_mask"].sum(1).tolist())
+            yield batch
+
+    monkeypatch.setattr(prepared.data, "batches", watched)
+    HiFi(n=24, batch_size=5).select(prepared)
+    assert [len(batch) for batch in lengths] == [5, 5, 5, 5, 4]
+    found = [length for batch in lengths for length in batch]
+    assert found == sorted(prepared.data.sample(24, 1).lengths)
 
 
 def test_scores_are_of_the_full_training_set_even_with_few_shots() -> None:
@@ -103,7 +119,7 @@ def test_heads_that_the_backbone_does_not_have_are_refused(heads: tuple[tuple[in
 @pytest.mark.parametrize("facts", [{}, {"heads": 3}, {"heads": [3]}, {"heads": [["a"], []]}])
 def test_facts_of_a_delta_that_name_no_heads_are_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="heads"):
-        HiFi().selection_from(facts)
+        HeadSelection.from_facts(facts)
 
 
 def test_more_heads_than_a_layer_has_are_refused_before_any_data_is_read() -> None:
@@ -163,7 +179,7 @@ def test_a_selection_keeps_the_spectra_its_richness_was_counted_from(
     selection = HiFi(**FAST).select(prepared)
     assert selection.scores.spectrum is not None
     assert selection.scores.spectrum.shape == (2, 4, 8)
-    read = HeadSelection.load(selection.save(tmp_path)).scores.spectrum
+    read = HeadSelection.load(selection.save(tmp_path)[0]).scores.spectrum
     assert read is not None
     torch.testing.assert_close(read, selection.scores.spectrum, rtol=0, atol=5e-4)
 

@@ -6,9 +6,9 @@ from typing import Any
 import peft
 import pytest
 import torch
-from test_contract import snapshot, train
 
 from models import batch, logits, tiny
+from peftlab.check.small import snapshot, train
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.strategies.peft import FORMS, methods
@@ -66,21 +66,23 @@ def test_a_method_trains_comes_back_and_merges(method: str, kind: str, tmp_path:
     strategy.check(backbone)
     assert all(torch.equal(value, before[name]) for name, value in snapshot(backbone).items())
 
-    strategy.attach(backbone)
+    attached = strategy.attach(backbone)
     tuned = {name for name, p in backbone.model.named_parameters() if p.requires_grad}
     before = snapshot(backbone)
-    train(strategy, backbone)
+    train(attached)
     after = snapshot(backbone)
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert moved == tuned
 
     inputs = batch(backbone)
     trained = logits(backbone, inputs)
-    save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
+    save_delta(describe_delta(attached, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
     again = apply_delta(load_delta(tmp_path), fresh)
     assert torch.equal(logits(fresh, inputs), trained)
-    strategy.merge()
-    assert (logits(backbone, inputs) - trained).abs().max() <= strategy.merge_tolerance * trained.abs().max()
+    attached.merge()
+    tolerance = strategy.traits.merge_tolerance
+    assert tolerance is not None
+    assert (logits(backbone, inputs) - trained).abs().max() <= tolerance * trained.abs().max()
     assert [type(module) for module in backbone.model.modules()] == modules
     again.detach()
     assert [type(module) for module in fresh.model.modules()] == modules
@@ -127,24 +129,22 @@ def test_what_does_not_fit_is_one_line_and_leaves_the_backbone_as_it_was(options
 
 
 def test_a_method_that_cannot_be_merged_says_so() -> None:
-    strategy = create_strategy("peft", {"method": "lily"})
-    strategy.attach(tiny())
+    attached = create_strategy("peft", {"method": "lily"}).attach(tiny())
     with pytest.raises(UserError, match="cannot be merged"):
-        strategy.merge()
+        attached.merge()
 
 
 def test_lora_moves_b_alone_at_the_first_step_by_an_update_of_rank_r() -> None:
     backbone = tiny()
-    strategy = create_strategy("lora", {"r": 2, "alpha": 4})
     before = snapshot(backbone)
-    strategy.attach(backbone)
+    attached = create_strategy("lora", {"r": 2, "alpha": 4}).attach(backbone)
     inputs = batch(backbone)
     backbone.model(**inputs).loss.backward()
-    for name, parameter in strategy.tuned().items():
+    for name, parameter in attached.tuned().items():
         assert parameter.grad is not None
         assert bool(parameter.grad.any()) == ("lora_B" in name)
-    train(strategy, backbone)
-    strategy.merge()
+    train(attached)
+    attached.merge()
     name = "bert.encoder.layer.0.attention.self.query.weight"
     change = (snapshot(backbone)[name] - before[name]).double()
     assert torch.linalg.matrix_rank(change, rtol=1e-4) == 2
@@ -158,11 +158,10 @@ def test_lora_refuses_what_is_out_of_range(options: dict[str, Any]) -> None:
 
 def test_the_penalty_of_adalora_vanishes_for_orthonormal_factors() -> None:
     backbone = tiny()
-    strategy = create_strategy("peft", {"method": "adalora", "options": METHODS["adalora"]})
-    strategy.attach(backbone)
-    for name, parameter in strategy.tuned().items():
+    attached = create_strategy("peft", {"method": "adalora", "options": METHODS["adalora"]}).attach(backbone)
+    for name, parameter in attached.tuned().items():
         if "lora_A" in name or "lora_B" in name:
             torch.nn.init.orthogonal_(parameter)
-    penalty = strategy.penalty()
+    penalty = attached.penalty()
     assert penalty is not None
     assert penalty.item() == pytest.approx(0, abs=1e-5)

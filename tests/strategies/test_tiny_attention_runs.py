@@ -5,31 +5,29 @@ from typing import Any
 
 import pytest
 import torch
-from test_contract import train
 
 from models import batch, logits, tiny
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
+from peftlab.check.small import train
 from peftlab.delta.delta import save_delta
 from peftlab.errors import UserError
 from peftlab.run import run
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import apply_delta, describe_delta, restore
 from runs import small
 
 
-def attached(labels: tuple[str, ...] = ("yes", "no"), **options: Any) -> tuple[Strategy, Backbone]:
+def attached(labels: tuple[str, ...] = ("yes", "no"), **options: Any) -> tuple[Attached, Backbone]:
     backbone = tiny(labels=labels)
     torch.manual_seed(0)
-    strategy = create_strategy("tiny-attention", options)
-    strategy.attach(backbone)
-    return strategy, backbone
+    return create_strategy("tiny-attention", options).attach(backbone), backbone
 
 
-def finished(folder: Path, **options: Any) -> tuple[Strategy, Backbone]:
+def finished(folder: Path, **options: Any) -> tuple[Attached, Backbone]:
     """Return a trained strategy whose delta is in `folder`."""
     strategy, backbone = attached(**options)
-    train(strategy, backbone, steps=3)
+    train(strategy, steps=3)
     save_delta(describe_delta(strategy, {"name": backbone.name}, "rte", ["yes", "no"], {}), folder)
     return strategy, backbone
 
@@ -44,7 +42,7 @@ def test_everything_of_a_tiny_module_decays_and_the_classifier_as_everywhere() -
 @pytest.mark.parametrize(("average", "modules"), [(True, 1), (False, 4)])
 def test_a_mixture_stores_what_it_is_evaluated_with(average: bool, modules: int) -> None:
     strategy, backbone = attached(experts=4, average=average)
-    train(strategy, backbone, steps=3)
+    train(strategy, steps=3)
     one, _ = attached()
     classifier = sum(p.numel() for p in strategy.classifier().values())
     assert strategy.stored_bytes() == 4 * (modules * one.num_tuned() + classifier)
@@ -105,8 +103,8 @@ def test_a_run_of_another_strategy_or_backbone_or_none_is_refused(tmp_path: Path
     finished(tmp_path)
     with pytest.raises(UserError, match=r"strategy.start=.*fingerprint"):
         strategy.check(tiny(num_hidden_layers=1))
-    other, backbone = create_strategy("bitfit", {}), tiny()
-    other.attach(backbone)
+    backbone = tiny()
+    other = create_strategy("bitfit", {}).attach(backbone)
     save_delta(describe_delta(other, {"name": backbone.name}, "rte", ["yes", "no"], {}), tmp_path)
     with pytest.raises(UserError, match=r"strategy.start=.*it is of strategy bitfit; allowed is tiny-attention"):
         strategy.check(tiny())

@@ -11,9 +11,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from peftlab.tasks.demo import make_demo
-from peftlab.tasks.lexicon import TRAIN_EVENTS, TRAIN_KINDS, VALIDATION_EVENTS, VALIDATION_KINDS, Taxonomy
-from peftlab.tasks.source import load_splits
+from peftlab.tasks.sources.demo import make_demo
+from peftlab.tasks.sources.lexicon import TRAIN_EVENTS, TRAIN_KINDS, VALIDATION_EVENTS, VALIDATION_KINDS, Taxonomy
+from peftlab.tasks.sources.splits import load_splits
 from tasks.shipped import shipped
 
 DEMO = make_demo(0)

@@ -10,8 +10,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from peftlab.errors import UserError
-from peftlab.tasks import hub
-from peftlab.tasks.source import describe_source, load_splits
+from peftlab.tasks.sources import hub
+from peftlab.tasks.sources.splits import describe_source, load_splits
 from tasks.shipped import shipped
 
 
@@ -74,7 +74,7 @@ def test_label_ids_follow_the_task_even_where_the_dataset_orders_them_differentl
 def test_labels_outside_the_tasks_are_refused(tmp_path: Path):
     rows = [{"premise": "a", "hypothesis": "b", "label": "maybe"}]
     cache(tmp_path, "mnli", {"train": rows, "validation_matched": rows}, ["maybe"])
-    with pytest.raises(UserError, match=r"labels maybe; allowed are entailment, neutral, contradiction"):
+    with pytest.raises(UserError, match=r"label 'maybe'; allowed are entailment, neutral, contradiction"):
         load_splits(shipped("mnli"), None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.tasks.source import describe_source, load_splits
+from peftlab.tasks.sources.splits import describe_source, load_splits
 from peftlab.tasks.task import Task
 from tasks.shipped import shipped
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from peftlab.errors import UserError
+from peftlab.tasks.kind import kind_of
 from peftlab.tasks.task import Task
 from tasks.shipped import FOLDER, shipped
 
@@ -37,8 +38,9 @@ def test_the_eight_tasks_of_the_paper_and_the_demo_are_there():
 )
 def test_each_task_has_the_papers_metric_first(name: str, num_labels: int, metrics: list[str]):
     task = shipped(name)
-    assert (task.name, task.num_labels, task.metrics) == (name, num_labels, metrics)
-    assert task.is_regression == (name == "stsb")
+    kind = kind_of(task)
+    assert (task.name, kind.output_layer.options["num_labels"], task.metrics) == (name, num_labels, metrics)
+    assert kind.name == ("regression" if name == "stsb" else "classification")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,7 +74,7 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"labels": None}, "give either labels (two or more) or a range"),
         ({"range": [0.0, 5.0]}, "give either labels (two or more) or a range"),
         ({"labels": ["a", "a"]}, "holds a label twice"),
-        ({"labels": [0, 1]}, "task.labels=[0, 1]: allowed is a list, each entry of which is a text"),
+        ({"labels": [0, 1]}, "task.labels[0]=0: allowed is a text"),
         ({"labels": None, "range": [5.0, 0.0], "metrics": ["pearson"]}, "must be [lowest, highest]"),
         ({"metrics": []}, "metrics is empty"),
         ({"metrics": ["acuracy"]}, "(did you mean accuracy?); allowed are accuracy, f1, matthews"),
@@ -84,20 +86,28 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"files": FILES | {"labels": ["0"]}}, "allowed is one text for each of"),
         ({"files": FILES | {"folders": "F"}}, "task.files.folders: no such option (did you mean folder?)"),
         ({"hub": {"path": "a/b"}}, "task.hub.config: missing"),
+        ({"kind": "clasification"}, "no such task.kind (did you mean classification?)"),
+        ({"kind": "regression"}, "give either labels (two or more) or a range"),
+        ({"options": {"stride": 4}}, "task.options.stride: no such option"),
     ],
 )
 def test_a_mistake_in_a_task_is_one_line_that_names_it(changes: dict[str, Any], message: str):
     with pytest.raises(UserError) as caught:
-        Task.from_config(described(**changes))
+        kind_of(Task.from_config(described(**changes)))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_whole_numbers_may_bound_a_range():
-    assert Task.from_config(described(labels=None, range=[0, 5], metrics=["pearson"])).is_regression
+    task = Task.from_config(described(labels=None, range=[0, 5], metrics=["pearson"]))
+    assert kind_of(task).name == "regression"
 
 
 def test_describing_a_task_needs_neither_torch_nor_datasets():
     code = "import sys, peftlab.tasks.task; print([n for n in ('torch', 'datasets') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_kind_may_be_named():
+    assert kind_of(Task.from_config(described(kind="classification"))).name == "classification"

@@ -85,7 +85,7 @@ def fit(
     data = TaskData(task, backbone.tokenizer, seed=seed, **options | (data_options or {}))
     data.setup()
     settings = TrainingSettings(1e-2, BATCH, epochs, 0.01, 0.1)
-    module = FineTuning(backbone, strategy, task, settings, {"validation": data.validation_names, "test": []})
+    module = FineTuning(backbone, data.kind, settings, {"validation": data.validation_names, "test": []})
     attach, stopwatch, curve = AttachStrategy(strategy, backbone, data, seed, folder), Stopwatch(), LearningCurve()
     best = best_checkpoint(folder, "accuracy")
     everything = [attach, stopwatch, curve, best, *callbacks]

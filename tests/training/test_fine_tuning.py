@@ -1,7 +1,7 @@
 """The LightningModule: its loss, its modes, its hooks, what it keeps and what it counts."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +10,14 @@ from lightning import Callback
 from torch import Tensor
 
 from models import batch, tiny
+from peftlab.backbones.loading import Backbone
 from peftlab.run import run
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.in_place import AttachedInPlace
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.kinds.classification import Classification
 from peftlab.tasks.task import FileSource, Task
 from peftlab.training.callbacks import load_best
 from peftlab.training.checkpoint_files import read_checkpoint
@@ -42,58 +47,69 @@ class Modes(Callback):
         self.validation.append({part.training for part in module.model.modules()})
 
 
-@dataclass
 class Watched(BitFit):
     """A strategy that notes when its hooks are called, and what gradients and weights are then."""
 
     name = "watched"
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.calls, self.norms, self.weights = [], [], []
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        return AttachedWatched(self, backbone)
 
-    def before_step(self):
-        self._note("before")
+
+class AttachedWatched(AttachedInPlace):
+    def __init__(self, *given):
+        self.calls, self.norms, self.weights = [], [], []
+        super().__init__(*given)
+
+    def after_clipping(self):
+        self._note("clipped")
 
     def after_step(self):
-        self._note("after")
+        self._note("stepped")
 
     def _note(self, name):
         gradients = [p.grad.norm() for p in {**self.tuned(), **self.classifier()}.values()]
         self.calls.append(name)
         self.norms.append(torch.stack(gradients).norm().item())
-        self.weights.append(self.backbone.model.classifier.bias.detach().clone())
+        self.weights.append(self.model.classifier.bias.detach().clone())
 
 
 class Penalised(BitFit):
     name = "penalised"
 
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        return AttachedPenalised(self, backbone)
+
+
+class AttachedPenalised(AttachedInPlace):
     def penalty(self) -> Tensor:
         return torch.tensor(7.0)
 
 
 def test_the_loss_of_a_classification_is_that_of_transformers(tmp_path: Path):
     backbone = tiny()
-    module = FineTuning(backbone, BitFit(), small_task(tmp_path), SETTINGS, {})
+    module = FineTuning(backbone, kind_of(small_task(tmp_path)), SETTINGS, {})
     inputs = batch(backbone)
     theirs = backbone.model(**inputs)
-    assert torch.equal(module(inputs), theirs.logits)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert torch.equal(module(inputs).logits, theirs.logits)
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_loss_of_a_regression_is_that_of_transformers():
     backbone = tiny(labels=())
-    module = FineTuning(backbone, BitFit(), regression_task(), SETTINGS, {})
+    module = FineTuning(backbone, kind_of(regression_task()), SETTINGS, {})
     inputs = {**batch(backbone), "labels": torch.rand(6) * 5}
     theirs = backbone.model(**inputs)
     assert theirs.logits.shape == (6, 1)
-    assert module.loss(module(inputs), inputs["labels"]).item() == theirs.loss.item()
+    assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
 def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     losses = []
     for strategy in (BitFit(), Penalised()):
-        module = FineTuning(tiny(), strategy, small_task(tmp_path), SETTINGS, {})
+        backbone = tiny()
+        module = FineTuning(backbone, kind_of(small_task(tmp_path)), SETTINGS, {})
+        module.attached = strategy.attach(backbone)
         monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
         losses.append(module.training_step(batch(tiny()), 0))
     assert losses[1].item() == pytest.approx(losses[0].item() + 7.0)
@@ -108,25 +124,23 @@ def test_dropout_is_on_in_every_training_step_and_off_in_every_evaluation(tmp_pa
     assert all(seen == {False} for seen in modes.validation)
 
 
-def test_the_strategy_acts_before_clipping_and_after_the_step_once_a_step(tmp_path: Path):
-    strategy = Watched()
+def test_the_strategy_acts_after_clipping_and_after_the_step_once_a_step(tmp_path: Path):
     limit = 1e-3
-    fitted = fit(tmp_path, strategy, gradient_clip_val=limit)
+    fitted = fit(tmp_path, Watched(), gradient_clip_val=limit)
+    watched = fitted.module.attached
     assert fitted.trainer.global_step == 2 * STEPS_PER_EPOCH
-    assert strategy.calls == ["before", "after"] * fitted.trainer.global_step
-    assert all(norm > 2 * limit for norm in strategy.norms[::2])
-    assert all(norm == pytest.approx(limit, rel=1e-2) for norm in strategy.norms[1::2])
-    moved = [torch.equal(*pair) for pair in zip(strategy.weights[:-1], strategy.weights[1:], strict=True)]
+    assert watched.calls == ["clipped", "stepped"] * fitted.trainer.global_step
+    assert all(norm == pytest.approx(limit, rel=1e-2) for norm in watched.norms)
+    moved = [torch.equal(*pair) for pair in zip(watched.weights[:-1], watched.weights[1:], strict=True)]
     # Unmoved from the end of one step to the beginning of the next, moved in between.
     assert moved == [number % 2 == 1 for number in range(len(moved))]
 
 
 def test_with_accumulated_gradients_the_strategy_acts_once_an_optimiser_step(tmp_path: Path):
-    strategy = Watched()
-    fitted = fit(tmp_path, strategy, accumulate_grad_batches=2)
+    fitted = fit(tmp_path, Watched(), accumulate_grad_batches=2)
     # Three batches an epoch make two steps: the last is taken at the epoch's end.
     assert fitted.trainer.global_step == 4
-    assert strategy.calls == ["before", "after"] * 4
+    assert fitted.module.attached.calls == ["clipped", "stepped"] * 4
 
 
 def test_the_schedule_is_stepped_at_each_step_and_ends_at_zero(tmp_path: Path):
@@ -150,7 +164,8 @@ def test_a_checkpoint_holds_what_is_trained(name: str, tmp_path: Path):
     fitted = fit(tmp_path, strategy, epochs=1)
     content = read_checkpoint(Path(fitted.best.best_model_path))
     assert content["state_dict"].keys() == fitted.weights().keys()
-    trained = len(strategy.tuned()) + len(strategy.classifier())
+    attached = fitted.module.attached
+    trained = len(attached.tuned()) + len(attached.classifier())
     assert len(content["state_dict"]) == trained < len(fitted.module.state_dict())
 
 
@@ -162,7 +177,7 @@ def test_the_best_epochs_weights_come_back_the_first_on_ties(
     accuracies: list[float], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     values = iter(accuracies)
-    monkeypatch.setattr("peftlab.training.module.evaluate", lambda *_: {"accuracy": next(values)})
+    monkeypatch.setattr(Classification, "score", lambda *_: {"accuracy": next(values)})
 
     class Weights(Callback):
         def __init__(self):
@@ -176,8 +191,8 @@ def test_the_best_epochs_weights_come_back_the_first_on_ties(
     assert load_best(fitted.best, fitted.module) == best
     now = fitted.module.model.classifier.weight
     assert [torch.equal(now, seen) for seen in weights.seen] == [epoch == best for epoch in (1, 2, 3)]
-    # The same tensors are the strategy's: what is saved as the delta is the best epoch.
-    assert torch.equal(fitted.module.strategy.delta()["classifier.weight"], weights.seen[best - 1])
+    # The same tensors are those of what is attached: what is saved as the delta is the best epoch.
+    assert torch.equal(fitted.module.attached.delta()["classifier.weight"], weights.seen[best - 1])
     assert [row["validation/accuracy"] for row in fitted.curve.rows] == pytest.approx(accuracies)
 
 
@@ -186,7 +201,8 @@ def test_each_validation_set_has_its_metrics_and_predictions(tmp_path: Path):
     assert set(fitted.module.results) == {"validation/accuracy", "validation_mismatched/accuracy"}
     for name, value in fitted.module.results.items():
         assert fitted.trainer.callback_metrics[name].item() == pytest.approx(value)
-        logits, labels = fitted.module.predictions[name.split("/")[0]]
+        found = fitted.module.predictions[name.split("/")[0]]
+        logits, labels = found.outputs, found.gold
         assert logits.shape == (VALIDATION, 2)
         assert value == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from fitting import fit
 from torch import nn
 
 from models import tiny
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
-from peftlab.strategies.bases.in_place import InPlaceStrategy
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.classifier import Classifier
 from peftlab.strategies.registry import create_strategy
@@ -24,11 +27,18 @@ class Poisoned(BitFit):
     """Adds `value` to the loss of one step."""
 
     name = "poisoned"
-    value, at = float("nan"), 3
+    value, at, steps = float("nan"), 3, 0
+
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        return AttachedPoisoned(self, backbone)
+
+
+class AttachedPoisoned(AttachedInPlace):
+    strategy: Poisoned
 
     def penalty(self):
-        self.steps = getattr(self, "steps", 0) + 1
-        return torch.tensor(self.value if self.steps == self.at else 0.0)
+        self.strategy.steps += 1
+        return torch.tensor(self.strategy.value if self.strategy.steps == self.strategy.at else 0.0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -68,7 +78,7 @@ def test_the_rows_are_those_of_the_batch(tmp_path: Path):
     assert f"(rows {', '.join(map(str, batches[-1]))} of" in str(caught.value)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Idle(InPlaceStrategy):
     """Tunes the biases, and a parameter that the loss does not depend on."""
 
@@ -88,12 +98,12 @@ def test_a_tuned_parameter_without_a_gradient_is_an_error_after_the_first_step(t
     monkeypatch.setattr(callbacks.AttachStrategy, "setup", with_idle)
     strategy = Idle()
     with pytest.raises(UserError, match=r"^strategy idle: 1 of \d+ parameters have no gradient .*, idle among them"):
-        fit(tmp_path, strategy, callbacks=[CheckGradientFlow(strategy)])
+        fit(tmp_path, strategy, callbacks=[CheckGradientFlow()])
 
 
 def test_a_gradient_of_zeros_is_a_gradient(tmp_path: Path):
     strategy = create_strategy("lora", {})
-    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow(strategy)])
+    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow()])
 
 
 @pytest.mark.parametrize("robust", [True, False])
@@ -101,11 +111,11 @@ def test_what_a_step_leaves_out_by_design_needs_no_gradient(robust: bool, tmp_pa
     """AdapterDrop draws how many layers go without an adapter; here it draws as many as it can."""
     monkeypatch.setattr("peftlab.strategies.adapterdrop.torch.randint", lambda high, size: torch.tensor(high - 1))
     strategy = create_strategy("adapterdrop", {"robust": robust, "drop": 1})
-    assert strategy.sparse_gradients == robust
-    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow(strategy)])
+    assert strategy.traits.sparse_gradients == robust
+    fit(tmp_path, strategy, epochs=1, callbacks=[CheckGradientFlow()])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Nothing(InPlaceStrategy):
     """Finds nothing to tune."""
 

@@ -39,9 +39,8 @@ def test_the_groups_are_the_given_ones_with_their_factors():
 
 @pytest.mark.parametrize("name", ["full", "bitfit", "classifier"])
 def test_no_vector_decays_and_every_matrix_does(name: str):
-    strategy = create_strategy(name, {})
-    strategy.attach(tiny())
-    for group in build_optimiser(strategy.parameter_groups(), 1e-3, 0.01).param_groups:
+    attached = create_strategy(name, {}).attach(tiny())
+    for group in build_optimiser(attached.parameter_groups(), 1e-3, 0.01).param_groups:
         expected = 0.01 if group["params"][0].ndim >= 2 else 0.0
         assert group["weight_decay"] == expected
         assert len({p.ndim >= 2 for p in group["params"]}) == 1

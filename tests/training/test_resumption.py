@@ -19,7 +19,7 @@ from peftlab.run import run
 from peftlab.training.loggers import logged_text
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import FOLDER, Resumption, _set_random_states
-from runs import small
+from runs import small, write_rte
 
 EPOCHS, STEPS_PER_EPOCH = 3, 3
 # What is a run's own: when, how long and how often; all else must be the same.
@@ -117,7 +117,7 @@ def test_the_record_says_how_often_it_was_gone_on_with_and_times_add_up(configur
     assert record.throughput.examples_per_second == pytest.approx(EPOCHS * 40 / record.seconds.training)
 
 
-@pytest.mark.parametrize("place", ["run._keep_delta", "run._keep_results", "training.fit.load_best"])
+@pytest.mark.parametrize("place", ["run.save_delta", "run.fill_results", "training.fit.load_best"])
 def test_after_training_only_evaluation_is_done_again(place, configured, tmp_path, monkeypatch):
     def kill(*_, **__):
         raise KilledError
@@ -155,12 +155,42 @@ def test_a_signal_waits_for_the_batch_and_leaves_a_checkpoint(number, configured
     assert outcome(run(config, tmp_path / "ended")) == outcome(undisturbed)
 
 
-def test_an_interrupted_run_is_not_gone_on_with_in_another_way(configured, tmp_path, monkeypatch):
-    killed_at(5, configured(), tmp_path, monkeypatch)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("training.learning_rate=0.5", "training.learning_rate=0.5: .* interrupted run with .*=0.001; go on with"),
+        ("recipe.default.learning_rate=0.5", "training.learning_rate=0.5: .* run with .*=0.001; go on with"),
+        ("recipe=minilm", "training.epochs=2: .* interrupted run with training.epochs=1; go on with"),
+        ("trainer.max_steps=8", "trainer.max_steps=8: .* interrupted run with trainer.max_steps=-1; go on with"),
+        ("strategy.selection=.", "strategy.selection=sha256:.* run with strategy.selection=None; go on with"),
+    ],
+)
+def test_an_interrupted_run_is_not_resumed_with_another_setting(overrides, message, configured, tmp_path, monkeypatch):
+    (tmp_path / "selection.json").write_text("another run's")
+    monkeypatch.chdir(tmp_path)
+    config = configured(f"task=demo trainer.limit_train_batches=3 {overrides}")
+    killed_at(5, configured("task=demo trainer.limit_train_batches=3"), tmp_path / "run", monkeypatch)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"^training.learning_rate=0.5: .* interrupted run with .*=None; go on with"):
-        run(configured("training.learning_rate=0.5"), tmp_path)
+    with pytest.raises(UserError, match=f"^{message}"):
+        run(config, tmp_path / "run")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "training.learning_rate=0.001",  # what the recipe gave
+        "recipe.strategies.bitfit.default.learning_rate=0.5",  # another strategy's row
+        "trainer.log_every_n_steps=3 trainer.profiler=simple",
+        "deployment.pairs=7",
+        "data.root={elsewhere} data.cache_dir=null",
+    ],
+)
+def test_an_interrupted_run_is_resumed_where_nothing_that_counts_differs(overrides, configured, tmp_path, monkeypatch):
+    killed_at(5, configured(), tmp_path / "run", monkeypatch)
+    there = overrides.format(elsewhere=write_rte(tmp_path))
+    added = " ".join(f"++{word}" if word.startswith("recipe.") else word for word in there.split())
+    assert run(configured(added), tmp_path / "run").resumed == 1
 
 
 def test_a_finished_run_is_begun_anew(configured, tmp_path, monkeypatch):

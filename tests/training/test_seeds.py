@@ -21,8 +21,8 @@ def test_the_same_seed_gives_the_same_weights_again(first: FitResult, tmp_path: 
 
 
 def test_a_reused_selection_gives_the_weights_of_the_computed_one(first: FitResult, tmp_path: Path):
-    first.attach.selection.save(tmp_path / "selection.json")
-    reused = fit(tmp_path, HiFi(k=1, n=5, selection=str(tmp_path / "selection.json")), seed=0)
+    (file, _) = first.attach.selection.save(tmp_path)
+    reused = fit(tmp_path, HiFi(k=1, n=5, selection=str(file)), seed=0)
     assert same_weights(first, reused)
 
 

@@ -12,7 +12,7 @@ from commands import command
 from peftlab import network
 from peftlab.errors import UserError
 from peftlab.results.record import RunRecord
-from peftlab.run import _label, run
+from peftlab.run import describe_run, run
 from peftlab.training import wandb_run
 from peftlab.training.module import FineTuning
 from runs import SILENT, SMALL, small
@@ -162,10 +162,12 @@ def test_a_resumed_run_goes_on_in_its_first_and_a_repeated_one_does_not(tmp_path
 
 
 def test_a_run_of_another_seed_shares_the_group_and_nothing_else_does():
-    group = _label(small("logger=wandb"))["group"]
+    group = describe_run(small("logger=wandb"))["group"]
     same = ["seed=2", "force=true", "any_code=true", "data.num_workers=2", "logger.project=other"]
-    assert [_label(small(f"logger=wandb {override}"))["group"] == group for override in same] == [True] * len(same)
-    assert _label(small("logger=wandb strategy.k=2"))["group"] != group
+    assert [describe_run(small(f"logger=wandb {override}"))["group"] == group for override in same] == [True] * len(
+        same
+    )
+    assert describe_run(small("logger=wandb strategy.k=2"))["group"] != group
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ SIZES = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 class Counted(HiFi):
     looks = 0
 
-    def select(self, preparation):
+    def select(self, context):
         self.looks += 1
-        return super().select(preparation)
+        return super().select(context)
 
 
 def main(folder: Path) -> None:
@@ -28,14 +28,14 @@ def main(folder: Path) -> None:
         digest.update(value.numpy().tobytes())
     seen = {
         "looks": strategy.looks,
-        "heads": strategy.delta_facts()["heads"],
+        "heads": fitted.attach.selection.facts()["heads"],
         "weights": digest.hexdigest(),
         "classifier": fitted.module.model.classifier.weight.tolist(),
         "steps": fitted.trainer.global_step,
         "examples": fitted.module.examples_seen,
         "tokens": fitted.module.tokens_seen,
         "results": fitted.module.results,
-        "evaluated": len(fitted.module.predictions["validation"][1]),
+        "evaluated": len(fitted.module.predictions["validation"].gold),
     }
     (folder / f"rank{fitted.trainer.global_rank}.json").write_text(json.dumps(seen))
 

@@ -1,33 +1,16 @@
-"""Examples of a task as a backbone takes them: a batch on its device, the inputs it knows, and the loss."""
+"""A forward pass of a backbone over a batch, which may hold more than its model reads."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from peftlab.backbones.backbone import Backbone
-from peftlab.data.batching import collate
-from peftlab.data.tokens import TokenisedSplit
+from peftlab.backbones.loading import Backbone
 
 
-def batch_of(
-    backbone: Backbone, examples: TokenisedSplit, indices: Iterable[int], device: torch.device
-) -> dict[str, Tensor]:
-    """Return the examples at `indices` as a batch on `device`, padded as `collate` does it."""
-    pad = backbone.tokenizer.pad_token_id
-    assert isinstance(pad, int)
-    return {name: value.to(device) for name, value in collate([examples[i] for i in indices], pad).items()}
-
-
-def inputs_of(backbone: Backbone, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return those tensors of a batch that the backbone's model reads."""
+def inputs_of(backbone: Backbone, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those entries of a batch that the backbone's model reads; labels are not among them."""
     return {name: batch[name] for name in backbone.tokenizer.model_input_names if name in batch}
 
 
-def loss_of(backbone: Backbone, batch: dict[str, Tensor]) -> Tensor:
-    """Return the mean cross-entropy of a batch, or the mean squared error of a regression: a scalar."""
-    labels = batch["labels"]
-    if backbone.model.config.problem_type == "regression":
-        labels = labels.float()
-    loss: Tensor = backbone.model(**inputs_of(backbone, batch), labels=labels).loss
-    return loss
+def outputs_of(backbone: Backbone, batch: Mapping[str, Any]) -> Any:
+    """Return what the backbone's model gives for a batch, as transformers names it (`logits` and more)."""
+    return backbone.model(**inputs_of(backbone, batch))

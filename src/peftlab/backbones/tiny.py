@@ -6,16 +6,11 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from peftlab.backbones.view import architecture
+from peftlab.backbones.architecture import architecture
 from peftlab.errors import UserError
+from peftlab.output_layer import OutputLayer
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
@@ -46,26 +41,23 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def random_model(
-    options: Mapping[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    attention: str,
-    label_options: Mapping[str, Any],
+    options: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, attention: str | None, output: OutputLayer
 ) -> PreTrainedModel:
     """Return a model with random weights from `options`: `model_type` and the entries of that type's config.
 
     The weights of the base model depend on the random state alone, not on the labels.
 
     Raises:
-        UserError: the model type is unknown or an entry does not fit it.
+        UserError: the model type is unknown, has no such output layer, or an entry does not fit it.
     """
-    architecture(options.get("model_type", ""))
+    model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
     entries = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
     try:
         bare, model = (
-            AutoModelForSequenceClassification.from_config(
+            model_class.from_config(
                 AutoConfig.for_model(**{**entries, **options, **labels}), attn_implementation=attention
             )
-            for labels in ({}, label_options)
+            for labels in ({}, output.options)
         )
     except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error

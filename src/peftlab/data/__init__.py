@@ -1,1 +1,1 @@
-"""From a task to batches: few-shot splits, tokenising with a cache on disk, batching, the LightningDataModule."""
+"""From a task to batches: few-shot splits, the order of examples, the LightningDataModule."""

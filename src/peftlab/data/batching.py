@@ -1,36 +1,13 @@
-"""Which examples share a batch, and how a batch becomes tensors."""
+"""Which examples share a batch, and in which order they come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle, islice
+from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler
 
 MEGABATCH = 50
-
-
-def collate(examples: Sequence[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
-    """Return a batch of B examples, padded on the right to the longest of them, S tokens.
-
-    Args:
-        examples: items of a `TokenisedSplit`.
-        pad_token_id: fills `input_ids`; token types are filled with 0.
-
-    Returns:
-        `input_ids`, `attention_mask` (1 = token, 0 = pad) and, where the examples have them, `token_type_ids`,
-        all int64 [B, S]; `labels` [B]; `index` [B], the examples' places in their split.
-    """
-    ids = [example["input_ids"] for example in examples]
-    batch = {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_token_id),
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-    }
-    if "token_type_ids" in examples[0]:
-        batch["token_type_ids"] = pad_sequence([row["token_type_ids"] for row in examples], batch_first=True)
-    for name in ("labels", "index"):
-        batch[name] = torch.stack([example[name] for example in examples])
-    return batch
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
@@ -102,3 +79,29 @@ def _mixed(seed: int, epoch: int) -> int:
 def longest_first(lengths: Sequence[int]) -> list[int]:
     """Return the examples' numbers, the longest first: for evaluation, where order does not matter but pads do."""
     return sorted(range(len(lengths)), key=lambda index: -lengths[index])
+
+
+def shortest_first(lengths: Sequence[int]) -> list[int]:
+    """Return the examples' numbers, the shortest first."""
+    return sorted(range(len(lengths)), key=lambda index: lengths[index])
+
+
+def over_and_over(lengths: Sequence[int]) -> Iterator[int]:
+    """Yield the examples' numbers as they stand, and again, without end."""
+    return cycle(range(len(lengths)))
+
+
+Order = Literal["given", "shortest", "longest", "endless"]
+ORDERS: dict[Order, Callable[[Sequence[int]], Iterable[int]]] = {
+    "given": lambda lengths: range(len(lengths)),
+    "shortest": shortest_first,
+    "longest": longest_first,
+    "endless": over_and_over,
+}
+
+
+def cut(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Yield `size` of the numbers at a time, the last time what is left."""
+    remaining = iter(numbers)
+    while part := list(islice(remaining, size)):
+        yield part

@@ -1,31 +1,37 @@
 """One LightningDataModule for every task, full or few-shot."""
 
 import logging
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Value
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from peftlab.backbones.forward import outputs_of
+from peftlab.backbones.loading import Backbone
 from peftlab.cache import RunCache
-from peftlab.data.batching import LengthGroupedBatches, collate, longest_first
+from peftlab.data.batching import ORDERS, LengthGroupedBatches, Order, cut, longest_first
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.data.shots import few_shot, hold_out
-from peftlab.data.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
-from peftlab.errors import UserError, require
+from peftlab.errors import prefix_errors, require
+from peftlab.inputs.encoder import Batch, Split, to_device
+from peftlab.inputs.text import TextEncoder
+from peftlab.tasks.kind import kind_of
 from peftlab.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-Loader = DataLoader[dict[str, torch.Tensor]]
+Loader = DataLoader[Batch]
 
 
 class TaskData(LightningDataModule):
-    """The tokenised splits of a task and their loaders.
+    """The encoded splits of a task and their loaders.
 
     Without `shots`, `train` and `validation` are the original sets. With `shots=k`, both are drawn from the
     original training set, k examples a class each, and the original validation sets become `test` (MNLI's
@@ -46,6 +52,7 @@ class TaskData(LightningDataModule):
             choosing hyper-parameters. The same examples whatever the seed.
         cache_dir: where tokenised splits are kept; None keeps nothing.
         cache: what the runs of this process share.
+        raw: the splits as their source has them, where they have been read already.
 
     Raises:
         UserError: sizes out of range, or a `max_length` that the tokenizer does not allow.
@@ -67,55 +74,56 @@ class TaskData(LightningDataModule):
         holdout: float | None = None,
         cache_dir: Path | None,
         cache: RunCache | None = None,
+        raw: RawSplits | None = None,
     ) -> None:
         super().__init__()
         require(holdout is None or 0 < holdout < 1, f"data.holdout={holdout}: allowed is a share in (0, 1), or null")
         require(holdout is None or shots is None, "data.holdout: few shots hold out validation examples already")
-        _check_sizes(tokenizer, max_length, batch_size, eval_batch_size)
-        require(tokenizer.pad_token_id is not None, f"tokenizer {type(tokenizer).__name__}: it has no pad token")
-        self.task = task
-        self.tokenizer = tokenizer
-        self.splits: dict[str, TokenisedSplit] = {}
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            require(value is None or value >= 1, f"data.{name}={value}: allowed are whole numbers from 1")
+        self.task, self.kind = task, kind_of(task)
+        self.encoder = TextEncoder(tokenizer, max_length, cache_dir)
+        self.splits: dict[str, Split] = {}
         self._root, self._shots, self._seed = root, shots, seed
         self._batch_size, self._eval_batch_size = batch_size, eval_batch_size
-        self._max_length, self._cache_dir = max_length, cache_dir
         self._num_workers, self._length_grouped = num_workers, length_grouped
         self._holdout = holdout
         self._cache = cache or RunCache()
-        self._full_train: TokenisedSplit | None = None
+        self._raw = raw
+        self._full_train: Split | None = None
         self._facts: dict[str, Any] = {}
         self._begin = (0, 0)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, draw and tokenise all splits; a second call does nothing."""
+        """Read, draw and encode all splits; a second call does nothing."""
         if self.splits:
             return
-        originals = read_raw_splits(self.task, self._root, self._cache)
-        tokenised = self._tokenise(originals)
-        self._full_train = tokenised["train"]
+        originals = self._raw or read_raw_splits(self.task, self._root, self._cache)
+        encoded = self._encode(originals)
+        self._full_train = encoded["train"]
         places = self._divide(originals.splits)
         self._facts = self._describe(originals, places)
         self.splits = {
-            name: tokenised[origin] if rows is None else tokenised[origin].select(rows)
+            name: encoded[origin] if rows is None else encoded[origin].select(rows)
             for name, (origin, rows) in places.items()
         }
 
-    def _tokenise(self, originals: RawSplits) -> dict[str, TokenisedSplit]:
-        key = (*originals.hashes.items(), tokenizer_fingerprint(self.tokenizer), self._max_length)
+    def _encode(self, originals: RawSplits) -> dict[str, Split]:
+        options = tuple(sorted(self.task.options.items()))
+        key = (*originals.hashes.items(), self.kind.name, str(options), self.encoder.fingerprint())
         return self._cache.get(
             "tokens",
             key,
-            lambda: {
-                name: tokenise(split, self.tokenizer, self._max_length, self._cache_dir)
-                for name, split in originals.splits.items()
-            },
+            lambda: {name: self.kind.encode(split, self.encoder) for name, split in originals.splits.items()},
         )
 
     def _divide(self, originals: dict[str, Dataset]) -> dict[str, tuple[str, list[int] | None]]:
         """Return what each split is made of: an original set and the rows taken from it, None for all."""
         train = originals["train"]
         if self._shots is not None:
-            chosen, held_out = few_shot(train, self._shots, self._seed, self.task.num_labels)
+            with prefix_errors(f"shots={self._shots}: "):
+                strata = self.kind.strata(train) or [list(range(len(train)))]
+            chosen, held_out = few_shot(strata, self._shots, self._seed)
             tests: dict[str, tuple[str, list[int] | None]] = {
                 name.replace("validation", "test"): (name, None) for name in originals if name != "train"
             }
@@ -161,7 +169,7 @@ class TaskData(LightningDataModule):
         """Return a loader for each of `test_names`."""
         return [self._evaluation_loader(name) for name in self.test_names]
 
-    def sample(self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full") -> TokenisedSplit:
+    def sample(self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full") -> Split:
         """Return n training examples, drawn by `seed` without replacement; all of the pool where it has fewer.
 
         Args:
@@ -179,12 +187,21 @@ class TaskData(LightningDataModule):
         order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
         return found.select(order[:n].tolist())
 
+    def batches(self, examples: Split, size: int, device: torch.device, order: Order = "given") -> Iterator[Batch]:
+        """Yield the examples in batches of `size` on `device`: as they stand, by length, or over and over."""
+        for chosen in cut(ORDERS[order](examples.lengths), size):
+            yield to_device(self.kind.collate([examples[index] for index in chosen], self.encoder), device)
+
+    def loss_of(self, backbone: Backbone) -> Callable[[Batch], Tensor]:
+        """Return the function that gives the task's mean loss of a batch, a scalar, as the backbone now is."""
+        return lambda batch: self.kind.loss(outputs_of(backbone, batch), batch)
+
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: sizes, truncation, source, content and overlap of the splits."""
         return {
             "examples": {name: len(split) for name, split in self.splits.items()},
             "truncated_share": {name: split.truncated_share for name, split in self.splits.items()},
-            "max_length": self._max_length,
+            "max_length": self.encoder.max_length,
             "batch_size": self.batch_size,
             **self._facts,
         }
@@ -205,10 +222,10 @@ class TaskData(LightningDataModule):
         split = self.splits[name]
         return self._loader(split, sampler=longest_first(split.lengths), batch_size=self._eval_batch_size)
 
-    def _loader(self, split: TokenisedSplit, **how: Any) -> Loader:
+    def _loader(self, split: Split, **how: Any) -> Loader:
         return DataLoader(
             split,
-            collate_fn=partial(collate, pad_token_id=self.tokenizer.pad_token_id),
+            collate_fn=partial(self.kind.collate, encoder=self.encoder),
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -219,13 +236,5 @@ class TaskData(LightningDataModule):
 
 
 def _texts(split: Dataset) -> list[tuple[str, ...]]:
-    columns = [split[name][:] for name in ("text_a", "text_b") if name in split.column_names]
+    columns = [split[name][:] for name, kind in split.features.items() if kind == Value("string")]
     return list(zip(*columns, strict=True))
-
-
-def _check_sizes(tokenizer: PreTrainedTokenizerBase, max_length: int, batch_size: int | None, eval_size: int) -> None:
-    for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_size)):
-        require(value is None or value >= 1, f"data.{name}={value}: allowed are whole numbers from 1")
-    shortest, longest = tokenizer.num_special_tokens_to_add(pair=True) + 2, tokenizer.model_max_length
-    if not shortest <= max_length <= longest:
-        raise UserError(f"data.max_length={max_length}: this tokenizer allows {shortest} to {longest} tokens")

@@ -9,8 +9,8 @@ from typing import Any
 from datasets import Dataset
 
 from peftlab.cache import RunCache
-from peftlab.data.tokens import content_hash
-from peftlab.tasks.source import describe_source, load_splits, source_stamp
+from peftlab.inputs.encoder import content_hash
+from peftlab.tasks.sources.splits import describe_source, load_splits, source_stamp
 from peftlab.tasks.task import Task
 
 

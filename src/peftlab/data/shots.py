@@ -1,39 +1,37 @@
 """The few-shot protocol: k examples a class for training and k others for validation, both from the training set."""
 
+from collections.abc import Sequence
+
 import torch
-from datasets import Dataset
 
 from peftlab.errors import UserError, require
 
 
-def few_shot(train: Dataset, per_class: int, seed: int, num_labels: int) -> tuple[list[int], list[int]]:
+def few_shot(strata: Sequence[Sequence[int]], per_class: int, seed: int) -> tuple[list[int], list[int]]:
     """Return the row numbers of the few-shot training set and of its validation set, in the order drawn.
 
     The rows are shuffled by `seed` and walked once: of each class the first k train, the next k validate (Sun et
     al. 2022, which HiFi App. A.3 follows). The two sets share no row.
 
     Args:
-        train: the original training set, with a column `label` of class ids.
+        strata: the rows of each class, which are together all rows of the original training set.
         per_class: k, at least 1.
         seed: decides the shuffle; every seed, 0 too, gives its own.
-        num_labels: number of classes; 1 means a regression, which has none.
 
     Raises:
-        UserError: a regression task, k under 1, or a class with fewer than k or 2k examples.
+        UserError: k under 1, or a class with fewer than k or 2k examples.
     """
-    require(num_labels > 1, f"shots={per_class}: a regression task (such as stsb) has no classes to draw from")
     require(per_class >= 1, f"shots={per_class}: allowed are whole numbers from 1, or full")
-    labels: list[int] = train["label"][:]
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
-    drawn: list[list[int]] = [[] for _ in range(num_labels)]
+    class_of = {row: label for label, rows in enumerate(strata) for row in rows}
+    drawn = [0] * len(strata)
     chosen: tuple[list[int], list[int]] = ([], [])
-    for index in order:
-        of_class = drawn[labels[index]]
-        if len(of_class) < 2 * per_class:
-            chosen[len(of_class) >= per_class].append(index)
-            of_class.append(index)
-    for label, of_class in enumerate(drawn):
-        _require_enough(label, len(of_class), per_class)
+    for row in torch.randperm(len(class_of), generator=torch.Generator().manual_seed(seed)).tolist():
+        label = class_of[row]
+        if drawn[label] < 2 * per_class:
+            chosen[drawn[label] >= per_class].append(row)
+            drawn[label] += 1
+    for label, found in enumerate(drawn):
+        _require_enough(label, found, per_class)
     return chosen
 
 

@@ -1,5 +1,6 @@
 """A delta on disk: `delta.safetensors` holds the tensors, `delta.json` says what they belong to."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,9 +12,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import write_bytes_atomic, write_text_atomic
-from peftlab.options import build
-from peftlab.output_layer import OutputLayer, classes, score
+from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
+from peftlab.options.schema import build
+from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
 
 SCHEMA = 1
 TENSORS_FILE = "delta.safetensors"
@@ -33,11 +34,18 @@ class DeltaFacts:
     labels: list[str]
     tensors: int
     versions: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def output_layer(self) -> OutputLayer:
-        """What stood on top of the backbone."""
+        """What stood on top of the backbone; a delta that does not say so has one output a label, or a score.
+
+        Raises:
+            UserError: it is none that a kind of task could have asked for.
+        """
+        if self.output:
+            return read_output_layer(self.output)
         return classes(self.labels) if self.labels else score()
 
 
@@ -74,6 +82,12 @@ def load_delta(folder: Path) -> Delta:
     if len(tensors) != facts.tensors:
         raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
     return Delta(facts, tensors)
+
+
+def delta_fingerprint(folder: Path) -> str | None:
+    """Return the SHA-256 of the delta in a run's folder, what it belongs to included; None where there is none."""
+    parts = [content_sha256(folder / name) for name in (TENSORS_FILE, FACTS_FILE)]
+    return None if None in parts else hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def check_backbone(facts: DeltaFacts, name: str, fingerprint: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.backbones.backbone import BackboneSpec, load_backbone
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.deployment.paired import paired_ratio
 from peftlab.output_layer import OutputLayer
 from peftlab.plan import DeploymentOptions
@@ -32,10 +32,10 @@ def measure_deployment(
         options: the text that goes through both models, and how many times.
         device: where the delay is measured.
     """
-    strategy = restore(folder, spec.path)
-    deployed, merged = strategy.backbone.model, strategy.mergeable
+    attached = restore(folder, spec.path)
+    deployed, merged = attached.model, attached.strategy.traits.mergeable
     if merged:
-        strategy.merge()
+        attached.merge()
     bare = load_backbone(spec, output, seed=0).model
     for model in (bare, deployed):
         settle(model, device)

@@ -1,15 +1,15 @@
 """The backbone as a few steps of full fine-tuning leave it: a state to take scores in (HiFi, Section 5.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import torch
+from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.forward import batch_of, loss_of
-from peftlab.data.tokens import TokenisedSplit
-
+Batch = TypeVar("Batch")
 MAX_NORM = 1.0  # of the gradient, as `conf/trainer` has it
 
 
@@ -22,27 +22,25 @@ class BriefTuning:
 
     steps: int
     learning_rate: float
-    batch_size: int
     seed: int
 
 
 @contextmanager
 def briefly_tuned(
-    backbone: Backbone, examples: TokenisedSplit, how: BriefTuning, device: torch.device
+    model: nn.Module, loss: Callable[[Batch], Tensor], batches: Iterable[Batch], how: BriefTuning
 ) -> Iterator[None]:
-    """Tune all weights of `backbone`, its classifier too, in this context; afterwards they are bit for bit as before.
+    """Tune all weights of `model`, its classifier too, in this context; afterwards they are bit for bit as before.
 
     Args:
-        backbone: its model, whose weights all require gradients, lies on `device`.
-        examples: labelled; batches are taken in their order, over and over.
-        how: steps, rate and batches.
-        device: where the passes run.
+        model: its weights all require gradients.
+        loss: gives the mean loss of a batch.
+        batches: one for each step, or more.
+        how: steps and rate.
     """
-    model = backbone.model
     was_training = model.training
     untouched = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
-        _tune(backbone, examples, how, device)
+        _tune(model, loss, batches, how)
         model.train(was_training)
         yield
     finally:
@@ -50,15 +48,14 @@ def briefly_tuned(
         model.train(was_training)
 
 
-def _tune(backbone: Backbone, examples: TokenisedSplit, how: BriefTuning, device: torch.device) -> None:
-    parameters = list(backbone.model.parameters())
+def _tune(model: nn.Module, loss: Callable[[Batch], Tensor], batches: Iterable[Batch], how: BriefTuning) -> None:
+    parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=how.learning_rate, weight_decay=0.0, fused=True)
-    backbone.model.train()
+    model.train()
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)
-        for first in range(0, how.steps * how.batch_size, how.batch_size):
-            indices = [place % len(examples) for place in range(first, first + how.batch_size)]
-            torch.autograd.backward(loss_of(backbone, batch_of(backbone, examples, indices, device)))
+        for batch in islice(batches, how.steps):
+            torch.autograd.backward(loss(batch))
             torch.nn.utils.clip_grad_norm_(parameters, MAX_NORM)
             optimiser.step()
             optimiser.zero_grad()

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from peftlab.errors import nearest, require
+from peftlab.heads.ranking import SCORES
 
 Orientation = Literal["column", "row"]
 Teleport = Literal["uniform", "richness"]
-Score = Literal["pagerank", "richness", "richness-inverse", "correlation", "pagerank-inverse", "random"]
 Variant = Literal["layer-wise", "mid-top"]
 
 
@@ -26,9 +26,19 @@ def check_pagerank(*, d: float, eps: float, max_iter: int, orientation: str, tel
     _check_word("teleport", teleport, get_args(Teleport))
 
 
+def check_score(score: str) -> None:
+    """Raise UserError unless there is a score of this name, in the laboratory or in a package of the user's."""
+    names = SCORES.names()
+    require(
+        score in names,
+        f"score={score}: unknown{nearest(str(score), names)}; allowed are {', '.join(names)}, "
+        "and what a package of yours has (plugins=[PACKAGE])",
+    )
+
+
 def check_selection(num_heads: int, *, k: int, score: str, variant: str, seed: int) -> None:
     """Raise UserError unless `k` of `num_heads` heads can be chosen by `score` in the layers of `variant`."""
-    _check_word("score", score, get_args(Score))
+    check_score(score)
     _check_word("variant", variant, get_args(Variant))
     places = f"must be a whole number from 1 to {num_heads}, the heads of a layer"
     require(_is_whole(k) and 1 <= k <= num_heads, f"k={k}: {places}")

@@ -17,8 +17,8 @@ CELL = 0.3  # inches: wide enough for a two-digit rank
 OUTLINE = "#e4003a"  # a red that viridis does not contain
 
 
-def draw(selection: Mapping[str, Any], path: Path) -> None:
-    """Draw the content of a ``selection.json`` as a PNG at `path`, written whole or not at all.
+def draw(selection: Mapping[str, Any], path: Path) -> Path:
+    """Draw the content of a ``selection.json`` as a PNG at `path`, written whole or not at all; return the path.
 
     Four panels of L layers (first at the bottom) × H heads, both counted from 1: information richness
     (Eq. 3), degree (row sum of the correlation, Eq. 7, as a share of its layer), the score that heads were
@@ -46,6 +46,7 @@ def draw(selection: Mapping[str, Any], path: Path) -> None:
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     write_bytes_atomic(path, picture.getvalue())
+    return path
 
 
 def _title(selection: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Scores every head of a backbone on examples of a task: Algorithm 1 of the paper, streamed."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.forward import batch_of, inputs_of
-from peftlab.data.tokens import TokenisedSplit
+from peftlab.backbones.forward import inputs_of
+from peftlab.backbones.loading import Backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
@@ -13,22 +14,20 @@ from peftlab.heads.selection import HeadScores
 
 
 @torch.no_grad()
-def score_heads(
-    backbone: Backbone, examples: TokenisedSplit, xi: float, batch_size: int, device: torch.device
-) -> HeadScores:
-    """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over `examples`.
+def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi: float) -> HeadScores:
+    """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over all examples.
 
-    The model runs in evaluation mode, in the type of its weights. Examples of like length share a batch, pads
-    never count, and sums alone are kept, so memory grows neither with the examples nor with the layers.
+    The model runs in evaluation mode, in the type of its weights. Pads never count, and sums alone are kept, so
+    memory grows neither with the examples nor with the layers.
 
     Args:
-        backbone: its model lies on `device`.
-        examples: n tokenised examples; labels are not looked at.
+        backbone: its model lies where the batches do.
+        batches: what the model reads, `attention_mask` [B, S] among it; labels are not looked at. It is fastest where
+            examples of like length share a batch.
         xi: threshold of Eq. 2, in (0, 1].
-        batch_size: examples in one forward pass.
-        device: where the passes run.
     """
     view, model = backbone.view, backbone.model
+    device, examples = model.device, 0
     richness = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64, device=device)
     correlation = torch.zeros(*richness.shape, view.num_heads, dtype=torch.float64, device=device)
     spectrum = torch.zeros(*richness.shape, view.head_dim, dtype=torch.float64, device=device)
@@ -42,12 +41,11 @@ def score_heads(
 
     was_training = model.training
     model.eval()
-    order = sorted(range(len(examples)), key=lambda index: examples.lengths[index])
     with head_outputs(view, consume):
-        for start in range(0, len(order), batch_size):
-            batch = batch_of(backbone, examples, order[start : start + batch_size], device)
+        for batch in batches:
             mask = batch["attention_mask"]
+            examples += len(mask)
             model.base_model(**inputs_of(backbone, batch))
     model.train(was_training)
-    n = len(order)
-    return HeadScores((richness / n).cpu(), (correlation / n).cpu(), n, (spectrum / n).cpu())
+    richness, correlation, spectrum = ((total / examples).cpu() for total in (richness, correlation, spectrum))
+    return HeadScores(richness, correlation, examples, spectrum)

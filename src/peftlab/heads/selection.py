@@ -1,5 +1,7 @@
 """From the scores of all heads to the few that are tuned, and the file that keeps both (HiFi, Section 3.4)."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,13 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError, require
-from peftlab.files import write_text_atomic
-from peftlab.heads import selection_json
-from peftlab.heads.options import Orientation, Score, Teleport, Variant, check_selection
+from peftlab.files import content_sha256, write_text_atomic
+from peftlab.heads import picture, selection_json
+from peftlab.heads.options import Orientation, Teleport, Variant, check_selection
 from peftlab.heads.pagerank import pagerank
+from peftlab.heads.ranking import RankingContext, rank_heads
 
-FILE_NAME = "selection.json"
+FILE_NAME, PICTURE = "selection.json", "selection.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,17 @@ class HeadScores:
     correlation: Tensor
     examples: int
     spectrum: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ChosenHeads:
+    """The heads of each layer alone, as a stored delta remembers them."""
+
+    heads: tuple[tuple[int, ...], ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the chosen heads of each layer: the positions of the stored rows."""
+        return {"heads": [list(heads) for heads in self.heads]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +105,30 @@ class HeadSelection:
         require(torch.equal(selection.ranks, fields["ranks"]), "ranks: do not follow from ranking")
         return selection
 
-    def save(self, path: Path) -> Path:
-        """Write the file `path`, or selection.json in the folder `path`; return the file."""
-        file = _file(path)
+    def save(self, folder: Path) -> list[Path]:
+        """Write selection.json into a run's folder, and selection.png, its picture; return both."""
+        file = folder / FILE_NAME
         write_text_atomic(file, self.to_json())
-        return file
+        return [file, picture.draw(json.loads(self.to_json()), folder / PICTURE)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the chosen heads of each layer: the positions of the stored rows."""
+        return ChosenHeads(self.heads).facts()
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> ChosenHeads:
+        """Return the heads that a stored delta names."""
+        heads = facts.get("heads")
+        valid = isinstance(heads, list) and all(
+            isinstance(layer, list) and all(isinstance(head, int) for head in layer) for layer in heads
+        )
+        require(valid, f"delta: `heads` lists the chosen heads of each layer, found {heads!r}"[:200])
+        return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
+
+    @classmethod
+    def fingerprint(cls, path: Path) -> str | None:
+        """Return the SHA-256 of the file that `load` reads, None where there is none."""
+        return content_sha256(_file(path))
 
     @classmethod
     def load(cls, path: Path) -> "HeadSelection":
@@ -115,7 +148,7 @@ def select_heads(
     scores: HeadScores,
     *,
     k: int,
-    score: Score,
+    score: str,
     variant: Variant,
     d: float,
     eps: float,
@@ -126,8 +159,7 @@ def select_heads(
 ) -> HeadSelection:
     """Choose the k best heads of each tuned layer, ties going to the lower index.
 
-    `score` names a row of Table 3: pagerank (HiFi), richness (w/o corr), richness-inverse, correlation (w/o
-    info: row sums of R), pagerank-inverse, random (by `seed`). `variant` tunes every layer or the upper half
+    `score` names a class of `ranking`: a row of Table 3, or a user's own. `variant` tunes every layer or the upper half
     (mid-top). Raises UserError for k outside 1..H, unknown names and the options that `pagerank` refuses.
     """
     layers, heads = scores.richness.shape
@@ -136,7 +168,7 @@ def select_heads(
     correlation = scores.correlation.detach().to("cpu", torch.float64)
     walk: dict[str, Any] = {"d": d, "eps": eps, "max_iter": max_iter, "orientation": orientation, "teleport": teleport}
     ranked = pagerank(correlation, richness, **walk)
-    ranking = _ranking(score, richness, correlation, ranked.scores, seed)
+    ranking = rank_heads(score, RankingContext(richness, correlation, ranked.scores, seed))
     best = _order(ranking)[:, :k].sort(-1).values.tolist()
     first = layers // 2 if variant == "mid-top" else 0
     return HeadSelection(
@@ -147,24 +179,6 @@ def select_heads(
         heads=tuple(tuple(best[layer]) if layer >= first else () for layer in range(layers)),
         options={"k": k, "score": score, "variant": variant, **walk, "seed": seed},
     )
-
-
-def _ranking(score: Score, richness: Tensor, correlation: Tensor, walked: Tensor, seed: int) -> Tensor:
-    """Return the value [L, H] that `score` ranks by, turned so that higher is better."""
-    match score:
-        case "pagerank":
-            return walked
-        case "pagerank-inverse":
-            return -walked
-        case "richness":
-            return richness
-        case "richness-inverse":
-            return -richness
-        case "correlation":
-            return correlation.sum(-1)
-        case "random":
-            generator = torch.Generator().manual_seed(seed)
-            return torch.rand(richness.shape, generator=generator, dtype=torch.float64)
 
 
 def _order(ranking: Tensor) -> Tensor:

@@ -10,21 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
 from peftlab.kernels.dropout import dropout as drop
+from peftlab.transformers_internals import send_attention_through, torch_attention
 
 _NAME = "peftlab"
 
 
 def use_fast_attention(model: PreTrainedModel) -> None:
     """Let every attention of a model go through `attention`; a model that takes none from outside stays as it is."""
-    if model._supports_attention_backend:
-        AttentionInterface.register(_NAME, attention)
-        AttentionMaskInterface.register(_NAME, sdpa_mask)
-        model.config._attn_implementation = _NAME
+    send_attention_through(model, _NAME, attention)
 
 
 def attention(
@@ -45,7 +41,7 @@ def attention(
     trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     if query.device.type != "cpu" or not (trains or dropout) or options.get("is_causal"):
         given = {"dropout": dropout, "scaling": scaling, **options}
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+        return torch_attention(module, query, key, value, attention_mask, **given)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = (query * scale) @ key.mT
     if attention_mask is not None:

@@ -29,6 +29,11 @@ def use_fast_products(model: nn.Module) -> None:
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 
+def uses_fast_products(layer: nn.Module) -> bool:
+    """Return whether a layer goes by way of `product`."""
+    return getattr(vars(layer).get("forward"), "__func__", None) is _forward
+
+
 def _forward(linear: nn.Linear, inputs: Tensor) -> Tensor:
     """Map [..., D] to [..., N]."""
     if not _goes_to_onednn(inputs, linear.weight) or torch.is_autocast_enabled("cpu"):

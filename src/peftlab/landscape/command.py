@@ -12,8 +12,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
 from peftlab.files import disk_errors
+from peftlab.registry import load_plugins
 from peftlab.results.landscapes import FILE_NAME, LandscapeOptions
 
 _HELP = {
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         **{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings
     )
     try:
+        load_plugins(given.plugins)
         from peftlab.landscape.whole import draw  # torch and transformers: only when they are needed
 
         with disk_errors(given.out):
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")
         return 130
-    print(f"{given.out / FILE_NAME}: python report.py on a folder above it draws it")
+    print(f"{given.out / FILE_NAME}: {program('report', 'python report.py')} on a folder above it draws it")
     return 0
 
 
@@ -53,7 +56,9 @@ def _tell(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m peftlab.landscape", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("landscape", "python -m peftlab.landscape"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run, or a folder of such")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"where {FILE_NAME} is written to")
@@ -67,4 +72,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data-root", metavar="FOLDER", help="the task's files, when they are not where they were")
     parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, when the runs had backbone.path")
+    add_plugins_option(parser)
     return parser

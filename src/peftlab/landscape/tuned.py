@@ -6,19 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
-from peftlab.backbones.forward import batch_of, inputs_of
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.cache import RunCache
-from peftlab.data.batching import longest_first
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import prefix_errors, require
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.plan import DataOptions
 from peftlab.results.record import RunRecord
 from peftlab.strategies.restore import apply_delta
 from peftlab.tasks.task import Task
-from peftlab.training.module import task_loss
 from peftlab.training.trajectory import trajectory_files
 
 
@@ -120,20 +117,18 @@ class FixedLoss:
     """
 
     def __init__(self, backbone: Backbone, data: TaskData, count: int, seed: int, batch_size: int = 64) -> None:
-        self._model, self._task = backbone.model.eval(), data.task
+        backbone.model.eval()
+        self._loss = data.loss_of(backbone)
         examples = data.sample(count, seed, pool="shots")
-        order = longest_first(examples.lengths)
-        groups = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
-        batches = [batch_of(backbone, examples, group, backbone.model.device) for group in groups]
-        self._batches = [(inputs_of(backbone, batch), batch["labels"]) for batch in batches]
+        self._batches = list(data.batches(examples, batch_size, backbone.model.device, "longest"))
 
     @torch.inference_mode()
     def __call__(self) -> float:
         """Return the loss at the model's present weights."""
         total, count = 0.0, 0
-        for inputs, labels in self._batches:
-            loss = task_loss(self._task, self._model(**inputs).logits.float(), labels)
-            total, count = total + float(loss) * len(labels), count + len(labels)
+        for batch in self._batches:
+            size = len(batch["index"])
+            total, count = total + float(self._loss(batch)) * size, count + size
         return total / count
 
 

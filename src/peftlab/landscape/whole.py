@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from peftlab.cache import RunCache
+from peftlab.command_line import program
 from peftlab.data.module import TaskData
 from peftlab.errors import require
 from peftlab.files import exclusive_lock
@@ -134,5 +135,5 @@ def _new(runs: Sequence[TunedRun], settings: LandscapeOptions, data: TaskData, d
         dirty=dirty,
         device=device_name(device.type),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["python", "-m", "peftlab.landscape", *sys.argv[1:]],
+        command=[*program("landscape", "python -m peftlab.landscape").split(" "), *sys.argv[1:]],
     )

@@ -1,12 +1,14 @@
 """A linear layer of which only chosen rows are tuned: the rows of selected attention heads."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftlab.kernels.linear import product
+from peftlab.errors import require
+from peftlab.kernels.linear import product, uses_fast_products
 
 
 def rows_of_heads(heads: Sequence[int], head_dim: int) -> Tensor:
@@ -15,25 +17,32 @@ def rows_of_heads(heads: Sequence[int], head_dim: int) -> Tensor:
 
 
 class HeadRowsLinear(nn.Module):
-    """A frozen `nn.Linear` in which real parameters stand for the chosen rows.
+    """A frozen linear layer in which real parameters stand for the chosen rows.
 
     Output and output gradient are those of the whole matrix; the weight gradient is computed for the chosen
     rows alone. Nothing is ever written into the frozen layer, so its other rows cannot drift under weight decay.
 
     Args:
-        frozen: the layer to stand for, weight [N, D].
+        frozen: the layer to stand for: `nn.Linear`, or another with a `weight` and a `bias`, which may be None.
         rows: the tuned rows, int64 [R], ascending.
         bias: whether the bias of those rows is tuned too.
+        axis: which axis of the weight counts rows: 0 for [N, D], 1 for [D, N], as in transformers' `Conv1D`.
+
+    Raises:
+        UserError: the bias is to be tuned, and there is none.
     """
 
     rows: Tensor
 
-    def __init__(self, frozen: nn.Linear, rows: Tensor, bias: bool = False) -> None:
+    def __init__(self, frozen: nn.Module, rows: Tensor, bias: bool = False, axis: Literal[0, 1] = 0) -> None:
         super().__init__()
-        self.frozen = frozen
-        self.register_buffer("rows", rows.to(frozen.weight.device), persistent=False)
-        self.weight_rows = nn.Parameter(frozen.weight.detach()[self.rows].clone())
-        self.bias_rows = nn.Parameter(frozen.bias.detach()[self.rows].clone()) if bias else None
+        require(not bias or frozen.bias is not None, "bias=true: allowed is false, the projection has no bias")
+        self.frozen = cast(Any, frozen)  # its weight and bias are tensors, which the type of a module does not say
+        self._axis = axis
+        self._fast = uses_fast_products(frozen)
+        self.register_buffer("rows", rows.to(self.frozen.weight.device), persistent=False)
+        self.weight_rows = nn.Parameter(self._frozen_weight()[self.rows].clone(memory_format=torch.contiguous_format))
+        self.bias_rows = nn.Parameter(self.frozen.bias.detach()[self.rows].clone()) if bias else None
         self._whole: Tensor | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -45,15 +54,22 @@ class HeadRowsLinear(nn.Module):
             self._whole_weight(dtype),
             self._whole_bias(dtype),
             self.rows,
+            self._fast,
         )
 
-    def merged(self) -> nn.Linear:
+    def merged(self) -> nn.Module:
         """Write the tuned rows into the frozen layer and return it."""
         with torch.no_grad():
-            self.frozen.weight[self.rows] = self.weight_rows.to(self.frozen.weight.dtype)
+            self._frozen_weight()[self.rows] = self.weight_rows.to(self.frozen.weight.dtype)
             if self.bias_rows is not None:
                 self.frozen.bias[self.rows] = self.bias_rows.to(self.frozen.bias.dtype)
-        return self.frozen
+        frozen: nn.Module = self.frozen
+        return frozen
+
+    def _frozen_weight(self) -> Tensor:
+        """Return the frozen matrix as [N, D], without a copy."""
+        weight: Tensor = self.frozen.weight.detach()
+        return weight.mT if self._axis else weight
 
     def _compute_type(self, inputs: Tensor) -> torch.dtype:
         kind = inputs.device.type
@@ -66,14 +82,23 @@ class HeadRowsLinear(nn.Module):
         """Return the whole matrix in the compute type; it is kept, and only the tuned rows are written anew."""
         whole, weight = self._whole, self.frozen.weight
         if whole is None or whole.dtype != dtype or whole.device != weight.device:
-            self._whole = whole = weight.to(dtype, copy=True)
+            self._whole = whole = self._frozen_weight().to(dtype, copy=True)
         whole[self.rows] = self.weight_rows.to(dtype)
         return whole
 
-    def _whole_bias(self, dtype: torch.dtype) -> Tensor:
-        if self.bias_rows is None:
-            return self.frozen.bias.to(dtype)
-        return self.frozen.bias.to(dtype).index_copy(0, self.rows, self.bias_rows.to(dtype))
+    def _whole_bias(self, dtype: torch.dtype) -> Tensor | None:
+        if self.frozen.bias is None:
+            return None
+        bias: Tensor = self.frozen.bias.to(dtype)
+        return bias if self.bias_rows is None else bias.index_copy(0, self.rows, self.bias_rows.to(dtype))
+
+
+def _product(fast: bool, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x W^T + b of [..., D], [N, D] and [N] as [..., N], by the way that the frozen layer takes."""
+    if fast:
+        return product(inputs, weight, bias)
+    with torch.autocast(inputs.device.type, enabled=False):
+        return F.linear(inputs, weight, bias)
 
 
 class _RowsTunedLinear(torch.autograd.Function):
@@ -84,21 +109,29 @@ class _RowsTunedLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight_rows: Tensor, whole: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight_rows: Tensor,
+        whole: Tensor,
+        bias: Tensor | None,
+        rows: Tensor,
+        fast: bool,
+    ) -> Tensor:
         ctx.save_for_backward(inputs, rows)
-        ctx.whole, ctx.rows_type = whole, weight_rows.dtype
-        return product(inputs, whole, bias)
+        ctx.whole, ctx.rows_type, ctx.fast = whole, weight_rows.dtype, fast
+        return _product(fast, inputs, whole, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         gradient = grad_outputs[0].contiguous()
         inputs, rows = ctx.saved_tensors
-        needs_inputs, needs_rows, _, needs_bias, _ = ctx.needs_input_grad
+        needs_inputs, needs_rows, _, needs_bias, *_ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        to_inputs = product(gradient, ctx.whole.T) if needs_inputs else None
+        to_inputs = _product(ctx.fast, gradient, ctx.whole.T) if needs_inputs else None
         to_rows = None
         if needs_rows:
             own = flat.index_select(1, rows)
-            to_rows = product(own.T, inputs.reshape(-1, inputs.shape[-1]).T).to(ctx.rows_type)
+            to_rows = _product(ctx.fast, own.T, inputs.reshape(-1, inputs.shape[-1]).T).to(ctx.rows_type)
         to_bias = flat.sum(0) if needs_bias else None
-        return to_inputs, to_rows, None, to_bias, None
+        return to_inputs, to_rows, None, to_bias, None, None

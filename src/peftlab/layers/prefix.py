@@ -5,6 +5,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from peftlab.transformers_internals import cache_argument
+
 
 class Trunk(nn.Module):
     """The part of the reparameterisation that all layers share: tanh(W e + b), [P, M].
@@ -61,7 +63,7 @@ class PrefixAttention(nn.Module):
     """A self-attention whose queries also see a prefix; every token does, and the tokens' positions stay theirs.
 
     Args:
-        frozen: the self-attention; it takes `past_key_values`, and asks them for the keys and values to attend to.
+        frozen: the self-attention; it takes a cache, and asks it for the keys and values to attend to.
         prefix: gives keys and values, [P, 2 * D].
         num_heads: H.
         dropout: on the prefix, while training.
@@ -73,6 +75,7 @@ class PrefixAttention(nn.Module):
         self.prefix = prefix
         self.dropout = nn.Dropout(dropout)
         self._num_heads = num_heads
+        self._cache = cache_argument(frozen)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
         """Return what the self-attention returns for hidden states [B, S, D] and a mask of [B or 1, 1, S or 1, S]."""
@@ -80,7 +83,7 @@ class PrefixAttention(nn.Module):
         with torch.autocast(hidden_states.device.type, enabled=False):
             prefix = self.dropout(self.prefix())
         keys, values = prefix.unflatten(-1, (2, self._num_heads, -1)).permute(1, 2, 0, 3)
-        options["past_key_values"] = _Before(keys, values)
+        options[self._cache] = _Before(keys, values)
         return self.frozen(hidden_states, attention_mask=_seen(attention_mask, len(prefix)), **options)
 
 
@@ -90,7 +93,7 @@ class _Before:
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         self._keys, self._values = keys, values
 
-    def update(self, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Return keys and values [B, H, S, D'] with the prefix's [H, P, D'] before them."""
         return _joined(self._keys, keys), _joined(self._values, values)
 

@@ -73,16 +73,16 @@ class AfterAttention(nn.Module):
         self.frozen = frozen
         self.experts = nn.ModuleList(experts)
         self.average = average
-        self._pads = pads
+        self.pads = pads
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [B, S, D] to [B, S, D]."""
         hidden = self.frozen(inputs)
         if self.average and not self.experts.training:
-            arguments = (hidden, self._pads.where)
+            arguments = (hidden, self.pads.where)
             return cast(Tensor, hidden + functional_call(self.experts[0], self._averaged(), arguments))
         for expert in self.experts:
-            hidden = hidden + expert(hidden, self._pads.where) / len(self.experts)
+            hidden = hidden + expert(hidden, self.pads.where) / len(self.experts)
         return cast(Tensor, hidden)
 
     def deployed(self) -> dict[str, Tensor]:

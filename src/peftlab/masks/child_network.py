@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from peftlab.errors import UserError, prefix_errors, require
-from peftlab.files import write_bytes_atomic
+from peftlab.files import content_sha256, write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
 
 FILE_NAME = "child_network.safetensors"
@@ -37,15 +37,15 @@ class ChildNetwork:
         """Return how many weights there were to choose from."""
         return sum(mask.numel() for mask in self.masks.values())
 
-    def save(self, path: Path) -> Path:
-        """Write the masks, one bit a weight, into the folder `path`; return the file."""
-        file = path / FILE_NAME
+    def save(self, folder: Path) -> list[Path]:
+        """Write the masks, one bit a weight, into a run's folder; return the file."""
+        file = folder / FILE_NAME
         packed = {name: pack(mask) for name, mask in self.masks.items()}
         shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
         facts = {"examples": self.examples, "threshold": self.threshold, "shapes": shapes}
         # One entry: safetensors writes several in an order that changes from file to file.
         write_bytes_atomic(file, safetensors.torch.save(packed, metadata={_FACTS: json.dumps(facts)}))
-        return file
+        return [file]
 
     @classmethod
     def load(cls, path: Path) -> "ChildNetwork":
@@ -68,6 +68,19 @@ class ChildNetwork:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"holds no masks with shapes, threshold and examples ({error})") from error
 
+    @classmethod
+    def fingerprint(cls, path: Path) -> str | None:
+        """Return the SHA-256 of the file that `load` reads, None where there is none."""
+        return content_sha256(path / FILE_NAME if path.is_dir() else path)
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: the delta of a strict child network brings its masks along."""
+        return {}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> None:
+        """Return None; see `facts`."""
+
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples, threshold, and how many weights were kept of how many."""
         return {
@@ -77,9 +90,3 @@ class ChildNetwork:
             "entries": self.entries,
             "density": self.kept / self.entries,
         }
-
-
-def _shape(name: str, text: str) -> torch.Size:
-    sizes = text.split("x")
-    require(all(size.isdigit() for size in sizes), f"the shape of {name} is {text!r}; allowed are sizes as in 2x3")
-    return torch.Size(map(int, sizes))

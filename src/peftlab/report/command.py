@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the report; return 0, or 2 with one line on stderr when that cannot be done."""
     given = _parser().parse_args(arguments)
     try:
-        load_plugins(given.plugin)
+        load_plugins(given.plugins)
         summary = write(given.folders, given.output, given.reference)
         print("\n".join(f"{about}: {said}" for about, said in summary))
         print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
@@ -61,7 +62,7 @@ def publish(folders: list[Path]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="report.py", description="Turn the runs below folders into tables and one HTML page."
+        prog=program("report", "report.py"), description="Turn the runs below folders into tables and one HTML page."
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, or a whole sweep")
     parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="default: report/")
@@ -70,13 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="compare all methods with this one alone (fewer tests, so more power); name it before you see results",
     )
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="also draw the figures that this package of yours declares (may be given several times)",
-    )
+    add_plugins_option(parser)
     parser.add_argument(
         "--wandb",
         action="store_true",

@@ -81,7 +81,9 @@ def trace(study: Study) -> tuple[list[Environment], list[Source]]:
 
 def command(run: RunRecord) -> str:
     """Return the command of the run as a shell takes it; of a sweep it is the whole sweep's."""
-    return shlex.join(["python", *run.command]) if run.command else "not recorded"
+    if not run.command:
+        return "not recorded"
+    return shlex.join(run.command if run.command[0] == "peftlab" else ["python", *run.command])
 
 
 def collapsed_or_missing(sources: Iterable[Source]) -> list[Source]:

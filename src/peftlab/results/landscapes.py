@@ -11,7 +11,7 @@ from typing import Any
 
 from peftlab.errors import require
 from peftlab.files import write_text_atomic
-from peftlab.results import codec
+from peftlab.options.schema import from_plain, read_json, to_plain
 
 SCHEMA = 1
 FILE_NAME = "landscape.json"
@@ -124,19 +124,19 @@ class Landscape:
     def write(self, folder: Path) -> Path:
         """Write `landscape.json` into `folder`, whole or not at all, and return its path."""
         path = folder / FILE_NAME
-        write_text_atomic(path, json.dumps(codec.to_plain(self), indent=1, allow_nan=False) + "\n")
+        write_text_atomic(path, json.dumps(to_plain(self), indent=1, allow_nan=False) + "\n")
         return path
 
     @classmethod
     def read(cls, file: Path) -> "Landscape":
         """Read a landscape; UserError, naming the file, for anything that is not a whole one of this schema."""
-        return codec.read(file, "landscape", _from_data)
+        return read_json(file, "landscape", _from_data)
 
 
 def _from_data(data: Any) -> Landscape:
     schema = data.get("schema") if isinstance(data, dict) else None
     require(schema == SCHEMA, f"schema {schema} is not known here; allowed is {SCHEMA}")
-    landscape: Landscape = codec.from_plain(Landscape, data)
+    landscape: Landscape = from_plain(Landscape, data)
     for run in landscape.runs:
         surfaces = [run.surface, *([run.trajectory.surface] if run.trajectory else [])]
         for surface in surfaces:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from peftlab.errors import require
 from peftlab.files import write_text_atomic
+from peftlab.options.schema import from_plain, read_json, to_plain
 from peftlab.redaction import redact
-from peftlab.results import codec
 
 SCHEMA = 1
 FILE_NAME = "result.json"
@@ -173,7 +173,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return the record as strict, indented JSON text: NaN and infinities are null, secrets are hidden."""
-        return json.dumps(redact(codec.to_plain(self)), indent=2, allow_nan=False) + "\n"
+        return json.dumps(redact(to_plain(self)), indent=2, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
         """Write ``result.json`` into `folder`, whole or not at all, and return its path."""
@@ -191,7 +191,7 @@ class RunRecord:
         readable) but must raise `SCHEMA` to change or drop one.
         """
         file = path / FILE_NAME if path.is_dir() else path
-        record = codec.read(file, "record", _from_data)
+        record = read_json(file, "record", _from_data)
         record.folder = file.parent
         return record
 
@@ -206,7 +206,7 @@ def _from_data(data: Any) -> RunRecord:
     schema = data.get("schema") if isinstance(data, dict) else None
     require(type(schema) is int and schema >= 1, "not a run's record: it has no schema number")
     require(schema == SCHEMA, f"schema {schema} is newer than this version reads ({SCHEMA}): update peftlab")
-    record: RunRecord = codec.from_plain(RunRecord, data)
+    record: RunRecord = from_plain(RunRecord, data)
     if record.status == "finished":
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")

@@ -1,19 +1,21 @@
 """Adapters (Houlsby et al., 2019, arXiv 1902.00751): small bottlenecks between the parts of a frozen transformer."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.view import Site
+from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_sites, place
-from peftlab.strategies.bases.inserted import InsertedStrategy, layer_norms
+from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
+from peftlab.strategies.traits import Traits
+from peftlab.tasks.kind import TaskKind
 
 
-@dataclass
+@dataclass(frozen=True)
 class Adapter(InsertedStrategy):
     """Tune bottlenecks put into each layer: x + up(f(down(x))).
 
@@ -38,22 +40,21 @@ class Adapter(InsertedStrategy):
     layer_norms: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
         fits = math.isfinite(self.scale) and self.scale != 0
         require(fits, f"strategy.scale={self.scale}: allowed are numbers other than 0")
 
     @property
-    def start_tolerance(self) -> float:
+    def traits(self) -> Traits:
         """N(0, 0.02) is not nothing: on tiny models 0.0004, for `pfeiffer` 0.016; `near-identity` measures 1e-6."""
-        return {"normal": 0.05, "near-identity": 1e-5, "identity": 0.0}[self.init]
+        tolerance = {"normal": 0.05, "near-identity": 1e-5, "identity": 0.0}[self.init]
+        return replace(super().traits, start_tolerance=tolerance)
 
-    def check(self, backbone: Backbone) -> None:
-        """Refuse a placement that the architecture has no place for."""
-        fits = has_sites(backbone.view, self.placement)
-        require(fits, f"strategy.placement={self.placement}: backbone {backbone.name} has no place for it")
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name a placement that the architecture has no site for."""
+        return None if has_sites(view, self.placement) else f"its layers have no site for placement={self.placement}"
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
+    def build(self, backbone: Backbone) -> Modules:
         """Return a bottleneck for each place of each layer."""
         width = backbone.view.hidden_size
 

@@ -4,20 +4,24 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.view import Site
-from peftlab.errors import require
+from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView, Site
 from peftlab.layers.placement import ShiftedFeedForward
 from peftlab.layers.token_shift import TokenShift
-from peftlab.strategies.bases.inserted import InsertedStrategy, layer_norms
+from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
+from peftlab.tasks.kind import TaskKind
+
+_SITE: Site = "feed_forward_output"
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdapterBias(InsertedStrategy):
-    """Tune shifts of the feed-forward's output (Eq. 1): what its second projection takes says how far, v says whither.
+    """Tune shifts of the feed-forward's output (Eq. 1): a scalar for each token times a learned vector v.
+
+    The scalar is a linear function of what the second projection takes.
 
     Options (defaults and their sources in `conf/strategy/adapterbias.yaml`):
-        share: whether all layers share the linear function that says how far.
+        share: whether all layers share that linear function.
         layer_norms: whether the LayerNorms are tuned too, all but those after attention.
     """
 
@@ -26,19 +30,17 @@ class AdapterBias(InsertedStrategy):
     share: bool = False
     layer_norms: bool = True
 
-    def check(self, backbone: Backbone) -> None:
-        """Refuse an architecture whose feed-forward takes no residual."""
-        fits = backbone.view.has("feed_forward_output")
-        require(fits, f"strategy=adapterbias: backbone {backbone.name} has no place for it beside the feed-forward")
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name an architecture whose feed-forward takes no residual."""
+        return None if view.has(_SITE) else "the feed-forward of its layers takes no residual to stand beside"
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
+    def build(self, backbone: Backbone) -> Modules:
         """Return each layer's feed-forward output with a shift."""
         view = backbone.view
-        place: Site = "feed_forward_output"
         shared = _alpha(backbone) if self.share else None
         return {
-            (layer, place): ShiftedFeedForward(
-                view.at(layer, place), TokenShift(shared or _alpha(backbone), view.hidden_size)
+            (layer, _SITE): ShiftedFeedForward(
+                view.at(layer, _SITE), TokenShift(shared or _alpha(backbone), view.hidden_size)
             )
             for layer in range(view.num_layers)
         }

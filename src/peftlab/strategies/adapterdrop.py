@@ -1,19 +1,22 @@
 """AdapterDrop (Rücklé et al., 2021, arXiv 2010.11918): adapters without those of the first layers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.placement import Joined, Placement
 from peftlab.strategies.adapter import Adapter
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.inserted import AttachedModules, Modules
+from peftlab.strategies.traits import Traits
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdapterDrop(Adapter):
     """Adapters of which the first layers' are dropped: nothing there to compute, nothing below to differentiate.
 
@@ -31,39 +34,51 @@ class AdapterDrop(Adapter):
     robust: bool = True
 
     @property
-    def sparse_gradients(self) -> bool:
+    def traits(self) -> Traits:
         """Each batch goes without the layers that are drawn for it."""
-        return self.robust
+        return replace(super().traits, sparse_gradients=self.robust)
 
     def check(self, backbone: Backbone) -> None:
         """Refuse to drop more layers than leave one with an adapter."""
-        super().check(backbone)
         last = backbone.view.num_layers - 1
         require(
             self.drop is None or 0 <= self.drop <= last,
             f"strategy.drop={self.drop}: allowed are 0 to {last}, one less than the layers of backbone {backbone.name}",
         )
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Any], nn.Module]:
-        """Return a bottleneck for each place of each layer that ever has one."""
-        layers = backbone.view.num_layers
-        self._chosen = round(5 / 12 * layers) if self.drop is None else self.drop
-        first = 0 if self.robust else self._chosen
+    def build(self, backbone: Backbone) -> Modules:
+        """Return a bottleneck for each site of each layer that ever has one."""
+        first = 0 if self.robust else self.dropped_layers(backbone)
         return {key: module for key, module in super().build(backbone).items() if key[0] >= first}
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        super()._attach(backbone, selection)
-        self._hook = backbone.model.base_model.register_forward_pre_hook(self._drop)
+    def dropped_layers(self, backbone: Backbone) -> int:
+        """Return n, how many layers evaluation goes without."""
+        return round(5 / 12 * backbone.view.num_layers) if self.drop is None else self.drop
 
-    def _detach(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Put the adapters in."""
+        return AttachedAdapterDrop(self, backbone, selection)
+
+
+class AttachedAdapterDrop(AttachedModules):
+    """Adapters of which each batch goes without the first layers'."""
+
+    strategy: AdapterDrop
+
+    def _insert(self, selection: Any) -> None:
+        # The base model is no method's to wrap: its hook decides before any layer runs.
+        self._hook = self.model.base_model.register_forward_pre_hook(self._drop)
+        super()._insert(selection)
+
+    def _remove(self) -> None:
         self._hook.remove()
-        super()._detach(backbone)
+        super()._remove()
 
     def _drop(self, model: nn.Module, *_: Any) -> None:
         """Before a batch: decide which layers go without. Recomputed layers (checkpointing) keep the decision."""
+        drawn = self.strategy.robust and model.training
         layers = self.backbone.view.num_layers
-        drawn = self.robust and model.training
-        dropped = int(torch.randint(layers, ())) if drawn else self._chosen
-        for (layer, _place), module in self._modules.items():
+        dropped = int(torch.randint(layers, ())) if drawn else self.strategy.dropped_layers(self.backbone)
+        for (layer, _site), module in self._modules.items():
             assert isinstance(module, Joined)
             module.dropped = layer < dropped

@@ -3,20 +3,23 @@
 import importlib
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import MissingPackageError, UserError, nearest, require
-from peftlab.strategies.bases.library import LibraryStrategy
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy
 from peftlab.strategies.bases.structure import Structure
+from peftlab.strategies.traits import Traits
 
 _ADAPTER = "task"
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdapterHub(LibraryStrategy):
     """A configuration of the adapters library, which asks for an environment of its own (`make test-adapters`).
 
@@ -30,9 +33,12 @@ class AdapterHub(LibraryStrategy):
     config: str = "double_seq_bn"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self._library = _library()
-        self._parts = _parts(self._library, self.config)
+        _ = self.parts  # refuses a string that the library does not know
+
+    @cached_property
+    def parts(self) -> list[Any]:
+        """The library's configurations that the string stands for."""
+        return _parts(library(), self.config)
 
     @property
     def title(self) -> str:
@@ -40,33 +46,43 @@ class AdapterHub(LibraryStrategy):
         return f"strategy.config={self.config}"
 
     @property
-    def start_tolerance(self) -> float:
-        """Low-rank updates and bottlenecks that end in zeros start at the backbone's function; others anywhere."""
-        return 1e-5 if all(_is_low_rank(part) or _ends_in_zeros(part) for part in self._parts) else math.inf
+    def traits(self) -> Traits:
+        """Low-rank updates and bottlenecks that end in zeros start at the backbone's function; others anywhere.
 
-    @property
-    def mergeable(self) -> bool:
-        """Whether all of it is what the library can merge: updates or scales of matrices, without a gate."""
-        return all(map(_is_low_rank, self._parts))
+        The library can merge updates or scales of matrices, without a gate.
+        """
+        near = all(_is_low_rank(part) or _ends_in_zeros(part) for part in self.parts)
+        merge = super().traits.merge_tolerance if all(map(_is_low_rank, self.parts)) else None
+        return replace(super().traits, start_tolerance=1e-5 if near else math.inf, merge_tolerance=merge)
 
-    def put_in(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Let the library put its layers in."""
+        return AttachedAdapterHub(self, backbone, selection)
+
+
+class AttachedAdapterHub(AttachedLibrary):
+    """Layers of the adapters library in a backbone."""
+
+    strategy: AdapterHub
+
+    def put_in(self) -> None:
         """Let the library turn the model into its own and add the configured layers."""
-        model: Any = backbone.model
-        self._library.init(model)
-        model.add_adapter(_ADAPTER, config=self.config)
+        model: Any = self.model
+        library().init(model)
+        model.add_adapter(_ADAPTER, config=self.strategy.config)
         model.train_adapter(_ADAPTER)
-        for name in backbone.view.classifier_names():
+        for name in self.backbone.view.classifier_names():
             model.get_submodule(name).requires_grad_(False)
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        self._structure = Structure(backbone.model)
-        super()._attach(backbone, selection)
+    def _insert(self, selection: Any) -> None:
+        self._structure = Structure(self.model)
+        super()._insert(selection)
 
-    def _detach(self, backbone: Backbone) -> None:
+    def _remove(self) -> None:
         self._structure.restore()
 
-    def _merge(self, backbone: Backbone) -> None:
-        model: Any = backbone.model
+    def _merge(self) -> None:
+        model: Any = self.model
         lora, context = (importlib.import_module(f"adapters.{name}") for name in ("methods.lora", "context"))
         with torch.no_grad(), context.ForwardContext(model, torch.empty(0, 1)) as forward:
             forward.shared_parameters = model.base_model.shared_parameters
@@ -87,7 +103,8 @@ def _ends_in_zeros(part: Any) -> bool:
     return part.get("init_weights") == "mam_adapter" and not part.get("use_gating")
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Return the adapters library; raises MissingPackageError where it is not installed."""
     # It warns of adapters that are not active yet while it makes them active.
     logging.getLogger("adapters").setLevel(logging.ERROR)
     try:

@@ -7,7 +7,7 @@ from torch import nn
 from peftlab.strategies.bases.in_place import InPlaceStrategy
 
 
-@dataclass
+@dataclass(frozen=True)
 class BitFit(InPlaceStrategy):
     """Tune every bias of the base model: projections, feed-forward, LayerNorms, embeddings and pooler."""
 

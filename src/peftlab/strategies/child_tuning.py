@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
 from peftlab.masks.child_network import ChildNetwork
 from peftlab.masks.fisher import fisher_information
 from peftlab.masks.largest import largest_share
 from peftlab.masks.packing import pack, packed_bytes, unpack
-from peftlab.strategies.bases.in_place import InPlaceStrategy
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
 from peftlab.strategies.contract import SelectionContext
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _BITS, _VALUES = ".bits", ".values"
 _ROUNDING = 1e-3  # ties with the smallest value kept are kept too
 
 
-@dataclass
+@dataclass(frozen=True)
 class ChildTuning(InPlaceStrategy):
     """Tune the whole backbone with masked gradients; AdamW and all else as in full fine-tuning.
 
@@ -41,6 +42,7 @@ class ChildTuning(InPlaceStrategy):
     """
 
     name = "child-tuning"
+    selection_type = ChildNetwork
 
     variant: Literal["D", "F"] = "D"
     p: float = 0.3
@@ -49,10 +51,9 @@ class ChildTuning(InPlaceStrategy):
     n: int | None = None
     pool: Literal["full", "shots"] = "full"
     strict: bool = False
-    selection: str | None = field(default=None, metadata={"path": True})
+    selection: str | None = field(default=None, metadata={"path": ChildNetwork.fingerprint})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(0 < self.p <= 1, f"strategy.p={self.p}: allowed is above 0, up to 1")
         require(self.n is None or self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more, or null for all")
         positive = self.max_norm is None or self.max_norm > 0
@@ -69,17 +70,18 @@ class ChildTuning(InPlaceStrategy):
         if self.selection is not None:
             self._read_selection(backbone)
 
-    def select(self, preparation: SelectionContext) -> ChildNetwork | None:
+    def select(self, context: SelectionContext) -> ChildNetwork | None:
         """D: measure the encoder's weights in a pass over the training data and keep the share p, or read the mask."""
         if self.variant == "F":
             return None
         if self.selection is not None:
-            return self._read_selection(preparation.backbone)
-        backbone, data = preparation.backbone, preparation.data
-        examples = data.sample(self.n, preparation.seed, self.pool)
+            return self._read_selection(context.backbone)
+        backbone, data = context.backbone, context.data
+        examples = data.sample(self.n, context.seed, self.pool)
         size = data.batch_size if self.fisher == "batch" else 1
         encoder = backbone.view.encoder_parameters()
-        measured = fisher_information(backbone, examples, encoder, size, self.max_norm, preparation.device)
+        batches, loss = data.batches(examples, size, context.device), data.loss_of(backbone)
+        measured = fisher_information(backbone.model, loss, batches, encoder, self.max_norm)
         masks, threshold = largest_share(measured, self.p)
         return ChildNetwork({name: mask.cpu() for name, mask in masks.items()}, threshold, len(examples))
 
@@ -87,24 +89,51 @@ class ChildTuning(InPlaceStrategy):
         """Choose every parameter: embeddings and pooler are always trained, and decay reaches all."""
         return True
 
+    def _read_selection(self, backbone: Backbone) -> ChildNetwork:
+        assert self.selection is not None
+        network = ChildNetwork.load(Path(self.selection).expanduser())
+        shapes = {name: mask.shape for name, mask in network.masks.items()}
+        own = {name: p.shape for name, p in backbone.view.encoder_parameters().items()}
+        if differing := [name for name in {**own, **shapes} if own.get(name) != shapes.get(name)]:
+            raise UserError(
+                f"strategy.selection={self.selection}: it is for another encoder than that of backbone "
+                f"{backbone.name}: {differing[0]} has shape {_spelt(shapes, differing[0])} there and "
+                f"{_spelt(own, differing[0])} here"
+            )
+        density = network.kept / network.entries
+        if abs(density - self.p) > _ROUNDING:
+            log.warning(
+                "strategy.selection: it keeps %.4g of the weights, not p=%g, and is taken as it is", density, self.p
+            )
+        return network
+
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Let every parameter require gradients, and mask them while it trains."""
+        return AttachedChild(self, backbone, selection)
+
+
+class AttachedChild(AttachedInPlace):
+    """A backbone all of which is tuned, whose gradients are masked."""
+
+    strategy: ChildTuning
+
     def num_tuned(self) -> int:
         """Return how many weights gradients reach: in variant D the child network and all outside the encoder."""
         return super().num_tuned() - sum(int((~mask).sum()) for mask in self._masks.values())
 
     def after_clipping(self) -> None:
         """Mask the gradients: the norm that is clipped is that of all of them, as in the authors' code."""
-        parameters = {**self.tuned(), **self.classifier()}
-        for name, parameter in parameters.items():
+        for name, parameter in {**self.tuned(), **self.classifier()}.items():
             if parameter.grad is None:
                 continue
-            if self.variant == "F":
-                parameter.grad.mul_(self.random_mask(parameter.grad)).div_(self.p)
+            if self._generator is not None:
+                parameter.grad.mul_(self.random_mask(parameter.grad)).div_(self.strategy.p)
             elif name in self._masks:
                 parameter.grad.mul_(self._masks[name])
 
     def random_mask(self, gradient: Tensor) -> Tensor:
         """Return F's mask of one gradient at one step, of its shape and type: 1 with probability p, otherwise 0."""
-        return torch.empty_like(gradient).bernoulli_(self.p, generator=self._generator)
+        return torch.empty_like(gradient).bernoulli_(self.strategy.p, generator=self._generator)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -112,10 +141,6 @@ class ChildTuning(InPlaceStrategy):
         parameters = self.tuned()
         for name, frozen in self._frozen.items():
             parameters[name].copy_(torch.where(self._masks[name], parameters[name], frozen))
-
-    def load_selection(self, folder: Path) -> ChildNetwork | None:
-        """D: return the child network that was chosen before the run was interrupted."""
-        return ChildNetwork.load(folder) if self.variant == "D" else None
 
     def state(self) -> dict[str, Any]:
         """F: return where the draws of the child networks stand."""
@@ -141,7 +166,8 @@ class ChildTuning(InPlaceStrategy):
     def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
         """Take a delta back; raises UserError when names, shapes or masks do not fit."""
         whole, own = dict(tensors), self.tuned()
-        for name in [name.removesuffix(_BITS) for name in tensors if name.endswith(_BITS)] if self.strict else []:
+        masked = [name.removesuffix(_BITS) for name in tensors if name.endswith(_BITS)]
+        for name in masked if self.strategy.strict else []:
             require(name in own and name + _VALUES in whole, f"delta: {name} is no parameter here, or has no values")
             mask, values = unpack(whole.pop(name + _BITS), own[name].shape), whole.pop(name + _VALUES)
             require(
@@ -151,37 +177,20 @@ class ChildTuning(InPlaceStrategy):
             self._masks[name] = mask.to(own[name].device)
         super().load_delta(whole)
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        super()._attach(backbone, selection)
-        device = next(backbone.model.parameters()).device
+    def _insert(self, selection: Any) -> None:
+        super()._insert(selection)
+        device = next(self.model.parameters()).device
         # A stored delta brings its own masks.
         masks = selection.masks if isinstance(selection, ChildNetwork) else {}
         self._masks = {name: mask.to(device) for name, mask in masks.items()}
         self._frozen = {name: self._pretrained[name].to(device) for name in self._sparse()}
         # The run's seed, alike on all ranks: they must draw the same child network.
-        self._generator = torch.Generator(device).manual_seed(torch.initial_seed()) if self.variant == "F" else None
-
-    def _read_selection(self, backbone: Backbone) -> ChildNetwork:
-        assert self.selection is not None
-        network = ChildNetwork.load(Path(self.selection).expanduser())
-        shapes = {name: mask.shape for name, mask in network.masks.items()}
-        own = {name: p.shape for name, p in backbone.view.encoder_parameters().items()}
-        if differing := [name for name in {**own, **shapes} if own.get(name) != shapes.get(name)]:
-            raise UserError(
-                f"strategy.selection={self.selection}: it is for another encoder than that of backbone "
-                f"{backbone.name}: {differing[0]} has shape {_spelt(shapes, differing[0])} there and "
-                f"{_spelt(own, differing[0])} here"
-            )
-        density = network.kept / network.entries
-        if abs(density - self.p) > _ROUNDING:
-            log.warning(
-                "strategy.selection: it keeps %.4g of the weights, not p=%g, and is taken as it is", density, self.p
-            )
-        return network
+        draws = self.strategy.variant == "F"
+        self._generator = torch.Generator(device).manual_seed(torch.initial_seed()) if draws else None
 
     def _sparse(self) -> dict[str, Tensor]:
         """Return the masks outside of which nothing moves."""
-        return self._masks if self.strict else {}
+        return self._masks if self.strategy.strict else {}
 
 
 def _spelt(shapes: Mapping[str, torch.Size], name: str) -> str:

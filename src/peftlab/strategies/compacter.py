@@ -1,21 +1,19 @@
 """Compacter (Karimi Mahabadi et al., 2021, arXiv 2106.04647): adapters of Kronecker products with one shared rule."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import nn
-
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.view import Site
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
 from peftlab.layers.placement import place
-from peftlab.strategies.bases.inserted import InsertedStrategy
+from peftlab.strategies.bases.inserted import InsertedStrategy, Modules
+from peftlab.strategies.traits import Traits
 
 
-@dataclass
+@dataclass(frozen=True)
 class Compacter(InsertedStrategy):
     """Tune bottlenecks whose projections are sums of Kronecker products, rank one, with a rule that all share.
 
@@ -41,7 +39,6 @@ class Compacter(InsertedStrategy):
     rule_std: float = 1e-4
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
         fits = self.bottleneck >= 1 and self.bottleneck % self.n == 0
         require(fits, f"strategy.bottleneck={self.bottleneck}: allowed are multiples of strategy.n={self.n}")
@@ -49,9 +46,9 @@ class Compacter(InsertedStrategy):
         require(positive, f"strategy.rule_std={self.rule_std}: allowed are numbers above 0")
 
     @property
-    def start_tolerance(self) -> float:
+    def traits(self) -> Traits:
         """The rule is small, not zero: 4e-7 measured on tiny models, 1e-4 with 0.01."""
-        return 0.1 * self.rule_std
+        return replace(super().traits, start_tolerance=0.1 * self.rule_std)
 
     def check(self, backbone: Backbone) -> None:
         """Refuse an n that the hidden size is no multiple of."""
@@ -61,7 +58,7 @@ class Compacter(InsertedStrategy):
             f"strategy.n={self.n}: allowed are divisors of the hidden size, {width} of backbone {backbone.name}",
         )
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
+    def build(self, backbone: Backbone) -> Modules:
         """Return a bottleneck for each place of each layer; one rule is in all of them."""
         rule, width = shared_rule(self.n, self.rule_std), backbone.view.hidden_size
         return place(

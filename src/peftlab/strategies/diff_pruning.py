@@ -10,22 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.difference import GatedDifference, SparseDifference
 from peftlab.layers.hard_concrete import HardConcrete
 from peftlab.masks.largest import above_all_but
 from peftlab.masks.positions import pack_positions, positions_bytes, unpack_positions
-from peftlab.strategies.contract import ParameterGroup, Strategy
+from peftlab.strategies.attached import Attached, ParameterGroup, Phases
+from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 _POSITIONS, _VALUES = "positions", "values"
 
 
-@dataclass
+@dataclass(frozen=True)
 class DiffPruning(Strategy):
     """Learn a dense difference under gates that close, keep its largest entries, and tune those on.
 
-    Between the two stages of training all but the largest entries of the gated difference are pruned. What is kept goes
+    Between the two phases of training all but the largest entries of the gated difference are pruned. What is kept goes
     on from its value without gates. The classifier is dense throughout.
 
     Options (defaults and their sources in `conf/strategy/diff-pruning.yaml`):
@@ -36,8 +38,8 @@ class DiffPruning(Strategy):
         alpha: what the gates' parameters begin with.
         alpha_rate: their learning rate, constant.
         lower, upper: the interval that gates are stretched to before they are cut to [0, 1].
-        share: of the run's steps for the first stage.
-        finetune_rate: learning rate of the second stage; null: the run's.
+        share: of the run's steps for the first phase.
+        finetune_rate: learning rate of the second phase; null: the run's.
     """
 
     name = "diff-pruning"
@@ -54,7 +56,6 @@ class DiffPruning(Strategy):
     finetune_rate: float | None = 5e-5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(0 < self.target < 1, f"strategy.target={self.target}: allowed is between 0 and 1")
         require(0 <= self.l0 < math.inf, f"strategy.l0={self.l0}: allowed is 0 or more")
         require(math.isfinite(self.alpha), f"strategy.alpha={self.alpha}: allowed are numbers")
@@ -62,12 +63,27 @@ class DiffPruning(Strategy):
         require(0 < self.share < 1, f"strategy.share={self.share}: allowed is between 0 and 1")
         positive = self.finetune_rate is None or 0 < self.finetune_rate < math.inf
         require(positive, f"strategy.finetune_rate={self.finetune_rate}: allowed is above 0, or null for the run's")
-        self._gates = HardConcrete(self.lower, self.upper)
+        _ = self.gates  # checks the interval
 
     @property
-    def compilable(self) -> bool:
-        """Whether `torch.compile` takes the model: torch 2.13 fails on parametrizations that are modules."""
-        return False
+    def gates(self) -> HardConcrete:
+        """The distribution that gates are drawn from."""
+        return HardConcrete(self.lower, self.upper)
+
+    @property
+    def traits(self) -> Traits:
+        """Torch 2.13 fails to compile parametrizations that are modules."""
+        return Traits(compilable=False)
+
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Put a gated difference on every parameter."""
+        return AttachedDifference(self, backbone, selection)
+
+
+class AttachedDifference(Attached):
+    """Differences to the pretrained weights: gated ones, or, once pruned, sparse ones."""
+
+    strategy: DiffPruning
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return differences and gates, or, once pruned, the values of the sparse difference."""
@@ -82,22 +98,28 @@ class DiffPruning(Strategy):
         """Return weights and gates, whose gradients are clipped apart; nothing decays towards 0."""
         options: dict[str, Any] = {"weight_decay": 0.0, "schedule": "decay"}
         if self._pruned:
-            return [ParameterGroup({**self.tuned(), **self.classifier()}, own_rate=self.finetune_rate, **options)]
+            return [
+                ParameterGroup({**self.tuned(), **self.classifier()}, own_rate=self.strategy.finetune_rate, **options)
+            ]
         gates = {name: p for name, p in self.tuned().items() if name.endswith("alpha")}
         weights = {name: p for name, p in self.tuned().items() if name not in gates}
-        constant: dict[str, Any] = {"own_rate": self.alpha_rate, "schedule": "constant", "clip_separately": True}
+        constant: dict[str, Any] = {
+            "own_rate": self.strategy.alpha_rate,
+            "schedule": "constant",
+            "clip_separately": True,
+        }
         return [
             ParameterGroup({**weights, **self.classifier()}, **options),
             ParameterGroup(gates, weight_decay=0.0, **constant),
         ]
 
-    def stages(self, steps: int) -> list[int]:
+    def phases(self, steps: int) -> Phases:
         """Return the steps under gates, at least one, and those with a fixed mask."""
-        first = max(1, round(self.share * steps))
-        return [first, steps - first]
+        first = max(1, round(self.strategy.share * steps))
+        return Phases([first, steps - first], self._prune)
 
-    def begin_phase(self, stage: int) -> None:
-        """Prune: go on with the largest entries of the difference, without gates."""
+    def _prune(self, phase: int) -> None:
+        """Go on with the largest entries of the difference, without gates."""
         kept = self._largest()
         values = {name: module.difference.detach().flatten()[kept[name]] for name, module in self._gated().items()}
         self._keep(kept, values)
@@ -123,8 +145,8 @@ class DiffPruning(Strategy):
 
     def penalty(self) -> Tensor | None:
         """Return l0 times the expected number of open gates, while there are gates."""
-        counts = [module.expected_open(self.l0_form == "product") for module in self._gated().values()]
-        return self.l0 * torch.stack(counts).sum() if counts else None
+        counts = [module.expected_open(self.strategy.l0_form == "product") for module in self._gated().values()]
+        return self.strategy.l0 * torch.stack(counts).sum() if counts else None
 
     def stored_bytes(self) -> int:
         """Return the bytes of the kept positions and values and of the classifier."""
@@ -158,24 +180,26 @@ class DiffPruning(Strategy):
         found = {name: (part - offset, value) for (name, offset), part, value in parts}
         self._keep({name: at for name, (at, _) in found.items()}, {name: value for name, (_, value) in found.items()})
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        classifier = dict(backbone.view.classifier_parameters())
-        self._classifier_start = {name: p.detach().clone() for name, p in classifier.items()}
-        chosen = {name: p for name, p in backbone.model.named_parameters() if name not in classifier}
+    def _insert(self, selection: Any) -> None:
+        self._differences: dict[str, GatedDifference | SparseDifference] = {}
+        self._classifier_start = {name: p.detach().clone() for name, p in self.classifier().items()}
+        chosen = {name: p for name, p in self.model.named_parameters() if name not in self._classifier_start}
         ends = list(accumulate((p.numel() for p in chosen.values()), initial=0))
         self._entries, self._offsets = ends[-1], dict(zip(chosen, ends, strict=False))
-        self._budget = math.floor(self.target * (self._entries + sum(p.numel() for p in classifier.values())))
+        everything = self._entries + sum(p.numel() for p in self._classifier_start.values())
+        self._budget = math.floor(self.strategy.target * everything)
         # The run's seed, alike on all ranks.
         self._seed, self._pruned = torch.initial_seed(), False
-        self._differences: dict[str, GatedDifference | SparseDifference] = {}
+        options = self.strategy
         for name, parameter in chosen.items():
-            self._put(name, GatedDifference(parameter.detach(), self.alpha, self._gates, self.structured))
+            gated = GatedDifference(parameter.detach(), options.alpha, options.gates, options.structured)
+            self._put(name, gated)
 
-    def _detach(self, backbone: Backbone) -> None:
+    def _remove(self) -> None:
         for name in list(self._differences):
             self._take(name, merged=False)
 
-    def _merge(self, backbone: Backbone) -> None:
+    def _merge(self) -> None:
         for name in list(self._differences):
             self._take(name, merged=True)
 
@@ -210,21 +234,21 @@ class DiffPruning(Strategy):
         self._pruned = True
 
     def _put(self, name: str, difference: GatedDifference | SparseDifference) -> None:
-        parametrize.register_parametrization(*self._place(name), difference)
+        parametrize.register_parametrization(*self._owner(name), difference)
         self._differences[name] = difference
 
     def _take(self, name: str, merged: bool) -> Tensor:
         """Take a difference out, its sum with the pretrained weights written or not; return the weights."""
         del self._differences[name]
-        module, leaf = self._place(name)
+        module, leaf = self._owner(name)
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=merged)
         return module.get_parameter(leaf)
 
     def _pretrained(self, name: str) -> Tensor:
-        module, leaf = self._place(name)
+        module, leaf = self._owner(name)
         return module.get_parameter(f"parametrizations.{leaf}.original").detach()
 
-    def _place(self, name: str) -> tuple[nn.Module, str]:
+    def _owner(self, name: str) -> tuple[nn.Module, str]:
         """Return the module that holds a parameter of the backbone, and the parameter's name in it."""
         owner, _, leaf = name.rpartition(".")
-        return self.backbone.model.get_submodule(owner), leaf
+        return self.model.get_submodule(owner), leaf

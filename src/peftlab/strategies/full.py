@@ -7,7 +7,7 @@ from torch import nn
 from peftlab.strategies.bases.in_place import InPlaceStrategy
 
 
-@dataclass
+@dataclass(frozen=True)
 class Full(InPlaceStrategy):
     """Tune everything; its delta is a whole copy of the model."""
 

@@ -2,43 +2,38 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import PROJECTIONS, Projection
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.heads.options import (
     Orientation,
-    Score,
     Teleport,
     Variant,
     check_pagerank,
+    check_score,
     check_selection,
     check_xi,
 )
+from peftlab.heads.ranking import SCORES
 from peftlab.heads.scoring import score_heads
-from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
-from peftlab.layers.head_rows import HeadRowsLinear, rows_of_heads
+from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
+from peftlab.layers.head_rows import HeadRowsLinear
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ChosenHeads:
-    """The heads of each layer, as a stored delta remembers them."""
-
-    heads: tuple[tuple[int, ...], ...]
-
-
-@dataclass
 class HiFi(Strategy):
     """Score all heads on data, rank them, and tune the rows of Q, K and V of the top k in each layer.
 
@@ -51,7 +46,7 @@ class HiFi(Strategy):
         orientation: `column`, ordinary PageRank, or `row`, Eq. 10 as printed.
         teleport: `richness`, personalised by Eq. 8, or `uniform`, as printed.
         variant: `layer-wise` or `mid-top` (upper half of the layers).
-        score: what heads are ranked by; the six rows of Table 3.
+        score: what heads are ranked by: a row of Table 3, or a class of the user's own (`heads/ranking.py`).
         bias: whether the biases of the chosen rows are tuned too.
         pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
         batch_size: examples in one forward pass of the scoring, on which the scores do not depend, and in each of
@@ -63,6 +58,7 @@ class HiFi(Strategy):
     """
 
     name = "hifi"
+    selection_type = HeadSelection
 
     k: int = 3
     xi: float = 0.9
@@ -73,22 +69,22 @@ class HiFi(Strategy):
     orientation: Orientation = "column"
     teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
-    score: Score = "pagerank"
+    score: str = field(default="pagerank", metadata={"registry": SCORES})
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
     score_after_steps: int = 0
     score_learning_rate: float = 2e-5
-    selection: str | None = field(default=None, metadata={"path": True})
+    selection: str | None = field(default=None, metadata={"path": HeadSelection.fingerprint})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("k", "n", "batch_size"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
         steps, rate = self.score_after_steps, self.score_learning_rate
         require(steps >= 0, f"strategy.score_after_steps={steps}: allowed is 0 or more")
         require(0 < rate < math.inf, f"strategy.score_learning_rate={rate}: allowed is above 0")
         with prefix_errors("strategy."):
+            check_score(self.score)
             check_xi(self.xi)
             check_pagerank(**self._walk())
 
@@ -98,63 +94,22 @@ class HiFi(Strategy):
         return "hifi" if self.variant == "layer-wise" else f"hifi-{self.variant}"
 
     def check(self, backbone: Backbone) -> None:
-        """Refuse more heads than a layer has."""
+        """Refuse more heads than a layer has, and biases where there are none."""
         with prefix_errors("strategy."):
             check_selection(backbone.view.num_heads, **self._choice(seed=0))
-
-    def select(self, preparation: SelectionContext) -> HeadSelection:
-        """Score and rank the heads, or read the selection that is to be reused."""
-        self.check(preparation.backbone)
-        if self.selection is not None:
-            return self._read_selection(preparation.backbone)
-        selection = select_heads(self._score(preparation), **self._choice(preparation.seed), **self._walk())
-        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool, **self._state()})
-
-    def load_selection(self, folder: Path) -> HeadSelection:
-        """Return the heads that were chosen before the run was interrupted."""
-        return HeadSelection.load(folder)
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``."""
-        return {
-            f"layers.{layer}.{which}.{name}": parameter
-            for (layer, which), module in self._modules.items()
-            for name, parameter in module.named_parameters(recurse=False)
-        }
-
-    def delta_facts(self) -> dict[str, Any]:
-        """Return the chosen heads of each layer: the positions of the stored rows."""
-        return {"heads": [list(heads) for heads in self._heads]}
-
-    def selection_from(self, facts: Mapping[str, Any]) -> ChosenHeads:
-        """Return the heads that a stored delta names."""
-        heads = facts.get("heads")
-        valid = isinstance(heads, list) and all(
-            isinstance(layer, list) and all(isinstance(head, int) for head in layer) for layer in heads
+        biased = all(backbone.view.projection(0, which).bias is not None for which in PROJECTIONS)
+        require(
+            biased or not self.bias,
+            f"strategy.bias=true: allowed is false, projections of backbone {backbone.name} have no bias",
         )
-        require(valid, f"delta: `heads` lists the chosen heads of each layer, found {heads!r}"[:200])
-        return ChosenHeads(tuple(tuple(layer) for layer in heads or []))
 
-    def _attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads) -> None:
-        view = backbone.view
-        _check_heads(selection.heads, backbone)
-        self._heads = selection.heads
-        self._modules: dict[tuple[int, Projection], HeadRowsLinear] = {}
-        for layer, heads in enumerate(selection.heads):
-            for which in PROJECTIONS if heads else ():
-                frozen = view.projection(layer, which)
-                assert isinstance(frozen, nn.Linear)
-                module = HeadRowsLinear(frozen, rows_of_heads(heads, view.head_dim), self.bias)
-                view.replace_projection(layer, which, module)
-                self._modules[layer, which] = module
-
-    def _detach(self, backbone: Backbone) -> None:
-        for (layer, which), module in self._modules.items():
-            backbone.view.replace_projection(layer, which, module.frozen)
-
-    def _merge(self, backbone: Backbone) -> None:
-        for (layer, which), module in self._modules.items():
-            backbone.view.replace_projection(layer, which, module.merged())
+    def select(self, context: SelectionContext) -> HeadSelection:
+        """Score and rank the heads, or read the selection that is to be reused."""
+        self.check(context.backbone)
+        if self.selection is not None:
+            return self._read_selection(context.backbone)
+        selection = select_heads(self._score(context), **self._choice(context.seed), **self._walk())
+        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool, **self._state()})
 
     def _choice(self, seed: int) -> dict[str, Any]:
         """Return the options of the choice among ranked heads."""
@@ -164,16 +119,17 @@ class HiFi(Strategy):
         """Return the options of PageRank."""
         return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
 
-    def _score(self, preparation: SelectionContext) -> HeadScores:
+    def _score(self, context: SelectionContext) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
-        backbone, seed, device = preparation.backbone, preparation.seed, preparation.device
-        examples = preparation.data.sample(self.n, seed, self.pool)
+        backbone, data, seed, device = context.backbone, context.data, context.seed, context.device
+        examples = data.sample(self.n, seed, self.pool)
         state: AbstractContextManager[None] = nullcontext()
         if self.score_after_steps:
-            how = BriefTuning(self.score_after_steps, self.score_learning_rate, self.batch_size, seed)
-            state = briefly_tuned(backbone, preparation.data.sample(None, seed, self.pool), how, device)
+            how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
+            endless = data.batches(data.sample(None, seed, self.pool), self.batch_size, device, "endless")
+            state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
         with state:
-            return score_heads(backbone, examples, self.xi, self.batch_size, device)
+            return score_heads(backbone, data.batches(examples, self.batch_size, device, "shortest"), self.xi)
 
     def _state(self) -> dict[str, Any]:
         """Return what the selection says of the state in which the backbone was scored."""
@@ -197,6 +153,54 @@ class HiFi(Strategy):
             chosen_with = ", ".join(f"{name}={selection.options.get(name)}" for name in differing)
             log.warning("strategy.selection: its heads were chosen with %s, and are taken as they are", chosen_with)
         return selection
+
+    def attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads | None = None) -> Attached:
+        """Let parameters stand for the rows of the chosen heads."""
+        return AttachedHeads(self, backbone, selection)
+
+
+class AttachedHeads(Attached):
+    """The rows of Q, K and V that belong to the chosen heads of a frozen backbone."""
+
+    strategy: HiFi
+    selection: HeadSelection | ChosenHeads
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``.
+
+        The rows of a matrix that holds several projections are one parameter, named ``query-key-value`` or the like.
+        """
+        return {
+            f"{name}.{part}": parameter
+            for name, (_, module) in self._modules.items()
+            for part, parameter in module.named_parameters(recurse=False)
+        }
+
+    def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
+        self._modules: dict[str, tuple[str, HeadRowsLinear]] = {}  # by its name here: the path in the model, the module
+        _check_heads(selection.heads, self.backbone)
+        for layer, heads in enumerate(selection.heads):
+            for path, projections in self._projections(layer).items() if heads else ():
+                rows = [self.backbone.view.head_rows(layer, which, heads)[1] for which in projections]
+                chosen, axis = torch.cat(rows).sort().values, self.backbone.view.axis(projections[0])
+                module = HeadRowsLinear(self.model.get_submodule(path), chosen, self.strategy.bias, axis)
+                self.model.set_submodule(path, module)
+                self._modules[f"layers.{layer}.{'-'.join(projections)}"] = path, module
+
+    def _projections(self, layer: int) -> dict[str, list[Projection]]:
+        """Return the modules of a layer that hold projections, by their paths, each with those it holds."""
+        found: dict[str, list[Projection]] = {}
+        for which in PROJECTIONS:
+            found.setdefault(self.backbone.view.head_rows(layer, which, [0])[0], []).append(which)
+        return found
+
+    def _remove(self) -> None:
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.frozen)
+
+    def _merge(self) -> None:
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.merged())
 
 
 def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:

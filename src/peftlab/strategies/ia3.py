@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from peft import IA3Config
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.strategies.bases.injection import PeftInjection
 
 
-@dataclass
+@dataclass(frozen=True)
 class IA3(PeftInjection):
     """Three vectors a layer, l_k, l_v [D] and l_ff [intermediate size], all ones at the start (Section 3.3)."""
 

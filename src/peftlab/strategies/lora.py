@@ -5,7 +5,7 @@ from typing import Literal
 
 from peft import LoraConfig
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Projection
 from peftlab.errors import require
 from peftlab.strategies.bases.injection import PeftInjection
@@ -14,7 +14,7 @@ Target = Literal["qv", "qk", "qkv"]
 _PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Lora(PeftInjection):
     """y = W x + b + (alpha / r) B A x, with A [r, D] random and B [N, r] zero at the start.
 
@@ -35,7 +35,6 @@ class Lora(PeftInjection):
     init: Literal["kaiming", "gaussian"] = "kaiming"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("r", "alpha"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
         require(0 <= self.dropout < 1, f"strategy.dropout={self.dropout}: allowed is 0 or more, less than 1")

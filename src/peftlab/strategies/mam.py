@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from peftlab.backbones.backbone import Backbone
-from peftlab.backbones.view import Site
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
 from peftlab.layers.placement import place
+from peftlab.strategies.bases.inserted import Modules
 from peftlab.strategies.prefix import Prefix
 
 
-@dataclass
+@dataclass(frozen=True)
 class MixAndMatch(Prefix):
     """Tune a prefix and, in every layer, a bottleneck beside the feed-forward: x + FFN(x) + s up(relu(down(x))).
 
@@ -31,7 +29,7 @@ class MixAndMatch(Prefix):
         super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
+    def build(self, backbone: Backbone) -> Modules:
         """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""
         width = backbone.view.hidden_size
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from peft.tuners.tuners_utils import BaseTuner
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import UserError, nearest, require
 from peftlab.strategies.bases.injection import PeftInjection
+from peftlab.strategies.traits import Traits
 
 # Methods that peft keeps as an option of LoRA.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,7 +28,7 @@ _UNMERGEABLE = {"lily"}
 _SITES: dict[str, tuple[Site, ...]] = {"ln_tuning": ("attention_norm", "feed_forward_norm")}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Peft(PeftInjection):
     """A method of peft that puts layers into the backbone.
 
@@ -44,11 +45,9 @@ class Peft(PeftInjection):
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self._kind, self._form = FORMS.get(self.method, (self.method.lower().replace("-", "_"), {}))
         known = {*methods(), *FORMS}
         require(
-            self._kind in methods(),
+            self.kind in methods(),
             f"strategy.method={self.method}: peft has no such method that puts layers into a backbone"
             f"{nearest(self.method, known)}; there are {', '.join(sorted(known))}",
         )
@@ -60,19 +59,21 @@ class Peft(PeftInjection):
                 raise UserError(f"strategy.options.{name}: {self.method} has no such option{nearest(name, fields)}")
 
     @property
+    def kind(self) -> str:
+        """The method's name in peft, where a form of LoRA is LoRA."""
+        return FORMS[self.method][0] if self.method in FORMS else self.method.lower().replace("-", "_")
+
+    @property
     def recipe(self) -> str:
         """LoRA and its forms share LoRA's rates; a method may have a row of its name."""
-        return self._kind
+        return self.kind
 
     @property
-    def start_tolerance(self) -> float:
+    def traits(self) -> Traits:
         """Rounding alone for most: rotations and re-normalised columns do not multiply by one exactly."""
-        return math.inf if self._kind in _STARTS_ELSEWHERE else 1e-5
-
-    @property
-    def mergeable(self) -> bool:
-        """Whether peft can merge the method."""
-        return self._kind not in _UNMERGEABLE
+        start = math.inf if self.kind in _STARTS_ELSEWHERE else 1e-5
+        merge = None if self.kind in _UNMERGEABLE else super().traits.merge_tolerance
+        return replace(super().traits, start_tolerance=start, merge_tolerance=merge)
 
     @property
     def title(self) -> str:
@@ -81,10 +82,10 @@ class Peft(PeftInjection):
 
     def config(self, backbone: Backbone) -> PeftConfig:
         """Return the method's configuration with the given options; the classifier is left alone."""
-        options = {**self._form, **self.options}
+        options = {**FORMS.get(self.method, ("", {}))[1], **self.options}
         fields = {entry.name for entry in dataclasses.fields(self._config_class)}
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType[self._kind.upper()]]
-        # A method without such a table finds its places by other means.
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType[self.kind.upper()]]
+        # A method without such a table finds its sites by other means.
         chosen_by_peft = getattr(tuner, "target_module_mapping", None)
         if chosen_by_peft and "target_modules" in fields and backbone.model.config.model_type not in chosen_by_peft:
             options.setdefault("target_modules", self._targets(backbone.view))
@@ -93,12 +94,12 @@ class Peft(PeftInjection):
         return self._config_class(**options)
 
     def _targets(self, view: BackboneView) -> list[str]:
-        places = _SITES.get(self._kind)
-        return view.site_names(*places) if places else view.projection_names("query", "value")
+        sites = _SITES.get(self.kind)
+        return view.site_names(*sites) if sites else view.projection_names("query", "value")
 
     @property
     def _config_class(self) -> type[PeftConfig]:
-        return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[self._kind.upper()]]
+        return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[self.kind.upper()]]
 
 
 def methods() -> list[str]:

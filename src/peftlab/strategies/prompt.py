@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
 from peftlab.layers.prompts import Prompts
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prompt(Strategy):
     """Tune the embeddings of a few tokens that stand in every text.
 
@@ -31,42 +33,43 @@ class Prompt(Strategy):
     init: Literal["vocabulary", "uniform"] = "vocabulary"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.length >= 1, f"strategy.length={self.length}: allowed is 1 or more")
 
     @property
-    def start_tolerance(self) -> float:
-        """New tokens change what is attended to: 0.006 on tiny models, and 1.3 where the prompt itself is read."""
-        return 2.0 if self.place == "first" else 0.1
+    def traits(self) -> Traits:
+        """New tokens change what is attended to: 0.006 on tiny models, and 1.3 where the prompt itself is read.
 
-    @property
-    def mergeable(self) -> bool:
-        """Never: the prompt is in the input, not in the weights."""
-        return False
+        Each token of the prompt has a position. It is in the input and not in the weights, so it cannot be merged.
+        """
+        tolerance = 2.0 if self.place == "first" else 0.1
+        return Traits(start_tolerance=tolerance, merge_tolerance=None, prompt_positions=self.length)
 
-    @property
-    def prompt_positions(self) -> int:
-        """Each token of the prompt has a position."""
-        return self.length
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Put the prompt into every text."""
+        return AttachedPrompt(self, backbone, selection)
 
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the prompt, [P, D]."""
-        return {"prompts.tokens": self._prompts.tokens}
-
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        base = cast(PreTrainedModel, backbone.model.base_model)
-        tokens = self._first_tokens(cast(nn.Embedding, base.get_input_embeddings()).weight.detach())
-        self._prompts = Prompts(tokens, place=1 if self.place == "second" else 0)
-        self._take_out = self._prompts.insert_into(base)
-
-    def _first_tokens(self, vocabulary: Tensor) -> Tensor:
+    def first_tokens(self, vocabulary: Tensor) -> Tensor:
+        """Return what the prompt starts with, [P, D], for the embeddings [V, D] of a vocabulary."""
         # Drawn on the CPU, so that a seed means the same tokens on every device.
         if self.init == "vocabulary":
             return vocabulary[torch.randint(len(vocabulary), (self.length,)).to(vocabulary.device)].clone()
         return (torch.rand(self.length, vocabulary.shape[1]) - 0.5).to(vocabulary.device)
 
-    def _detach(self, backbone: Backbone) -> None:
-        self._take_out()
 
-    def _merge(self, backbone: Backbone) -> None:
-        raise NotImplementedError("a prompt has no counterpart in the backbone")
+class AttachedPrompt(Attached):
+    """A prompt in the input of a frozen backbone."""
+
+    strategy: Prompt
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the prompt, [P, D]."""
+        return {"prompts.tokens": self._prompts.tokens}
+
+    def _insert(self, selection: Any) -> None:
+        base = cast(PreTrainedModel, self.model.base_model)
+        tokens = self.strategy.first_tokens(cast(nn.Embedding, base.get_input_embeddings()).weight.detach())
+        self._prompts = Prompts(tokens, place=1 if self.strategy.place == "second" else 0)
+        self._take_out = self._prompts.insert_into(base)
+
+    def _remove(self) -> None:
+        self._take_out()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from peftlab.options import build
+from peftlab.options.schema import build
 from peftlab.registry import Registry
 from peftlab.strategies.contract import Strategy
 
@@ -12,7 +12,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     Strategy,  # type: ignore[type-abstract]
     "peftlab.strategies",
     "strategy",
-    but={"bases", "contract", "registry", "restore"},
+    but={"attached", "bases", "contract", "registry", "restore", "traits"},
 )
 
 

@@ -1,59 +1,70 @@
 """From a delta on disk back to a tuned model, and on to a plain Hugging Face folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from peftlab.backbones.backbone import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
-from peftlab.errors import UserError, prefix_errors
+from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import atomic_folder, disk_errors
-from peftlab.options import build
-from peftlab.strategies.contract import Strategy
-from peftlab.strategies.registry import create_strategy
+from peftlab.options.schema import build
+from peftlab.output_layer import OutputLayer
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.registry import create_strategy, strategy_names
 
 
 def describe_delta(
-    strategy: Strategy,
+    attached: Attached,
     backbone_spec: Mapping[str, Any],
     task: str,
     labels: list[str],
     versions: dict[str, Any],
+    output: OutputLayer | None = None,
 ) -> Delta:
     """Return the delta of an attached strategy with all that is needed to restore it."""
-    tensors = strategy.delta()
+    tensors, strategy = attached.delta(), attached.strategy
     facts = DeltaFacts(
         strategy=strategy.name,
         options=strategy.given_options(),
-        selection=strategy.delta_facts(),
+        selection={} if attached.selection is None else attached.selection.facts(),
         # A path is this machine's; whoever restores names the folder again.
         backbone={name: value for name, value in backbone_spec.items() if name != "path"},
-        fingerprint=strategy.backbone.fingerprint,
+        fingerprint=attached.backbone.fingerprint,
         task=task,
         labels=labels,
+        output=asdict(output) if output else {},
         tensors=len(tensors),
         versions=versions,
     )
     return Delta(facts, tensors)
 
 
-def apply_delta(delta: Delta, backbone: Backbone) -> Strategy:
-    """Attach the delta's strategy to a fresh backbone, load its tensors, and return the strategy.
+def apply_delta(delta: Delta, backbone: Backbone) -> Attached:
+    """Attach the delta's strategy to a fresh backbone, load its tensors, and return what is attached.
 
     Raises:
         UserError: the backbone is another one, or the delta does not fit its strategy.
     """
     check_backbone(delta.facts, backbone.name, backbone.fingerprint)
+    # A delta may come from anywhere: it names no package that would be imported.
+    require(
+        delta.facts.strategy in strategy_names(),
+        f"delta: there is no strategy {delta.facts.strategy} here; where it is a package's, name the package: "
+        "--plugins PACKAGE, or load_plugins of peftlab.registry",
+    )
     strategy = create_strategy(delta.facts.strategy, delta.facts.options)
-    strategy.attach(backbone, strategy.selection_from(delta.facts.selection))
-    strategy.load_delta(delta.tensors)
-    return strategy
+    kind = strategy.selection_type
+    attached = strategy.attach(backbone, kind.from_facts(delta.facts.selection) if kind else None)
+    attached.load_delta(delta.tensors)
+    return attached
 
 
-def restore(folder: Path, backbone_path: str | None = None) -> Strategy:
-    """Load a run's delta onto a freshly loaded backbone; `strategy.backbone.model` is the tuned model.
+def restore(folder: Path, backbone_path: str | None = None) -> Attached:
+    """Load a run's delta onto a freshly loaded backbone; `restore(folder).model` is the tuned model.
 
     Args:
         folder: a run's folder.
@@ -76,12 +87,11 @@ def export_merged(folder: Path, target: Path, backbone_path: str | None = None) 
     Raises:
         UserError: the delta does not fit, its method cannot be merged, `target` holds something, or the disk says no.
     """
-    strategy = restore(folder, backbone_path)
-    backbone = strategy.backbone
-    strategy.merge()
+    attached = restore(folder, backbone_path)
+    model, processor = attached.merge(), attached.processor
     with disk_errors(target), atomic_folder(target) as temporary:
         try:
-            backbone.model.save_pretrained(temporary)
-            backbone.tokenizer.save_pretrained(temporary)
+            model.save_pretrained(temporary)
+            processor.save_pretrained(temporary)
         except SafetensorError as error:
             raise UserError(f"{target}: cannot be written ({error})") from error

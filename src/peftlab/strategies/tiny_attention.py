@@ -2,27 +2,31 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
-from peftlab.delta.delta import check_backbone, load_delta
+from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require
+from peftlab.layers.stillness import without_dropout
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
-from peftlab.strategies.bases.inserted import InsertedStrategy
-from peftlab.strategies.contract import ParameterGroup
+from peftlab.strategies.attached import Attached, ParameterGroup
+from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
+from peftlab.strategies.traits import Traits
+
+_SITE: Site = "attention_norm"
 
 # Experts that begin alike get alike gradients; the authors break the tie with this much noise.
 _NOISE = 1e-6
 
 
-@dataclass
+@dataclass(frozen=True)
 class TinyAttentionAdapter(InsertedStrategy):
     """Add tiny attention to what each layer's attention block returns, before the feed-forward.
 
@@ -45,11 +49,10 @@ class TinyAttentionAdapter(InsertedStrategy):
     experts: int = 1
     average: bool = True
     init: Init = "published"
-    start: str | None = field(default=None, metadata={"path": True})
+    start: str | None = field(default=None, metadata={"path": delta_fingerprint})
     backbone_dropout: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("size", "heads", "experts"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
         require(0 <= self.dropout < 1, f"strategy.dropout={self.dropout}: allowed is 0 or more, less than 1")
@@ -57,70 +60,31 @@ class TinyAttentionAdapter(InsertedStrategy):
         require(divides, f"strategy.heads={self.heads}: allowed are divisors of strategy.size={self.size}")
 
     @property
-    def start_tolerance(self) -> float:
+    def traits(self) -> Traits:
         """The modules start near nothing, not at it: over 25 seeds on tiny models logits moved by 5e-4 and 0.019.
 
         Where they start from a run, no bound is known.
         """
-        return math.inf if self.start else {"published": 1e-3, "constructor": 0.05}[self.init]
+        tolerance = math.inf if self.start else {"published": 1e-3, "constructor": 0.05}[self.init]
+        return replace(super().traits, start_tolerance=tolerance)
 
     def check(self, backbone: Backbone) -> None:
         """Refuse a run to start from that does not fit."""
-        self._read_start(backbone)
+        self.read_start(backbone)
 
-    def build(self, backbone: Backbone) -> dict[tuple[int, Site], nn.Module]:
-        """Return what stands for each layer's LayerNorm after attention."""
-        view = backbone.view
-        place: Site = "attention_norm"
-        self._pads = Pads()
+    def build(self, backbone: Backbone) -> Modules:
+        """Return what stands for each layer's LayerNorm after attention; all share one note of where pads are."""
+        pads, start = Pads(), self.read_start(backbone)
         average = self.average and self.experts > 1
-        start = self._read_start(backbone)
         return {
-            (layer, place): AfterAttention(
-                view.at(layer, place),
-                self._experts(backbone, _inside(start, f"layers.{layer}.{place}.experts.0.")),
-                self._pads,
+            (layer, _SITE): AfterAttention(
+                backbone.view.at(layer, _SITE),
+                self._experts(backbone, _inside(start, f"layers.{layer}.{_SITE}.experts.0.")),
+                pads,
                 average,
             )
-            for layer in range(view.num_layers)
+            for layer in range(backbone.view.num_layers)
         }
-
-    def train_mode(self) -> None:
-        """Train the tiny modules and the classifier; the backbone stays as it is in evaluation unless asked."""
-        super().train_mode()
-        if not self.backbone_dropout:
-            self.backbone.model.base_model.eval()
-            for module in self._tiny().values():
-                module.experts.train()
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the tiny modules' parameters, all of which decay as in the authors' code, and the classifier's."""
-        tiny = set(map(id, self.tuned().values()))
-        others = [
-            replace(group, parameters={name: p for name, p in group.parameters.items() if id(p) not in tiny})
-            for group in super().parameter_groups()
-        ]
-        return [ParameterGroup(self.tuned()), *(group for group in others if group.parameters)]
-
-    def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a delta back; of a mixture that was averaged only the average is there."""
-        for module in self._tiny().values():
-            module.keep_average()
-        super().load_delta(tensors)
-
-    def stored_bytes(self) -> int:
-        """Return the bytes of what evaluation needs: of a mixture that is averaged one module a layer."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
-
-    def _stored(self) -> Mapping[str, Tensor]:
-        parts = {f"layers.{layer}.attention_norm.": module for layer, module in self._tiny().items()}
-        deployed = {prefix + name: value for prefix, part in parts.items() for name, value in part.deployed().items()}
-        return {**deployed, **self.classifier()}
-
-    def _tiny(self) -> dict[int, AfterAttention]:
-        """Return the modules by layer."""
-        found = {layer: module for (layer, _), module in self._modules.items()}
-        return {layer: module for layer, module in found.items() if isinstance(module, AfterAttention)}
 
     def _experts(self, backbone: Backbone, start: Mapping[str, Tensor]) -> list[TinyAttention]:
         first = TinyAttention(backbone.view.hidden_size, self.size, self.heads, self.dropout, self.init)
@@ -134,7 +98,7 @@ class TinyAttentionAdapter(InsertedStrategy):
                 parameter.add_(torch.randn_like(parameter), alpha=_NOISE)
         return experts
 
-    def _read_start(self, backbone: Backbone) -> Mapping[str, Tensor]:
+    def read_start(self, backbone: Backbone) -> Mapping[str, Tensor]:
         """Return the tensors of the run to start from by the names of its delta; without one, none."""
         if self.start is None:
             return {}
@@ -153,17 +117,58 @@ class TinyAttentionAdapter(InsertedStrategy):
             require(fits, f"its classifier is for {len(facts.labels) or 'no'} labels, this task's is another")
         return tensors
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        super()._attach(backbone, selection)
-        self._hook = backbone.model.base_model.register_forward_pre_hook(self._pads, with_kwargs=True)
-        start = self._read_start(backbone)
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Put the modules in."""
+        return AttachedTiny(self, backbone, selection)
+
+
+class AttachedTiny(AttachedModules):
+    """Tiny attention in every layer of a frozen backbone."""
+
+    strategy: TinyAttentionAdapter
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the tiny modules' parameters, all of which decay as in the authors' code, and the classifier's."""
+        tiny = set(map(id, self.tuned().values()))
+        others = [
+            replace(group, parameters={name: p for name, p in group.parameters.items() if id(p) not in tiny})
+            for group in super().parameter_groups()
+        ]
+        return [ParameterGroup(self.tuned()), *(group for group in others if group.parameters)]
+
+    def load_delta(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a delta back; of a mixture that was averaged only the average is there."""
+        for module in self._tiny().values():
+            module.keep_average()
+        super().load_delta(tensors)
+
+    def _stored(self) -> Mapping[str, Tensor]:
+        """Return what evaluation needs, of a mixture that is averaged one module a layer, and the classifier."""
+        parts = {f"layers.{layer}.{_SITE}.": module for layer, module in self._tiny().items()}
+        deployed = {prefix + name: value for prefix, part in parts.items() for name, value in part.deployed().items()}
+        return {**deployed, **self.classifier()}
+
+    def _tiny(self) -> dict[int, AfterAttention]:
+        """Return the modules by layer."""
+        found = {layer: module for (layer, _), module in self._modules.items()}
+        return {layer: module for layer, module in found.items() if isinstance(module, AfterAttention)}
+
+    def _insert(self, selection: Any) -> None:
+        self._undo: list[Callable[[], None]] = []
+        if not self.strategy.backbone_dropout:
+            self._undo.append(without_dropout(self.model.base_model))
+        super()._insert(selection)
+        pads = next(iter(self._tiny().values())).pads
+        self._undo.append(self.model.base_model.register_forward_pre_hook(pads, with_kwargs=True).remove)
+        start = self.strategy.read_start(self.backbone)
         with torch.no_grad():
             for name, parameter in self.classifier().items() if start else ():
                 parameter.copy_(start[name])
 
-    def _detach(self, backbone: Backbone) -> None:
-        self._hook.remove()
-        super()._detach(backbone)
+    def _remove(self) -> None:
+        for undo in self._undo:
+            undo()
+        super()._remove()
 
 
 def _inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""What a task is: its columns, labels and metrics, and where its examples come from."""
+"""What a task is, which kind of task it is, and where its examples come from."""

@@ -10,11 +10,16 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
+from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
+
+# What Lightning calls the direction of a metric.
+_MODES: dict[Better, str] = {"higher": "max", "lower": "min"}
 
 
 class AttachStrategy(Callback):
@@ -48,20 +53,27 @@ class AttachStrategy(Callback):
         torch.nn.Module.to(self._backbone.model, device)
         selection = self._select(device) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)
-        if self.selection is not None and trainer.is_global_zero:
-            self.selection.save(self._folder)
-        self.strategy.attach(self._backbone, self.selection)
+        assert isinstance(pl_module, FineTuning)
+        pl_module.attached = self.strategy.attach(self._backbone, self.selection)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
         seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
+        if self.selection is not None and trainer.is_global_zero:
+            self.selection.save(self._folder)
 
     def _select(self, device: torch.device) -> Selection | None:
-        if self._resumed:
-            return self.strategy.load_selection(self._folder)
+        if self._resumed and self._has_selection():
+            assert self.strategy.selection_type is not None
+            return self.strategy.selection_type.load(self._folder)
         # Looking at data must not decide what is drawn when layers are put in.
         with torch.random.fork_rng(devices=[]):
             return self.strategy.select(SelectionContext(self._backbone, self._data, self._seed, device))
+
+    def _has_selection(self) -> bool:
+        """Return whether an earlier part of the run left a selection: not every variant of a strategy takes one."""
+        kind = self.strategy.selection_type
+        return kind is not None and kind.fingerprint(self._folder) is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the time that selecting and attaching took."""
@@ -156,38 +168,35 @@ class LearningCurve(Callback):
 
 
 class BestWeights(ModelCheckpoint):
-    """Keeps the weights of the best evaluation, in a file of its own; of a strategy's last stage of training only.
+    """Keeps the weights of the best evaluation, in a file of its own; of the last phase of training only.
 
-    Weights of the stages before are not what a strategy stores.
+    Weights of the phases before are not what a strategy stores.
     """
 
     FILE_EXTENSION = ".safetensors"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best, and final in kind."""
-        if _in_last_stage(pl_module):
+        if _in_last_phase(pl_module):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best, and final in kind."""
-        if _in_last_stage(pl_module):
+        if _in_last_phase(pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's best score; its file is beside the checkpoint, wherever the folder now is."""
-        path = self.format_checkpoint_name({}) if state_dict["best_model_path"] else ""
-        found = {"best_model_path": path, "kth_best_model_path": path, "last_model_path": "", "dirpath": self.dirpath}
-        scores = dict.fromkeys([path] if path else [], state_dict["best_model_score"])
-        super().load_state_dict({**state_dict, **found, "best_k_models": scores})
+        super().load_state_dict(relocated_best(state_dict, self.format_checkpoint_name({}), str(self.dirpath)))
 
 
-def best_checkpoint(folder: Path, metric: str) -> BestWeights:
-    """Return a callback that keeps the weights of the epoch with the highest validation `metric`, first on ties."""
+def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> BestWeights:
+    """Return a callback that keeps the weights of the epoch with the best validation `metric`, first on ties."""
     return BestWeights(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=f"validation/{metric}",
-        mode="max",
+        mode=_MODES[better],
         save_top_k=1,
         save_weights_only=True,
         enable_version_counter=False,
@@ -204,9 +213,9 @@ def load_best(checkpoint: ModelCheckpoint, module: LightningModule) -> int | Non
     return int(content["epoch"]) + 1
 
 
-def _in_last_stage(module: LightningModule) -> bool:
+def _in_last_phase(module: LightningModule) -> bool:
     assert isinstance(module, FineTuning)
-    return module.stages.in_last
+    return module.phases.in_last
 
 
 def _wait_for_device() -> None:

@@ -9,6 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
+from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
@@ -19,18 +20,18 @@ from peftlab.training.trajectory import KeepTrajectory
 class RunCallbacks:
     """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights."""
 
-    def __init__(self, attach: AttachStrategy, metric: str, folder: Path, resumption: Resumption) -> None:
+    def __init__(self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption) -> None:
         self.attach, self.resumption = attach, resumption
         self.stopwatch = resumption.stopwatch
         self.curve = LearningCurve()
-        self.best = best_checkpoint(folder, metric)
+        self.best = best_checkpoint(folder, kind.primary, kind.metrics[kind.primary].better)
         points = resumption.options.trajectory
-        self.trajectory = [KeepTrajectory(attach.strategy, folder, points, self.stopwatch)] if points else []
+        self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []
 
     @property
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
-        guards = [FiniteLoss(), CheckGradientFlow(self.attach.strategy)]
+        guards = [FiniteLoss(), CheckGradientFlow()]
         return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best, *self.trajectory]
 
 

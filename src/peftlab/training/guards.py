@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from peftlab.errors import UserError
-from peftlab.strategies.contract import Strategy
+from peftlab.training.module import FineTuning
 
 # An accelerator is asked every so many batches: reading a loss makes it wait.
 _PATIENCE = 10
@@ -53,26 +53,26 @@ class FiniteLoss(Callback):
 class CheckGradientFlow(Callback):
     """Refuses a tuned parameter that the first optimiser step has no gradient for; a gradient of zeros is one.
 
-    A strategy that leaves parts out by design (`sparse_gradients`) is not looked at.
+    A strategy that leaves parts out by design (`Traits.sparse_gradients`) is not looked at.
 
     Raises:
         UserError: names the first such parameter.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
+    def __init__(self) -> None:
         self._looked = False
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Look once, when all gradients of a step are there."""
-        if self._looked or self._strategy.sparse_gradients:
+        assert isinstance(pl_module, FineTuning)
+        attached = pl_module.attached
+        if self._looked or attached.strategy.traits.sparse_gradients:
             return
         self._looked = True
-        strategy = self._strategy
-        trained = {**strategy.tuned(), **strategy.classifier()}
+        trained = {**attached.tuned(), **attached.classifier()}
         silent = [name for name, parameter in trained.items() if parameter.grad is None]
         if silent:
             raise UserError(
-                f"strategy {strategy.name}: {len(silent)} of {len(trained)} parameters have no gradient after the "
-                f"first step, {silent[0]} among them; the loss does not depend on them"
+                f"strategy {attached.strategy.name}: {len(silent)} of {len(trained)} parameters have no gradient after "
+                f"the first step, {silent[0]} among them; the loss does not depend on them"
             )

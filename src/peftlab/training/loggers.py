@@ -1,16 +1,14 @@
 """Where metrics go while a run trains: CSV always, W&B or TensorBoard when asked."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.errors import UserError
+from peftlab.training.lightning_internals import csv_text, is_first_rank, restore_csv
 
 
 class RunLoggers:
@@ -71,10 +69,8 @@ class RunLoggers:
 def logged_text(loggers: Sequence[Logger]) -> str:
     """Return what the CSV logger has written so far: that of the first rank, since the others write nothing."""
     for logger in loggers:
-        if isinstance(logger, CSVLogger) and getattr(rank_zero_only, "rank", 0) == 0:
-            logger.save()
-            file = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
-            return file.read_text(encoding="utf-8") if file.exists() else ""
+        if isinstance(logger, CSVLogger) and is_first_rank():
+            return csv_text(logger)
     return ""
 
 
@@ -82,4 +78,4 @@ def take_back_log(loggers: Sequence[Logger], text: str) -> None:
     """Let the CSV logger go on below `text`, which is what it had written when its run was interrupted."""
     for logger in loggers:
         if isinstance(logger, CSVLogger):
-            logger.experiment.metrics = [*csv.DictReader(io.StringIO(text))]
+            restore_csv(logger, text)

@@ -8,7 +8,8 @@ from typing import Any, cast
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from peftlab.strategies.contract import ParameterGroup
+from peftlab.strategies.attached import ParameterGroup
+from peftlab.training.lightning_internals import allow_clipping
 
 
 def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weight_decay: float) -> AdamW:
@@ -25,8 +26,7 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
     ]
     # Fused, on a CPU too: with all weights tuned the plain one takes a quarter of a step (torch 2.13, one core).
     optimiser = AdamW(settings, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    # It offers to unscale gradients itself, which Lightning takes as a reason to refuse clipping under mixed precision.
-    optimiser._step_supports_amp_scaling = False
+    allow_clipping(optimiser)
     return optimiser
 
 

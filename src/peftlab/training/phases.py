@@ -1,52 +1,53 @@
-"""Where a run stands among the stages of its strategy."""
+"""Where a run stands among the phases of its training."""
 
 from itertools import accumulate
 
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.attached import Attached
 
 
 class PhaseSchedule:
-    """The stages of one run, entered one after the other.
+    """The phases of one run, entered one after the other; a strategy without phases has one.
 
     Args:
-        strategy: names the stages and enters them.
+        attached: names the phases and enters them.
         steps: all optimiser steps of the run.
-        current: the stage that an interrupted run was in, counted from 0.
+        current: the phase that an interrupted run was in, counted from 0.
     """
 
-    def __init__(self, strategy: Strategy, steps: int, current: int = 0) -> None:
-        self._strategy = strategy
-        self._lengths = strategy.stages(steps)
+    def __init__(self, attached: Attached, steps: int, current: int = 0) -> None:
+        self._phases = attached.phases(steps)
+        self._lengths = [*self._phases.lengths] if self._phases else [steps]
         self._ends = list(accumulate(self._lengths))
         self.current = current
 
     @property
     def steps(self) -> int:
-        """The optimiser steps of the present stage."""
+        """The optimiser steps of the present phase."""
         return self._lengths[self.current]
 
     @property
     def several(self) -> bool:
-        """Whether parameters are exchanged while the run goes on."""
+        """Whether parameters are exchanged during the run."""
         return len(self._lengths) > 1
 
     @property
     def in_last(self) -> bool:
-        """Whether no further stage follows."""
+        """Whether no further phase follows."""
         return self.current == len(self._lengths) - 1
 
     def advance(self, step: int) -> bool:
-        """Enter the stages that begin with `step`, counted from 0; return whether there were any."""
+        """Enter the phases that begin with `step`, counted from 0; return whether there were any."""
         before = self.current
         while not self.in_last and step >= self._ends[self.current]:
             self._enter_next()
         return self.current > before
 
     def finish(self) -> None:
-        """Enter what is left of the stages: training has ended."""
+        """Enter what is left of the phases: training has ended."""
         while not self.in_last:
             self._enter_next()
 
     def _enter_next(self) -> None:
         self.current += 1
-        self._strategy.begin_phase(self.current)
+        if self._phases is not None:
+            self._phases.begin(self.current)

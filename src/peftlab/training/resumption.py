@@ -24,15 +24,13 @@ from peftlab.errors import UserError, require
 from peftlab.redaction import redact
 from peftlab.training.callbacks import Stopwatch
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.lightning_internals import batches_done, restore_logged_steps, unfetch_batch
 from peftlab.training.loggers import logged_text, take_back_log
 from peftlab.training.module import FineTuning
 
 FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
 _OURS = "resumption"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What a run may be gone on with in another way: none of it decides a result.
-_FREE = {"checkpoint", "logger", "recipe", "deployment", "force", "any_code", "search"}
-_FREE |= {"data.cache_dir", "data.num_workers", "trainer.enable_progress_bar", "trainer.enable_model_summary"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Resumption(Callback):
     Args:
         options: when checkpoints are written.
         folder: the run's output folder.
-        config: the run's configuration; a checkpoint is only gone on with by the same one.
+        settings: those that reach a number, as the run has them; a checkpoint is only resumed with the same ones.
         data: is told at which batch to begin.
         begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before an interruption.
 
@@ -75,12 +73,12 @@ class Resumption(Callback):
     """
 
     def __init__(
-        self, options: CheckpointOptions, folder: Path, config: Mapping[str, Any], data: TaskData, begun: float
+        self, options: CheckpointOptions, folder: Path, settings: Mapping[str, Any], data: TaskData, begun: float
     ) -> None:
         self.stopwatch = Stopwatch()
         self.options, self._data, self._begun = options, data, begun
         self._file = folder / FOLDER / FILE_NAME
-        self._config = _decisive(config)
+        self._settings = _stored(settings)
         self._found: dict[str, Any] | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._signal: int | None = None
@@ -134,15 +132,15 @@ class Resumption(Callback):
         self._release()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out: random state, the place in the data, counts, the log, the configuration."""
+        """Add what Lightning leaves out: random state, the place in the data, counts, the log, the settings."""
         if self._between_batches:
-            _step_back(checkpoint["loops"]["fit_loop"])
+            unfetch_batch(checkpoint)
         assert isinstance(pl_module, FineTuning)
         checkpoint[_OURS] = {
-            "config": json.dumps(self._config),
+            "settings": json.dumps(self._settings),
             "seconds": time.perf_counter() - self._begun,
             "epoch": trainer.current_epoch,
-            "batch": trainer.fit_loop.epoch_loop.batch_progress.current.completed,
+            "batch": batches_done(trainer),
             "random": {device: _of_all_ranks(trainer, state) for device, state in _random_states(trainer).items()},
             "progress": _of_all_ranks(trainer, pl_module.progress()),
             "log": logged_text(trainer.loggers),
@@ -168,9 +166,7 @@ class Resumption(Callback):
     def _take_back(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ours = checkpoint[_OURS]
         _set_random_states(trainer, {device: states[trainer.global_rank] for device, states in ours["random"].items()})
-        # Restarting where an evaluation would be due, Lightning counts a step that there was not.
-        loops = checkpoint["loops"]["fit_loop"]
-        trainer.fit_loop.epoch_loop._batches_that_stepped = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        restore_logged_steps(trainer, checkpoint)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
         waits, self._signal = self._signal is None, number
@@ -188,47 +184,39 @@ class Resumption(Callback):
         self._handlers = {}
 
 
-def seconds_taken(folder: Path, config: Mapping[str, Any]) -> float | None:
-    """Return the seconds a run had taken at the checkpoint in `folder`; None where there is none to go on from.
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a checkpoint to resume from in a run's folder."""
+    return (folder / FOLDER / FILE_NAME).exists()
+
+
+def seconds_taken(folder: Path, settings: Mapping[str, Any]) -> float:
+    """Return the seconds a run had taken at its checkpoint in `folder`.
+
+    Args:
+        folder: the run's output folder, which has a checkpoint.
+        settings: by dotted name, those that reach a number, as the run would now have them: what the recipe gives, too.
 
     Raises:
-        UserError: it is damaged, or belongs to another configuration.
+        UserError: the checkpoint is damaged, or belongs to a run with other settings.
     """
     file = folder / FOLDER / FILE_NAME
-    if not file.exists():
-        return None
-    checkpoint = read_checkpoint(file, tensors_too=False)
-    require(_OURS in checkpoint, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
-    theirs, ours = json.loads(checkpoint[_OURS]["config"]), _decisive(config)
-    for name in sorted(theirs.keys() | ours.keys()):
-        was, now = theirs.get(name), ours.get(name)
-        if was != now:
+    ours = read_checkpoint(file, tensors_too=False).get(_OURS, {})
+    require("settings" in ours, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
+    before, now = json.loads(ours["settings"]), _stored(settings)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
             raise UserError(
-                f"{name}={now}: {file.parent} holds an interrupted run with {name}={was}; "
+                f"{name}={now.get(name)}: {file.parent} holds an interrupted run with {name}={before.get(name)}; "
                 "go on with that value, name another folder, or remove this one"
             )
-    seconds: float = checkpoint[_OURS]["seconds"]
+    seconds: float = ours["seconds"]
     return seconds
 
 
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    plain = _flat(redact(json.loads(json.dumps(config, default=str))))
-    return {name: value for name, value in plain.items() if not {name, name.partition(".")[0]} & _FREE}
-
-
-def _flat(tree: Any, at: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {at: tree}
-    parts = (_flat(value, f"{at}.{name}" if at else name) for name, value in tree.items())
-    return {name: value for part in parts for name, value in part.items()}
-
-
-def _step_back(loops: dict[str, Any]) -> None:
-    """Undo in a state of Lightning's loops that a batch was fetched: it is the first of the run that goes on."""
-    progress = loops["epoch_loop.batch_progress"]
-    for counts in (progress["total"], progress["current"]):
-        counts["ready"] -= 1
-    progress["is_last_batch"] = False
+def _stored(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a checkpoint keeps them: JSON data without secrets."""
+    stored: dict[str, Any] = redact(json.loads(json.dumps(settings, default=str)))
+    return stored
 
 
 def _random_states(trainer: Trainer) -> dict[str, Tensor]:

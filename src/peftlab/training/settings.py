@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftlab.errors import UserError, require
-from peftlab.options import build
+from peftlab.options.schema import build
 
 # Of torch.compile. The last two generate no code: for finding out what a graph breaks.
 BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
 from peftlab.errors import UserError
-from peftlab.options import checked
+from peftlab.options.schema import checked
 from peftlab.training.checkpoint_files import SafeCheckpoints
 
 # What Lightning remarks on, and is meant so here.
@@ -78,6 +79,16 @@ def build_trainer(
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         values = ", ".join(f"{name}={value}" for name, value in given.items())
         raise UserError(f"trainer: {' '.join(str(error).split())} (given: {values})") from error
+
+
+def find_device(options: Mapping[str, Any], folder: Path) -> torch.device:
+    """Return the device that a run with these options is on, without running anything.
+
+    Raises:
+        UserError: Lightning refuses an argument, or the accelerator is not there.
+    """
+    silent = {**options, "enable_progress_bar": False, "enable_model_summary": False}
+    return build_trainer(silent, 1, folder, [], []).strategy.root_device
 
 
 def _check_types(given: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from peftlab.delta.delta import write_tensors
-from peftlab.strategies.contract import Strategy
 from peftlab.training.callbacks import Stopwatch
 from peftlab.training.module import FineTuning
 
@@ -31,17 +30,16 @@ class KeepTrajectory(Callback):
     """Keeps the delta at the start and at `points` equal distances up to the end of training.
 
     Nothing is drawn at random and nothing is changed: a run ends as it would without. Of a strategy that trains in
-    stages, only weights of the last one are kept; those before are of another kind.
+    phases, only weights of the last one are kept; those before are of another kind.
 
     Args:
-        strategy: gives the delta.
         folder: the run's output folder; the files are below it, each as large as the run's own delta.
         points: how many besides the start.
         stopwatch: stands still while a file is written.
     """
 
-    def __init__(self, strategy: Strategy, folder: Path, points: int, stopwatch: Stopwatch) -> None:
-        self._strategy, self._folder = strategy, folder
+    def __init__(self, folder: Path, points: int, stopwatch: Stopwatch) -> None:
+        self._folder = folder
         self._points, self._stopwatch = points, stopwatch
         self._steps: set[int] = set()
 
@@ -67,7 +65,7 @@ class KeepTrajectory(Callback):
 
     def _keep(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, FineTuning)
-        if trainer.is_global_zero and module.stages.in_last:
+        if trainer.is_global_zero and module.phases.in_last:
             with self._stopwatch.stopped():
                 path = self._folder / FOLDER / f"step-{trainer.global_step:07d}.safetensors"
-                write_tensors(self._strategy.delta(), path)
+                write_tensors(module.attached.delta(), path)

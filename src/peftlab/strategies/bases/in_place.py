@@ -1,18 +1,19 @@
 """Strategies that tune parameters which the backbone already has."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 
 
-@dataclass
+@dataclass(frozen=True)
 class InPlaceStrategy(Strategy):
     """A strategy that tunes parameters the backbone already has; it names them, all else follows."""
 
@@ -20,26 +21,35 @@ class InPlaceStrategy(Strategy):
     def chooses(self, name: str, parameter: nn.Parameter) -> bool:
         """Return whether a parameter of the base model is tuned; the classifier is not asked about."""
 
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Let the chosen parameters require gradients."""
+        return AttachedInPlace(self, backbone, selection)
+
+
+class AttachedInPlace(Attached):
+    """Parameters of the backbone that are tuned where they are."""
+
+    strategy: InPlaceStrategy
+
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the chosen parameters by their names in the whole model."""
-        return {name: p for name, p in self._base_parameters(self.backbone) if name in self._pretrained}
+        return {name: p for name, p in self._base_parameters() if name in self._pretrained}
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        chosen = {name: p for name, p in self._base_parameters(backbone) if self.chooses(name, p)}
-        # RunCache on the CPU, so that detaching gives the pretrained backbone back.
-        self._pretrained = {name: p.detach().cpu().clone() for name, p in chosen.items()}
+    def _insert(self, selection: Any) -> None:
+        chosen = {name: p for name, p in self._base_parameters() if self.strategy.chooses(name, p)}
+        # Kept on the CPU, so that detaching gives the pretrained backbone back.
+        self._pretrained: dict[str, Tensor] = {name: p.detach().cpu().clone() for name, p in chosen.items()}
         for parameter in chosen.values():
             parameter.requires_grad_(True)
 
-    def _detach(self, backbone: Backbone) -> None:
+    def _remove(self) -> None:
         with torch.no_grad():
             for name, parameter in self.tuned().items():
                 parameter.copy_(self._pretrained[name])
 
-    def _merge(self, backbone: Backbone) -> None:
+    def _merge(self) -> None:
         """Nothing to do: the tuned values are the backbone's own weights already."""
 
-    @staticmethod
-    def _base_parameters(backbone: Backbone) -> Iterable[tuple[str, nn.Parameter]]:
-        classifier = {name for name, _ in backbone.view.classifier_parameters()}
-        return ((name, p) for name, p in backbone.model.named_parameters() if name not in classifier)
+    def _base_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        classifier = {name for name, _ in self.backbone.view.classifier_parameters()}
+        return ((name, p) for name, p in self.model.named_parameters() if name not in classifier)

@@ -3,26 +3,43 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
+from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError
-from peftlab.strategies.bases.library import LibraryStrategy
+from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy
 
 _ADAPTER = "default"
 
 
-@dataclass
+@dataclass(frozen=True)
 class PeftInjection(LibraryStrategy):
     """A method of peft behind the contract; it gives the configuration, all else follows."""
 
     @abstractmethod
     def config(self, backbone: Backbone) -> PeftConfig:
         """Return peft's own description of the method on this backbone; the classifier gets no layer of peft."""
+
+    def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
+        """Let peft put its layers in."""
+        return AttachedPeft(self, backbone, selection)
+
+
+class AttachedPeft(AttachedLibrary):
+    """Layers of peft in a backbone."""
+
+    strategy: PeftInjection
+
+    def put_in(self) -> None:
+        """Let peft put its layers into the model."""
+        self._config = self.strategy.config(self.backbone)
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)]
+        self._tuner = cast(Any, tuner(self.model, self._config, _ADAPTER))
 
     def penalty(self) -> Tensor | None:
         """Return AdaLoRA's orthogonality of P and Q (Zhang et al., 2023, Eq. 4), which peft adds in a wrapper."""
@@ -38,21 +55,21 @@ class PeftInjection(LibraryStrategy):
         if hasattr(self._tuner, "update_and_allocate"):
             self._tuner.update_and_allocate(self._steps)
 
-    def put_in(self, backbone: Backbone) -> None:
-        """Let peft put its layers into the model."""
-        self._config = self.config(backbone)
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)]
-        self._tuner: Any = tuner(backbone.model, self._config, _ADAPTER)
+    def logged_metrics(self) -> dict[str, float]:
+        """Return the share of ranks that a method with a budget has left."""
+        kept = [rank for ranks in (getattr(self._config, "rank_pattern", None) or {}).values() for rank in ranks]
+        has_budget = hasattr(self._tuner, "update_and_allocate") and kept
+        return {"ranks": sum(map(bool, kept)) / len(kept)} if has_budget else {}
 
     def state(self) -> dict[str, Any]:
         """Return the steps taken and, of a method with a budget of ranks, what it shares them out by."""
-        return {"steps": self._steps, **{name: dict(getattr(place, name)) for place, name in self._budget()}}
+        return {"steps": self._steps, **{name: dict(getattr(owner, name)) for owner, name in self._budget()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take the steps and the budget back."""
         self._steps = state["steps"]
-        for place, name in self._budget():
-            setattr(place, name, state[name])
+        for owner, name in self._budget():
+            setattr(owner, name, state[name])
 
     def _budget(self) -> list[tuple[Any, str]]:
         """Return where AdaLoRA keeps the importance of its ranks, and the ranks that are left."""
@@ -61,18 +78,18 @@ class PeftInjection(LibraryStrategy):
             return []
         return [*((allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")), (self._config, "rank_pattern")]
 
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        model = backbone.model
-        self._modules = dict(model.named_modules())
-        self._steps, self._pretrained = 0, {}
-        pretrained = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
-        super()._attach(backbone, selection)
-        # RunCache on the CPU: some methods write into the layers that they stand for.
-        self._pretrained = {name: pretrained[name] for name in self._touched() if name in pretrained}
+    def _insert(self, selection: Any) -> None:
+        self._modules = dict(self.model.named_modules())
+        self._steps = 0
+        # Kept on the CPU: some methods write into the layers that they stand for.
+        self._pretrained = {name: p.detach().cpu().clone() for name, p in self.model.named_parameters()}
+        super()._insert(selection)
+        touched = self._touched()
+        self._pretrained = {name: value for name, value in self._pretrained.items() if name in touched}
 
     def _put_aside(self) -> dict[str, nn.Module]:
         """Return the backbone's own modules that are not in their places, the outermost first."""
-        now = dict(self.backbone.model.named_modules())
+        now = dict(self.model.named_modules())
         return {name: module for name, module in self._modules.items() if now.get(name) is not module}
 
     def _touched(self) -> set[str]:
@@ -80,22 +97,21 @@ class PeftInjection(LibraryStrategy):
         aside = self._put_aside().items()
         return self._tuned_names | {f"{name}.{own}" for name, module in aside for own, _ in module.named_parameters()}
 
-    def _detach(self, backbone: Backbone) -> None:
-        model = backbone.model
+    def _remove(self) -> None:
         while aside := self._put_aside():
-            model.set_submodule(*next(iter(aside.items())))
-        own = dict(model.named_parameters())
+            self.model.set_submodule(*next(iter(aside.items())))
+        own = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, value in self._pretrained.items():
                 own[name].copy_(value)
-        _forget(model)
+        _forget(self.model)
 
-    def _merge(self, backbone: Backbone) -> None:
+    def _merge(self) -> None:
         try:
             self._tuner.merge_and_unload()
         except NotImplementedError as error:
-            raise UserError(f"{self.title}: peft cannot merge this method") from error
-        _forget(backbone.model)
+            raise UserError(f"{self.strategy.title}: peft cannot merge this method") from error
+        _forget(self.model)
 
 
 def _skewness(rows: Tensor) -> Tensor:

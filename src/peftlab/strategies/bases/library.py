@@ -2,24 +2,22 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbones.backbone import Backbone
-from peftlab.errors import UserError, require
+from peftlab.backbones.loading import Backbone
+from peftlab.errors import UserError
+from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
+from peftlab.strategies.traits import Traits
 
 
-@dataclass
+@dataclass(frozen=True)
 class LibraryStrategy(Strategy):
-    """A method of another library behind the contract; how it comes in and goes out is left to say.
-
-    The classifier is trained as it is. What the library puts into the model's state (its parameters, and frozen
-    random projections that it declares as worth keeping) is the delta.
-    """
+    """A method of another library behind the contract."""
 
     @property
     def title(self) -> str:
@@ -27,47 +25,50 @@ class LibraryStrategy(Strategy):
         return f"strategy {self.name}"
 
     @property
-    def merge_tolerance(self) -> float:
+    def traits(self) -> Traits:
         """The merged matrix multiplies once where the layer added two products: equal up to float32's rounding."""
-        return 1e-5
-
-    @abstractmethod
-    def put_in(self, backbone: Backbone) -> None:
-        """Let the library put its layers in; what is tuned requires gradients afterwards, and nothing else does."""
+        return replace(super().traits, merge_tolerance=1e-5)
 
     def check(self, backbone: Backbone) -> None:
         """Try the method on the backbone: libraries find most of what does not fit when layers are made or used."""
         try:
             with torch.random.fork_rng(devices=[]):
-                self.attach(backbone)
-                _forward(backbone)
-                require(bool(self.tuned()), "it finds nothing to tune here")
+                attached = self.attach(backbone)
+                try:
+                    _forward(backbone)
+                finally:
+                    attached.detach()
         except Exception as error:  # they have no errors of their own and raise what comes to hand
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{self.title}: does not fit backbone {backbone.name}: {reason}") from error
-        finally:
-            self.detach()
+
+
+class AttachedLibrary(Attached):
+    """The layers of another library in a backbone; how they come in and go out is left to say.
+
+    The classifier is trained as it is. What the library puts into the model's state (its parameters, and frozen
+    random projections that it declares as worth keeping) is the delta.
+    """
+
+    @abstractmethod
+    def put_in(self) -> None:
+        """Let the library put its layers in; what is tuned requires gradients afterwards, and nothing else does."""
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the parameters of the library's layers by their names in the whole model."""
-        model, names = self.backbone.model, self._tuned_names
-        return {name: p for name, p in model.named_parameters() if name in names}
+        return {name: p for name, p in self.model.named_parameters() if name in self._tuned_names}
 
-    def stored_bytes(self) -> int:
-        """Return the bytes of the parameters and of the frozen tensors that the library keeps beside them."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
-
-    def _attach(self, backbone: Backbone, selection: Any) -> None:
-        model = backbone.model
-        self._own = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
-        self.put_in(backbone)
+    def _insert(self, selection: Any) -> None:
+        self._tuned_names: set[str] = set()
+        self._own = {id(tensor) for tensor in self.model.state_dict(keep_vars=True).values()}
+        self.put_in()
         # New modules would begin in training mode, their dropout on.
-        model.eval()
-        self._tuned_names = {name for name, p in model.named_parameters() if p.requires_grad}
+        self.model.eval()
+        self._tuned_names = {name for name, p in self.model.named_parameters() if p.requires_grad}
 
     def _stored(self) -> Mapping[str, Tensor]:
         """Return what the library added to the model's state, each tensor once, and whatever else is tuned."""
-        state = self.backbone.model.state_dict(keep_vars=True)
+        state = self.model.state_dict(keep_vars=True)
         trained = {**self.tuned(), **self.classifier()}
         known = self._own | {id(p) for p in trained.values()}
         added: dict[str, Tensor] = {}

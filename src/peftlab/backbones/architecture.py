@@ -1,0 +1,184 @@
+"""What a family of architectures says of itself: where its models keep layers, heads and output layers.
+
+One file a family in `architectures/`, found by itself by the `model_type` of a model's config; a user's package may
+bring more. Nothing outside a family's file knows a name inside its models.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+
+from peftlab.errors import UserError, require
+from peftlab.registry import Registry
+
+Projection = Literal["query", "key", "value"]
+PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value")
+
+# Where a method may put a module into a layer; a family says which of them it has.
+Site = Literal[
+    "self_attention",  # takes hidden states [B, S, D], and keys and values to attend to besides its own
+    "attention_end",  # the last module before attention's residual is added
+    "attention_norm",  # the LayerNorm that takes the sum with that residual
+    "feed_forward_output",  # takes the feed-forward's inner values and the residual
+    "feed_forward_down",  # the projection of the inner values
+    "feed_forward_end",  # the last module before the feed-forward's residual is added
+    "feed_forward_norm",  # the LayerNorm that takes the sum with that residual
+]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where one projection keeps its heads: head h owns the `head_dim` rows of a weight from `first + h * step`.
+
+    Attributes:
+        module: name inside a layer; the projections of a fused matrix name the same one.
+        first: the first row of head 0.
+        heads: H; of keys and values maybe fewer than of queries.
+        head_dim: D'.
+        axis: the axis of the weight that counts rows: 0 in `nn.Linear` [N, D], 1 in transformers' `Conv1D` [D, N].
+        step: rows from one head to the next, None for D'; more where a matrix holds [query, key, value] of each head.
+    """
+
+    module: str
+    first: int
+    heads: int
+    head_dim: int
+    axis: Literal[0, 1] = 0
+    step: int | None = None
+
+    def of(self, heads: Iterable[int]) -> Tensor:
+        """Return the numbers of the rows that `heads` own, int64 [k * D'], head after head."""
+        starts = [self.first + head * (self.step or self.head_dim) for head in heads]
+        return torch.cat([torch.arange(start, start + self.head_dim) for start in starts])
+
+    @property
+    def end(self) -> int:
+        """The number of rows that the weight has at least."""
+        return self.first + (self.heads - 1) * (self.step or self.head_dim) + self.head_dim
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of each layer, whose heads are those of the queries.
+
+    Attributes:
+        query, key, value: where each projection keeps its heads.
+        output: name inside a layer of the projection whose input [B, S, H * D'] is the heads' outputs side by side.
+    """
+
+    query: Rows
+    key: Rows
+    value: Rows
+    output: str
+
+    def rows(self, which: Projection) -> Rows:
+        """Return where a projection keeps its heads."""
+        return {"query": self.query, "key": self.key, "value": self.value}[which]
+
+    @property
+    def group(self) -> int:
+        """How many query heads share a key and value head: head h reads that of number h // group."""
+        return self.query.heads // self.key.heads
+
+
+def separate(query: str, key: str, value: str, output: str, heads: int, head_dim: int) -> Attention:
+    """Return an attention of three projections with H heads each, which lie side by side."""
+    q, k, v = (Rows(module, 0, heads, head_dim) for module in (query, key, value))
+    return Attention(q, k, v, output)
+
+
+class Architecture(ABC):
+    """The facts about one family. Names are relative to the base model (`layers`, `may_lack`), or as each says.
+
+    Attributes:
+        name: that of the file.
+        model_types: values of `config.model_type` that the family serves.
+        layers: name of the list of layers in the base model.
+        norm: whether LayerNorms stand before attention and feed-forward, or after their residuals.
+        sites: names inside a layer of the sites that the family has.
+        output_layers: names in the whole model of the modules of the task's output layer, by the class of
+            transformers that puts it there.
+        may_lack: parts of the base model that files of weights may be without; they are drawn from a fixed seed.
+    """
+
+    name: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]]
+    layers: ClassVar[str]
+    norm: ClassVar[Literal["pre", "post"]]
+    sites: ClassVar[Mapping[Site, str]]
+    output_layers: ClassVar[Mapping[str, tuple[str, ...]]]
+    may_lack: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def attention(self, config: PretrainedConfig) -> Attention:
+        """Return where the layers of a model of this config keep their heads."""
+
+    @abstractmethod
+    def position_limit(self, model: PreTrainedModel) -> int | None:
+        """Return how many tokens a model reads at most, None for any number."""
+
+    def shift_positions(self, model: PreTrainedModel, count: int) -> Callable[[], None]:
+        """Let the text's positions begin `count` later than they do; return what undoes it.
+
+        Raises:
+            UserError: the family's positions cannot be shifted (default).
+        """
+        raise UserError(f"backbone: the positions of {model.config.model_type!r} cannot be shifted")
+
+    def output_names(self, auto_class: str) -> tuple[str, ...]:
+        """Return the names of the modules of an output layer in the whole model, in order.
+
+        Raises:
+            UserError: the family has no such output layer.
+        """
+        known = ", ".join(sorted(self.output_layers))
+        require(
+            auto_class in self.output_layers,
+            f"backbone: architecture {self.name} has no output layer of {auto_class} (known: {known})",
+        )
+        return self.output_layers[auto_class]
+
+    def model_class(self, auto_class: str) -> Any:
+        """Return the class of transformers that makes a model with an output layer.
+
+        Raises:
+            UserError: the family, or this version of transformers, has no such class.
+        """
+        self.output_names(auto_class)
+        found = getattr(transformers, auto_class, None)
+        require(found is not None, f"backbone: transformers {transformers.__version__} has no {auto_class}")
+        return found
+
+
+# The type checker takes no abstract class for a type; here it only says what others derive from.
+ARCHITECTURES: Registry[Architecture] = Registry(
+    Architecture,  # type: ignore[type-abstract]
+    "peftlab.backbones.architectures",
+    "architecture",
+)
+
+
+def known_types() -> list[str]:
+    """Return the values of `config.model_type` that some family serves."""
+    return sorted(kind for family in ARCHITECTURES.classes() for kind in family.model_types)
+
+
+def architecture(kind: str) -> Architecture:
+    """Return the family of models of type `kind` (`config.model_type`).
+
+    Raises:
+        UserError: no family serves this type, or two do.
+    """
+    found = [family for family in ARCHITECTURES.classes() if kind in family.model_types]
+    if not found:
+        known = ", ".join(known_types())
+        raise UserError(f"backbone: where {kind!r} keeps its attention heads is not known (known: {known})")
+    names = " and ".join(family.name for family in found)
+    require(len(found) == 1, f"backbone: architectures {names} both serve {kind!r}; allowed is one")
+    return found[0]()

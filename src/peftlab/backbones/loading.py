@@ -1,0 +1,209 @@
+"""A pretrained model with its tokenizer, view and identity, ready for a strategy to attach itself to."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from peftlab.backbones.architecture import architecture
+from peftlab.backbones.fingerprint import fingerprint
+from peftlab.backbones.sources import file_hashes, file_stamps, find_files
+from peftlab.backbones.tiny import character_tokenizer, random_model
+from peftlab.backbones.view import BackboneView
+from peftlab.cache import RunCache
+from peftlab.errors import UserError, require
+from peftlab.kernels.attention import use_fast_attention
+from peftlab.kernels.dropout import use_fast_dropout
+from peftlab.kernels.linear import use_fast_products
+from peftlab.output_layer import OutputLayer
+
+Attention = Literal["auto", "sdpa", "eager"]
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
+_ENDLESS = 10**30  # what a tokenizer says of texts without a limit
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights.
+
+    `kernels`: whether attention, dropout and products are the laboratory's own where those are faster.
+    """
+
+    name: str
+    hub: str | None = None
+    path: str | None = None
+    package: str | None = None
+    sha256: str | None = None
+    attention: Attention = "auto"
+    kernels: bool = True
+    random: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention not in get_args(Attention):
+            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded model with a task's output layer. `fingerprint` is taken before anything touches the model.
+
+    `size` counts the parameters of the base model, without the task's output layer.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    view: BackboneView
+    fingerprint: str
+    size: int
+
+
+def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: RunCache | None = None) -> Backbone:
+    """Load a backbone with a task's output layer, which is drawn from `seed`.
+
+    Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
+    fixed seed, so that the fingerprint depends on the files alone.
+
+    Args:
+        spec: which model.
+        output: the task's output layer.
+        seed: draws the output layer.
+        cache: where an untouched model stays in memory for the next run, which gets a copy that shares nothing with it.
+
+    Raises:
+        UserError: files missing, altered or broken, an architecture whose heads are not known, or one without such
+            an output layer.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        model, tokenizer, identity = _untouched(spec, output, cache)
+        view = BackboneView(model, output.auto_class)
+        if spec.kernels:
+            _use_kernels(model, spec.attention)
+        torch.manual_seed(seed)
+        for part in view.classifier_modules():
+            _draw_again(model, part)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
+    return Backbone(spec.name, model.eval(), tokenizer, view, identity, size)
+
+
+def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
+    """Return what a backbone is made of, without loading it: its files' SHA-256, or the sizes of random weights.
+
+    Raises:
+        UserError: files missing or altered.
+    """
+    return dict(spec.random) if spec.random else file_hashes(_folder(spec))
+
+
+def model_type(spec: BackboneSpec) -> str:
+    """Return the type of a backbone's model (`config.model_type`), without loading it.
+
+    Raises:
+        UserError: files missing or altered, or a config without it.
+    """
+    if spec.random:
+        return str(spec.random.get("model_type", ""))
+    file = _folder(spec) / "config.json"
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"backbone={spec.name}: {file} does not name a model_type ({reason})") from error
+
+
+def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
+    use_fast_products(model)
+    use_fast_dropout(model)
+    if attention == "auto":
+        use_fast_attention(model)
+
+
+def _folder(spec: BackboneSpec) -> Path:
+    return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+
+
+def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:
+    """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
+    if cache is None or not cache.most:
+        return _load(spec, output)
+    stamps = [] if spec.random else file_stamps(_folder(spec))
+    key = json.dumps([asdict(spec), asdict(output), stamps], default=str)
+    return copy.deepcopy(cache.get("backbone", key, lambda: _load(spec, output)))
+
+
+def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
+    torch.manual_seed(0)
+    model, tokenizer = _random(spec, output) if spec.random else _pretrained(spec, output)
+    tokenizer.model_max_length = architecture(model.config.model_type).position_limit(model) or _ENDLESS
+    return model, tokenizer, fingerprint(model)
+
+
+def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    folder = _folder(spec)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **output.options)
+        model, report = (
+            architecture(config.model_type)
+            .model_class(output.auto_class)
+            .from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation=_asked_for(spec.attention),
+                ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
+                output_loading_info=True,
+            )
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"backbone={spec.name}: {folder} cannot be loaded: {reason}") from error
+    _check_weights(spec.name, folder, model, report)
+    return model, tokenizer
+
+
+def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse weights that would leave parts of the base model random, but for those that the family may lack."""
+    # transformers 5 gives both shapes with each name, 4 the name alone.
+    misshapen = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    lacking = {*report["missing_keys"], *misshapen}
+    base = f"{model.base_model_prefix}."
+    tolerated = tuple(f"{base}{part}." for part in architecture(model.config.model_type).may_lack)
+    random = sorted(key for key in lacking if key.startswith(base) and not key.startswith(tolerated))
+    require(
+        not random,
+        f"backbone={name}: the weights in {folder} do not fit its config.json: "
+        f"{len(random)} tensors missing or of another shape, {random[:1]} among them",
+    )
+
+
+def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    assert spec.random is not None
+    tokenizer = character_tokenizer()
+    return random_model(spec.random, tokenizer, _asked_for(spec.attention), output), tokenizer
+
+
+def _asked_for(attention: Attention) -> str | None:
+    """Return the attention to load a model with; None is transformers' own choice: torch's where the model can."""
+    return None if attention == "auto" else attention
+
+
+def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:
+    """Draw a module's weights from the current seed with the architecture's own initialisation."""
+    for module in part.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)

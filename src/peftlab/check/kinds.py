@@ -1,0 +1,119 @@
+"""The contract of a kind of task: what `tasks/kind.py` says that a kind does, on its own tiny example."""
+
+import csv
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peftlab.backbones.forward import outputs_of
+from peftlab.backbones.loading import Backbone
+from peftlab.check.promise import DoesNotApplyError, promised
+from peftlab.check.small import small_backbone
+from peftlab.errors import UserError
+from peftlab.inputs.text import TextEncoder
+from peftlab.tasks.kind import Predictions, TaskKind, kind_of
+
+
+def takes_its_example(cls: type[TaskKind]) -> None:
+    """Its example is a task that it takes, with columns that it names."""
+    kind, rows, _ = cls.example()
+    kind.check()
+    odd = sorted(set(rows.column_names) - kind.columns.keys())
+    promised(not odd, f"rows have the columns {odd}, `columns` names {sorted(kind.columns)}")
+    promised(kind_of(kind.task) == kind, f"its task's kind {kind.task.kind_name} makes another one of it")
+
+
+def trains_the_output_layer(cls: type[TaskKind]) -> None:
+    """From rows to a loss, a finite scalar, whose gradient reaches the output layer."""
+    kind, rows, _ = cls.example()
+    backbone = backbone_for(kind)
+    batch = batch_for(kind, backbone, rows)
+    loss = kind.loss(outputs_of(backbone, batch), batch)
+    promised(loss.shape == (), f"the loss has the shape {list(loss.shape)}")
+    promised(bool(loss.isfinite()), f"the loss is {loss.item()}")
+    loss.backward()
+    gradients = [parameter.grad for _, parameter in backbone.view.classifier_parameters()]
+    reached = any(gradient is not None and bool(gradient.abs().max() > 0) for gradient in gradients)
+    promised(reached, "no parameter of the output layer has a gradient")
+
+
+def predicts_in_batches(cls: type[TaskKind]) -> None:
+    """Predictions of batches are those of all rows, with every metric a finite number."""
+    kind, rows, perfect = cls.example()
+    backbone = backbone_for(kind)
+    half = len(rows) // 2
+    with torch.no_grad():
+        batches = [batch_for(kind, backbone, rows.select(part)) for part in (range(half), range(half, len(rows)))]
+        parts = [kind.predict(outputs_of(backbone, batch), batch) for batch in batches]
+    found = parts[0].joined(parts)
+    promised(len(found.ids) == len(rows), f"{len(found.ids)} predictions for {len(rows)} rows")
+    promised(torch.equal(found.gold, perfect.gold), "the right answers are not those of its example")
+    scores = kind.score(found)
+    promised(list(scores) == kind.task.metrics, f"scores {list(scores)}, the task's metrics are {kind.task.metrics}")
+    promised(all(map(isfinite, scores.values())), f"scores that are no finite numbers: {scores}")
+
+
+def prefers_right_answers(cls: type[TaskKind]) -> None:
+    """Right answers beat one answer for all, by each metric's own direction; the latter is degenerate."""
+    kind, _, perfect = cls.example()
+    constant = replace(perfect, outputs=perfect.outputs[:1].expand_as(perfect.outputs))
+    promised(not kind.is_degenerate(perfect), "right answers count as degenerate")
+    promised(kind.is_degenerate(constant), "one answer for all does not count as degenerate")
+    right, poor = kind.score(perfect), kind.score(constant)
+    for name in kind.task.metrics:
+        better = kind.metrics[name].better
+        ordered = right[name] > poor[name] if better == "higher" else right[name] < poor[name]
+        promised(ordered, f"{name}, {better} is better: {right[name]} for right answers, {poor[name]} for one for all")
+
+
+def writes_its_answers(cls: type[TaskKind]) -> None:
+    """What it writes is read back in the order of the split."""
+    kind, _, perfect = cls.example()
+    turned = Predictions(*(part.flip(0) for part in (perfect.ids, perfect.outputs, perfect.gold)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.tsv"
+        kind.write(turned, path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    promised([int(row["index"]) for row in rows] == sorted(perfect.ids.tolist()), "rows are not in order, or not all")
+    promised([row["prediction"] for row in rows] == kind.answers(perfect), "written answers are not `answers`")
+
+
+def draws_each_row_once(cls: type[TaskKind]) -> None:
+    """Its strata, which shots are drawn from, hold each row once."""
+    kind, rows, _ = cls.example()
+    try:
+        strata = kind.strata(rows)
+    except UserError as error:
+        raise DoesNotApplyError(str(error)) from error
+    if strata is None:
+        raise DoesNotApplyError("shots are drawn from all rows")
+    found = sorted(row for stratum in strata for row in stratum)
+    promised(found == list(range(len(rows))), f"{len(rows)} rows, the strata hold {found}")
+
+
+PROMISES: list[Callable[[type[TaskKind]], None]] = [
+    takes_its_example,
+    trains_the_output_layer,
+    predicts_in_batches,
+    prefers_right_answers,
+    writes_its_answers,
+    draws_each_row_once,
+]
+
+
+def backbone_for(kind: TaskKind) -> Backbone:
+    """Return a small backbone with the kind's output layer."""
+    return small_backbone("bert", kind.output_layer)
+
+
+def batch_for(kind: TaskKind, backbone: Backbone, rows: Any) -> dict[str, Any]:
+    """Return all rows as one batch."""
+    encoder = TextEncoder(backbone.tokenizer, 64)
+    split = kind.encode(rows, encoder)
+    return kind.collate([split[index] for index in range(len(split))], encoder)

@@ -1,0 +1,75 @@
+"""What of Hydra is used here though Hydra does not promise it: all of it, so that an upgrade is looked at in one place.
+
+`tests/test_hydra_internals.py` says what breaks where one of these names is gone.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.plugin import Plugin
+from omegaconf import DictConfig
+
+__all__ = [
+    "FileConfigSource",
+    "compose_apart",
+    "first_values",
+    "flag_parser",
+    "override_values",
+    "register_plugin",
+]
+
+
+def flag_parser() -> ArgumentParser:
+    """Return the parser of Hydra's own flags."""
+    return get_args_parser()
+
+
+def first_values(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a sweep's first job: of each the first value that it sweeps over.
+
+    Raises:
+        HydraException: one of them is not of Hydra's grammar.
+    """
+    return [_first(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def override_values(overrides: Sequence[str]) -> list[Any]:
+    """Return the values that overrides give, as Python has them.
+
+    Raises:
+        HydraException: one of them is not of Hydra's grammar.
+    """
+    return [override.value() for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def register_plugin(plugin: type[Plugin]) -> None:
+    """Let Hydra use a class of ours, a source of configuration or what changes the search path."""
+    Plugins.instance().register(plugin)
+
+
+def compose_apart(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return what the configuration in the folder `conf` becomes; Hydra is then as if nobody had asked.
+
+    Raises:
+        HydraException: an override that does not fit.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    GlobalHydra.instance().clear()
+    return config
+
+
+def _first(override: Override) -> str:
+    if not override.is_discrete_sweep():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"

@@ -1,0 +1,123 @@
+"""One job of a command: a run, done wherever a launcher has carried it, and what became of it."""
+
+import logging
+import multiprocessing
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from peftlab import hydra_errors
+from peftlab.cache import RunCache
+from peftlab.command_line import working_for
+from peftlab.errors import BusyError, UserError
+from peftlab.outcome import Outcome, outcome_of_error, write_outcome
+
+# Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Hydra calls for each run; it is carried to other processes and machines, so it holds plain values alone.
+
+    Args:
+        command: the words that were typed.
+        token: tells the files of this command from another's in the same sweep's folder.
+        conf: the folder of the configuration.
+    """
+
+    command: tuple[str, ...]
+    token: str
+    conf: Path
+
+    def __call__(self, config: DictConfig) -> Outcome:
+        """Do one run unless it had finished before, and return what became of it; of a sweep's run, leave a file too.
+
+        A failure is told at once and is an outcome like any other: it does not stop the runs after it.
+        """
+        hydra = HydraConfig.get()
+        folder, sweep = Path(hydra.runtime.output_dir), Path(hydra.sweep.dir)
+        _prepare_process()
+        with working_for(self.command):
+            if hydra.mode != RunMode.MULTIRUN:
+                return self._done(config, folder, RunCache(), is_sweep=False)
+            write_outcome(Outcome(folder, "started"), sweep, self.token, hydra.job.num)
+            try:
+                outcome = self._done(config, folder, _cache_of(self.token), is_sweep=True)
+            except KeyboardInterrupt:
+                write_outcome(Outcome(folder, "interrupted"), sweep, self.token, hydra.job.num)
+                raise
+            write_outcome(outcome, sweep, self.token, hydra.job.num)
+            return outcome
+
+    def _done(self, config: DictConfig, folder: Path, cache: RunCache, is_sweep: bool) -> Outcome:
+        try:
+            if is_sweep and config.trainer.devices != 1:
+                # Lightning starts the other ranks with the same command: each would sweep by itself.
+                raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
+            return _run(self._plain(config), folder, cache)
+        except UserError as error:
+            if is_sweep and isinstance(error, BusyError):
+                print(f"{error} and does it; on to the next")
+                return outcome_of_error(folder, "busy", error)
+            tell(error)
+            return outcome_of_error(folder, "mistake", error)
+        except Exception as error:
+            traceback.print_exc()
+            return outcome_of_error(folder, "crashed", f"{type(error).__name__}: {error}")
+
+    def _plain(self, config: DictConfig) -> dict[str, Any]:
+        try:
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise UserError(hydra_errors.in_one_line(error, list(self.command[1:]), self.conf)) from error
+        assert isinstance(plain, dict)
+        return {str(name): value for name, value in plain.items()}
+
+
+def tell(message: object) -> None:
+    """Print one line on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+
+
+def quiet_libraries() -> None:
+    """Switch off what libraries print unasked, before they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.captureWarnings(True)
+
+
+def _run(config: dict[str, Any], folder: Path, cache: RunCache) -> Outcome:
+    from peftlab.results.record import FILE_NAME, RunRecord
+    from peftlab.run import run_unless_finished
+
+    if not run_unless_finished(config, folder, cache):
+        return Outcome(folder, "already finished")
+    record = RunRecord.read(folder) if (folder / FILE_NAME).exists() else None
+    if record is not None and record.status == "skipped":
+        return Outcome(folder, "skipped", record.reason or "")
+    return Outcome(folder, "finished")
+
+
+def _prepare_process() -> None:
+    """Make the process that a launcher has begun like one that began with the command."""
+    quiet_libraries()
+    # Joblib's processes would begin those of a data loader in joblib's own way, which torch's do not know.
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+
+
+@lru_cache(maxsize=1)
+def _cache_of(token: str) -> RunCache:
+    """Return what the runs of one command share in this process."""
+    return RunCache(KEPT)

@@ -1,0 +1,72 @@
+"""What became of one job of a command: a small file in the sweep's folder, the same whichever launcher carried it."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from peftlab.files import write_text_atomic
+from peftlab.redaction import redact
+
+FOLDER = ".outcomes"
+
+Status = Literal[
+    "started",  # and no more was heard of it: its process was killed
+    "finished",
+    "skipped",  # the method does not fit the backbone or the task: no failure
+    "already finished",
+    "busy",  # left to another process that is at work on it
+    "mistake",  # the user's
+    "crashed",
+    "interrupted",
+]
+# A crash outweighs a mistake: whoever asks for the exit code is told the worst.
+_EXIT_CODES: dict[Status, int] = {"mistake": 2, "interrupted": 1, "crashed": 1, "started": 1}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job, and the run's folder; `message` is one line, empty where there is nothing to say."""
+
+    folder: Path
+    status: Status
+    message: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 unless the job failed: 2 for a user's mistake, 1 for a crash and for a process that was killed."""
+        return _EXIT_CODES.get(self.status, 0)
+
+
+def outcome_of_error(folder: Path, status: Status, reason: object) -> Outcome:
+    """Return the outcome of a job that failed; a reason of many lines is folded into one, secrets are hidden."""
+    return Outcome(folder, status, redact(" ".join(str(reason).split())))
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code of a command with these outcomes: 1 if a job crashed, else 2 for a mistake, else 0."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    return next((code for code in (1, 2) if code in codes), 0)
+
+
+def write_outcome(outcome: Outcome, sweep: Path, token: str, number: int) -> None:
+    """Write the outcome of job `number` of the command `token` into the folder `sweep`, whole or not at all."""
+    content = {"folder": str(outcome.folder), "status": outcome.status, "message": outcome.message}
+    write_text_atomic(sweep / FOLDER / token / f"{number}.json", json.dumps(content) + "\n")
+
+
+def take_outcomes(sweep: Path, token: str) -> list[Outcome]:
+    """Return the outcomes of the command `token`, in the order of its jobs, and remove their files."""
+    place = sweep / FOLDER / token
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(place.glob("*.json"), key=_number)]
+    shutil.rmtree(place, ignore_errors=True)
+    with suppress(OSError):  # another command's are there, or none were written
+        place.parent.rmdir()
+    return [Outcome(Path(content["folder"]), content["status"], content["message"]) for content in read]
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)

@@ -1,0 +1,188 @@
+"""A kind of task: one owner from rows to score. `tasks/kinds/` has one file for each, a user's package may have more.
+
+A kind is made for one task, whose labels and metrics it knows. It says what a source must deliver, turns rows into
+examples, names the layer on top of the backbone and its loss (the only one: training, Fisher information and
+landscapes ask for it), and says what predictions are, how they are scored and written. Dataclass fields of a kind
+beside `task` are its options, `options:` of a task's YAML.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from peftlab.errors import nearest, require
+from peftlab.files import write_text_atomic
+from peftlab.inputs.encoder import Batch, Encoder, Example, Split
+from peftlab.options.schema import build
+from peftlab.output_layer import OutputLayer
+from peftlab.registry import Registry
+from peftlab.tasks.task import Task
+
+Better = Literal["higher", "lower"]
+Unit = Literal["%", ""]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How good predictions are.
+
+    Attributes:
+        function: takes all predictions of a split, returns a finite number.
+        better: which of two values is the better one.
+        unit: "%" for a fraction, which is shown times 100; "" for a number that is shown as it is.
+    """
+
+    function: Callable[[Any], float]
+    better: Better = "higher"
+    unit: Unit = "%"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N examples, on the CPU; a kind whose answers need more derives from it.
+
+    Attributes:
+        ids: which examples of their split, int64 [N].
+        outputs: what the model gave for them, float32 [N, ...].
+        gold: the right answers [N, ...].
+    """
+
+    ids: Tensor
+    outputs: Tensor
+    gold: Tensor
+
+    def __post_init__(self) -> None:
+        sizes = len(self.ids), len(self.outputs), len(self.gold)
+        if len(set(sizes)) != 1:
+            raise ValueError(f"{sizes[0]} examples, {sizes[1]} predictions and {sizes[2]} answers do not fit")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the predictions of all parts, such as batches, one after the other."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        return cls(**{name: _one_after_the_other(values) for name, values in columns.items()})
+
+
+class KindExample(NamedTuple):
+    """A tiny task of a kind, with rows as a source delivers them and predictions that get every row right."""
+
+    kind: "TaskKind"
+    rows: Dataset
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class TaskKind(ABC):
+    """One kind of task, for the task that it was made for."""
+
+    name: ClassVar[str]
+    metrics: ClassVar[Mapping[str, Metric]]
+    columns: ClassVar[Mapping[str, Any]]  # what a source may deliver, with the types that `datasets` keeps it in
+
+    task: Task
+
+    @property
+    def primary(self) -> str:
+        """The metric by which runs are compared and the best epoch is chosen: the task's first."""
+        return self.task.metrics[0]
+
+    def check(self) -> None:
+        """Refuse a task's description that does not fit the kind.
+
+        Raises:
+            UserError: no metric, or one that the kind does not have.
+        """
+        where, allowed = f"task={self.task.name}", ", ".join(self.metrics)
+        require(bool(self.task.metrics), f"{where}: metrics is empty; allowed are {allowed}")
+        for metric in self.task.metrics:
+            hint = nearest(metric, self.metrics)
+            require(metric in self.metrics, f"{where}: metrics={metric}{hint}; allowed are {allowed}")
+
+    @property
+    @abstractmethod
+    def output_layer(self) -> OutputLayer:
+        """What stands on top of the backbone."""
+
+    @abstractmethod
+    def label(self, value: Any, spelt: Sequence[str] | None = None) -> Any:
+        """Return what a source calls an example's label as the column `label` keeps it.
+
+        Args:
+            value: a text or a number, as the source has it.
+            spelt: how the source writes the task's labels, in their order, where that differs.
+
+        Raises:
+            UserError: it is no label of this task.
+        """
+
+    def encode(self, rows: Dataset, encoder: Encoder) -> Split:
+        """Return the rows, columns as in `columns`, as examples; several of them may be made of one row."""
+        return encoder.encode(rows)
+
+    def collate(self, examples: Sequence[Example], encoder: Encoder) -> Batch:
+        """Return examples as one batch: what the model reads, and what `loss` and `predict` need."""
+        return encoder.collate(examples)
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, a scalar, given what the model made of it."""
+
+    @abstractmethod
+    def predict(self, outputs: Any, batch: Batch) -> Predictions:
+        """Return the predictions of a batch, given what the model made of it."""
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        """Return the task's metrics over all examples of a split, the primary one first."""
+        return {name: self.metrics[name].function(predictions) for name in self.task.metrics}
+
+    @abstractmethod
+    def answers(self, predictions: Predictions) -> list[str]:
+        """Return each prediction as a user wants to read it."""
+
+    def write(self, predictions: Predictions, path: Path) -> None:
+        """Write the answers, `index<TAB>prediction` in the order of the split, whole or not at all."""
+        rows = sorted(zip(predictions.ids.tolist(), self.answers(predictions), strict=True))
+        lines = ["index\tprediction", *(f"{index}\t{answer}" for index, answer in rows)]
+        write_text_atomic(path, "\n".join(lines) + "\n")
+
+    @abstractmethod
+    def is_degenerate(self, predictions: Predictions) -> bool:
+        """Return True when the model learnt nothing, such as one answer for all."""
+
+    def strata(self, rows: Dataset) -> list[list[int]] | None:
+        """Return the numbers of the rows of each class, of each of which k are drawn as shots; None: k of all rows.
+
+        Raises:
+            UserError: shots cannot be drawn for this kind.
+        """
+        return None
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> KindExample:
+        """Return a tiny example, by which the kind is tested without files."""
+
+
+KINDS = Registry(TaskKind, "peftlab.tasks.kinds", "task.kind")  # type: ignore[type-abstract]
+
+
+def kind_of(task: Task) -> TaskKind:
+    """Return the kind of a task, made for it.
+
+    Raises:
+        UserError: there is no such kind, it has no such option, or the task's description does not fit it.
+    """
+    kind = build(KINDS.get(task.kind_name), {**task.options, "task": task}, "task.options")
+    kind.check()
+    return kind
+
+
+def _one_after_the_other(values: list[Any]) -> Any:
+    return torch.cat(values) if isinstance(values[0], Tensor) else list(chain.from_iterable(values))

@@ -1,0 +1,1 @@
+"""One file a kind of task; a file here is found by itself."""

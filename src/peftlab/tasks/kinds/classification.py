@@ -1,0 +1,102 @@
+"""Classification: one of the task's labels for each example."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset, Value
+from torch import Tensor
+from torchmetrics.functional.classification import binary_f1_score, multiclass_accuracy, multiclass_matthews_corrcoef
+
+from peftlab.errors import require
+from peftlab.inputs.encoder import Batch
+from peftlab.output_layer import OutputLayer, classes
+from peftlab.tasks.kind import KindExample, Metric, Predictions
+from peftlab.tasks.sentences import LABELS_OR_RANGE, TEXTS, SentenceKind, is_constant
+from peftlab.tasks.task import FileSource, Task
+
+
+def chosen(predictions: Predictions) -> Tensor:
+    """Return the class with the largest output of each example, int64 [N]."""
+    return predictions.outputs.argmax(dim=-1)
+
+
+def accuracy(predictions: Predictions) -> float:
+    """Return the share of right answers, in [0, 1]."""
+    number = predictions.outputs.shape[-1]
+    return multiclass_accuracy(chosen(predictions), predictions.gold, number, average="micro").item()
+
+
+def f1(predictions: Predictions) -> float:
+    """Return the F1 score of the second of two labels, in [0, 1]."""
+    return binary_f1_score(chosen(predictions), predictions.gold).item()
+
+
+def matthews(predictions: Predictions) -> float:
+    """Return Matthews' correlation, in [-1, 1]; 0 where all answers are the same, which correlate with nothing."""
+    found, number = chosen(predictions), predictions.outputs.shape[-1]
+    return 0.0 if is_constant(found) else multiclass_matthews_corrcoef(found, predictions.gold, number).item()
+
+
+class Classification(SentenceKind):
+    """The label of a sentence or a pair; `label` is its place among the task's labels."""
+
+    name = "classification"
+    metrics: ClassVar = {"accuracy": Metric(accuracy), "f1": Metric(f1), "matthews": Metric(matthews)}
+    columns: ClassVar = {**TEXTS, "label": Value("int64")}
+
+    def check(self) -> None:
+        """Refuse fewer than two labels, one that is there twice, and a range of scores."""
+        task, where = self.task, f"task={self.task.name}"
+        require(len(task.labels) > 1 and task.range is None, f"{where}: {LABELS_OR_RANGE}")
+        require(len(set(task.labels)) == len(task.labels), f"{where}: labels={task.labels} holds a label twice")
+        super().check()
+        binary = "f1" not in task.metrics or len(task.labels) == 2
+        require(binary, f"{where}: metrics=f1 is that of the second of two labels; there are {len(task.labels)}")
+        for key, source in task.sources.items():
+            spelt = source.labels if isinstance(source, FileSource) else None
+            same = spelt is None or len(spelt) == len(task.labels)
+            require(same, f"{where}: {key}.labels={spelt}: allowed is one text for each of {task.labels}")
+
+    @property
+    def output_layer(self) -> OutputLayer:
+        """One output for each label."""
+        return classes(self.task.labels)
+
+    def label(self, value: Any, spelt: Sequence[str] | None = None) -> int:
+        """Return the place of a label among the task's."""
+        text, allowed = str(value), spelt or self.task.labels
+        require(text in allowed, f"label {text!r}; allowed are {', '.join(allowed)}")
+        return allowed.index(text)
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of logits [B, C], in float32."""
+        return F.cross_entropy(outputs.logits.float(), batch["labels"])
+
+    def answers(self, predictions: Predictions) -> list[str]:
+        """Return the chosen labels."""
+        return [self.task.labels[index] for index in chosen(predictions).tolist()]
+
+    def is_degenerate(self, predictions: Predictions) -> bool:
+        """Return True for one answer to everything, or Matthews 0 where it is a metric."""
+        if is_constant(chosen(predictions)):
+            return True
+        return "matthews" in self.task.metrics and matthews(predictions) == 0
+
+    def strata(self, rows: Dataset) -> list[list[int]]:
+        """Return the rows of each label."""
+        found: list[list[int]] = [[] for _ in self.task.labels]
+        for row, label in enumerate(rows["label"][:]):
+            found[label].append(row)
+        return found
+
+    @classmethod
+    def example(cls) -> KindExample:
+        """Return four sentences, two of each label."""
+        task = Task("example", list(cls.metrics), ["no", "yes"], kind=cls.name, generator="none")
+        texts = ["no bird sang", "a bird sang", "a dog slept in the garden", "no dog slept"]
+        labels = [0, 1, 1, 0]
+        rows = Dataset.from_dict({"text_a": texts, "label": labels})
+        gold = torch.tensor(labels)
+        return KindExample(cls(task), rows, Predictions(torch.arange(4), F.one_hot(gold, 2).float(), gold))

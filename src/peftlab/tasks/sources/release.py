@@ -1,0 +1,96 @@
+"""Read a task's examples from a folder in the layout of the GLUE release."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from peftlab.errors import UserError, prefix_errors, require
+from peftlab.tasks.kind import TaskKind
+from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, str]
+_ID = "index"
+
+
+def read_release(kind: TaskKind, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
+    """Return for each split its columns as the kind names them, rows in file order.
+
+    Args:
+        kind: knows its task's labels.
+        source: names folder, files and columns.
+        root: the folder that holds the release, given as `data.root`.
+
+    Raises:
+        UserError: a missing or malformed file, with its line where there is one.
+    """
+    return {split: _columns(kind, source, path) for split, path in _present_files(kind.task, source, root).items()}
+
+
+def file_hashes(task: Task, source: FileSource, root: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that `read_release` reads, by file name."""
+    paths = _present_files(task, source, root).values()
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def file_stamps(source: FileSource, root: Path) -> list[tuple[str, int, int]]:
+    """Return name, time and size of each file that there is: another stamp, and the files are to be read again."""
+    paths = [root / source.folder / name for name in source.splits.values()]
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file()]
+
+
+def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path]:
+    require(root.is_dir(), f"data.root={root}: no such folder")
+    paths = {split: root / source.folder / name for split, name in source.splits.items()}
+    missing = [split for split, path in paths.items() if not path.is_file()]
+    for split in missing:
+        require(split not in REQUIRED_SPLITS, f"task={task.name}: {paths[split]} is missing under data.root={root}")
+        log.warning("task=%s: %s is missing; going on without %s", task.name, paths[split], split)
+    return {split: path for split, path in paths.items() if split not in missing}
+
+
+def _columns(kind: TaskKind, source: FileSource, path: Path) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in source.columns}
+    lines: dict[str, str] = {}
+    for where, row in _rows(source, path):
+        if _ID in row:
+            first = lines.setdefault(row[_ID], where)
+            require(first == where, f"{where}: {_ID} {row[_ID]!r} stands in line {first.rpartition(':')[2]} already")
+        with prefix_errors(f"{where}: "):
+            label = kind.label(row[source.label], source.labels)
+        for name, column in source.columns.items():
+            columns[name].append(label if name == "label" else row[column])
+    require(bool(columns["label"]), f"{path}: empty, no example in it")
+    return columns
+
+
+def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
+    lines = _lines(path)
+    header = source.header or next(lines, ("", [""]))[1]
+    for column in source.columns.values():
+        require(column in header, f"{path}:1: no column {column!r}; the columns are {', '.join(header)}")
+    skipped = 0
+    for where, fields in lines:
+        if source.skip_short_rows and len(fields) < len(header):
+            skipped += 1
+            continue
+        if len(fields) != len(header):
+            raise UserError(f"{where}: {len(fields)} columns where {len(header)} are expected")
+        yield where, dict(zip(header, fields, strict=True))
+    if skipped:
+        log.warning("%s: %d rows that lack columns were skipped", path, skipped)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    require(bool(content), f"{path}: the file is empty")
+    # Split at line feeds alone: str.splitlines would also cut at separators that sentences contain.
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            yield f"{path}:{number}", line.decode("utf-8").removesuffix("\r").split("\t")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start})") from None

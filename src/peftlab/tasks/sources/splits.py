@@ -1,0 +1,69 @@
+"""Where a task's examples come from: the Hub, a folder of the GLUE release, or a generator."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features
+
+from peftlab.errors import UserError
+from peftlab.tasks.kind import kind_of
+from peftlab.tasks.sources.demo import make_demo
+from peftlab.tasks.sources.hub import OFFLINE_WAYS, read_hub
+from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
+from peftlab.tasks.task import Task
+
+GENERATORS = {"demo": make_demo}
+
+
+def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
+    """Return the labelled splits of a task: train, validation and what else it names.
+
+    Columns are those of its kind, such as `text_a`, `text_b` (absent where examples are single sentences) and `label`;
+    rows keep their order. Every source gives the same labels.
+
+    Args:
+        task: what to load.
+        root: the folder of the GLUE release; None for the Hub. A generator needs neither.
+
+    Raises:
+        UserError: files missing or malformed, no network, or no such source for this task.
+    """
+    types, splits = kind_of(task).columns, {}
+    for split, columns in _read(task, root).items():
+        features = Features(**{name: types[name] for name in columns})
+        splits[split] = Dataset.from_dict(columns, features=features)
+    return splits
+
+
+def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
+    """Return where `load_splits` reads: the generator, the Hub's path, or the folder with its files' SHA-256."""
+    if task.generator is not None:
+        return {"generator": task.generator}
+    if root is None and task.hub is not None:
+        return {"hub": task.hub.path, "config": task.hub.config}
+    if root is not None and task.files is not None:
+        return {"folder": task.files.folder, "files": file_hashes(task, task.files, root)}
+    raise _no_source(task, root)
+
+
+def source_stamp(task: Task, root: Path | None) -> list[Any]:
+    """Return what changes when the files of `load_splits` do: their times and sizes; nothing for other sources."""
+    return file_stamps(task.files, root) if root is not None and task.files is not None else []
+
+
+def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:
+    if task.generator is not None:
+        if task.generator not in GENERATORS:
+            raise UserError(f"task.generator={task.generator}: allowed are {', '.join(GENERATORS)}")
+        return GENERATORS[task.generator]()
+    if root is None and task.hub is not None:
+        return read_hub(kind_of(task), task.hub)
+    if root is not None and task.files is not None:
+        return read_release(kind_of(task), task.files, root)
+    raise _no_source(task, root)
+
+
+def _no_source(task: Task, root: Path | None) -> UserError:
+    if root is None:
+        return UserError(f"task={task.name} names no Hub dataset; {OFFLINE_WAYS}")
+    return UserError(f"data.root={root}: task={task.name} names no files; leave data.root out")

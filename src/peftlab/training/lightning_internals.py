@@ -1,0 +1,81 @@
+"""What of Lightning is used here though Lightning does not promise it: all of it, to be looked at on an upgrade.
+
+`tests/training/test_lightning_internals.py` says what breaks where one of these names is gone.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.optim import Optimizer
+
+
+def is_first_rank() -> bool:
+    """Return whether this process is the first of a distributed run, or the only one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Return how many batches of the present epoch have been trained on."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def unfetch_batch(checkpoint: dict[str, Any]) -> None:
+    """Undo in a checkpoint that is written before a batch that the batch was fetched: a resumed run begins with it."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        counts["ready"] -= 1
+    progress["is_last_batch"] = False
+
+
+def restore_logged_steps(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Take the count of steps that loggers are told back from a checkpoint.
+
+    Resumed where an evaluation would be due, Lightning counts a step that there was not.
+    """
+    state = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
+    trainer.fit_loop.epoch_loop._batches_that_stepped = state["_batches_that_stepped"]
+
+
+def restart_optimisers(trainer: Trainer) -> None:
+    """Make optimisers and schedules anew in the midst of training, as the module now configures them."""
+    trainer.strategy.setup_optimizers(trainer)
+
+
+def allow_clipping(optimiser: Optimizer) -> None:
+    """Let gradients be clipped under mixed precision.
+
+    A fused optimiser offers to unscale them itself, which Lightning takes as a reason to refuse.
+    """
+    optimiser._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+def relocated_best(state: Mapping[str, Any], file: str, folder: str) -> dict[str, Any]:
+    """Return the state of a `ModelCheckpoint` with ``save_top_k=1`` for a `folder` that may have been moved.
+
+    Args:
+        state: what the callback had saved.
+        file: where the weights are that it had kept; taken only if it had kept any.
+        folder: where it keeps weights from now on.
+    """
+    best = file if state["best_model_path"] else ""
+    paths = {"best_model_path": best, "kth_best_model_path": best, "last_model_path": "", "dirpath": folder}
+    scores = dict.fromkeys([best] if best else [], state["best_model_score"])
+    return {**state, **paths, "best_k_models": scores}
+
+
+def csv_text(logger: CSVLogger) -> str:
+    """Return what a CSV logger has logged so far."""
+    logger.save()
+    file = Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def restore_csv(logger: CSVLogger, text: str) -> None:
+    """Let a CSV logger continue below `text`."""
+    logger.experiment.metrics = [*csv.DictReader(io.StringIO(text))]

@@ -1,0 +1,67 @@
+"""What transformers keeps to itself and this laboratory needs: each is used here and nowhere else.
+
+`tests/test_transformers_internals.py` names each with what depends on it, so that an upgrade which takes one away
+says what it breaks.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import transformers
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from peftlab.errors import UserError
+
+# transformers 5.24 gave them new names; with both given it drops the old one without a word.
+_CACHE = ("cache", "past_key_values")
+_CACHE_LENGTH = ("cache_length", "past_key_values_length")
+
+
+def torch_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Return attention by torch's fused kernels, as an entry of transformers' table of attention functions."""
+    outputs, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
+    return outputs, None
+
+
+def send_attention_through(model: PreTrainedModel, name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
+    """Let every attention of a model go through `function`, which takes masks as torch's kernels do.
+
+    A model that takes no function from outside stays as it is.
+    """
+    if model.is_backend_compatible():
+        AttentionInterface.register(name, function)
+        AttentionMaskInterface.register(name, sdpa_mask)
+        model.config._attn_implementation = name
+
+
+def cache_argument(attention: nn.Module) -> str:
+    """Return the argument by which a self-attention takes a cache: it asks `cache.update(keys, values, ...)` for those
+    to attend to.
+    """
+    return _argument(attention, _CACHE)
+
+
+def shift_learned_positions(embeddings: nn.Module, count: int) -> Callable[[], None]:
+    """Let embeddings count positions from `count`, as after so many earlier tokens; return what undoes it."""
+    name = _argument(embeddings, _CACHE_LENGTH)
+
+    def later(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return inputs, {**options, name: count}
+
+    return embeddings.register_forward_pre_hook(later, with_kwargs=True).remove
+
+
+def _argument(module: nn.Module, names: tuple[str, ...]) -> str:
+    """Return the first of `names` that a module's `forward` takes."""
+    taken = inspect.signature(module.forward).parameters
+    found = next((name for name in names if name in taken), None)
+    if found is None:
+        kind, version = type(module).__name__, transformers.__version__
+        raise UserError(f"transformers {version}: {kind} takes neither {' nor '.join(names)}")
+    return found
