@@ -3,8 +3,8 @@
 Around: a random plane through the weights, its axes filter-normalised after Li et al. (2018), the same draw, scale,
 grid and examples for every run, and sharpness as a number. Along: where a run kept its trajectory
 (checkpoint.trajectory=N), the plane of its first two principal axes. All in the space of the backbone's own weights:
-a run is merged first, and a method that cannot be merged is refused. An interrupted landscape goes on with the same
-command.
+a run is merged first, and a method that cannot be merged is refused. The same command resumes an interrupted
+landscape.
 """
 
 import argparse
