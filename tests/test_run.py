@@ -230,7 +230,7 @@ def test_mnli_without_its_mismatched_file_warns_and_goes_on(do, glue, tmp_path, 
         (tmp_path / "MNLI" / name).write_bytes((glue / "MNLI" / name).read_bytes())
     record = do(f"task=mnli data.root={tmp_path}")
     assert record.metric.further == {}
-    assert "dev_mismatched.tsv is missing; going on without validation_mismatched" in caplog.text
+    assert "dev_mismatched.tsv is missing; continuing without validation_mismatched" in caplog.text
 
 
 def test_stsb_is_a_regression(do):

@@ -139,7 +139,7 @@ def _files_of(package: str) -> Iterator[tuple[str, Path]]:
         yield from ((f"{package}/{path.relative_to(folder)}", path) for path in sorted(folder.rglob("*.py")))
 
 
-@cache  # what a process has once imported, it goes on with
+@cache  # a process keeps what it has once imported
 def _code(path: Path) -> tuple[str, list[str]]:
     """Return the hash of a file's code, and what may be modules of the laboratory that it imports."""
     tree = ast.parse(path.read_bytes())

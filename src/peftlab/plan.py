@@ -211,7 +211,7 @@ def check_identity(config: Mapping[str, Any]) -> None:
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Check the arguments for which Lightning would fail late, or train nothing without a word.
+    """Check the arguments for which Lightning would fail late, or silently train nothing.
 
     Raises:
         UserError: a count under 1, more devices than there are, or no batches to train or validate on.

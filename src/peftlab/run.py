@@ -191,7 +191,7 @@ def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: Ru
         result.stop("skipped", reason)
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
-        # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end without a word.
+        # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end silently.
         raise KeyboardInterrupt from None
     except UserError as error:
         result.stop("failed", error)

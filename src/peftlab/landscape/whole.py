@@ -31,7 +31,7 @@ def draw(
     backbone_path: str | None,
     tell: Callable[[str], None],
 ) -> Landscape:
-    """Measure the landscape of every run below `folders` and leave it in `out`, going on with what is there.
+    """Measure the landscape of every run below `folders` and leave it in `out`, resuming what is there.
 
     Args:
         folders: finished runs, or folders of such, of one task, backbone and number of shots.
