@@ -15,7 +15,7 @@ FLOORS = [
     ["cli", "merge", "report"],
     ["search", "landscape", "job", "check"],
     ["run", "arguments", "hydra_errors", "resume", "search_path"],
-    ["previous_run"],
+    ["previous_run", "recording"],
     ["deployment"],
     ["plan"],
     ["identity"],

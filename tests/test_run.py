@@ -15,8 +15,9 @@ from lightning import Trainer
 from peftlab.backbones.forward import outputs_of
 from peftlab.inputs.text import collate
 from peftlab.inputs.tokens import tokenise
+from peftlab.recording import REPOSITORY
 from peftlab.results.record import RunRecord
-from peftlab.run import REPOSITORY, run
+from peftlab.run import run
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import restore
 from peftlab.tasks.kind import kind_of

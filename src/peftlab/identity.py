@@ -25,7 +25,17 @@ from peftlab.training.settings import TrainingSettings
 PACKAGE = Path(__file__).parent
 _OURS = f"{PACKAGE.name}."
 # Rooms that show, write, reach or measure, and compute nothing of a run's result.
-_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "command_line"}
+_SILENT = {
+    "results",
+    "recording",
+    "previous_run",
+    "identity",
+    "network",
+    "errors",
+    "files",
+    "redaction",
+    "command_line",
+}
 _SILENT |= {"deployment", "training.loggers", "heads.picture"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
