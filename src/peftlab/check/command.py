@@ -6,11 +6,13 @@ The same promises hold for the laboratory's own, in its tests. A strategy's opti
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from peftlab.command_line import add_plugins_option, program
-from peftlab.errors import UserError, nearest
+from peftlab.errors import UserError, nearest, require
 from peftlab.registry import load_plugins
 
 BACKBONES = ("bert", "roberta")
@@ -19,16 +21,13 @@ BACKBONES = ("bert", "roberta")
 def main(arguments: list[str] | None = None) -> int:
     """Check, and return 0 where every promise is kept, 1 where one is broken, 2 for a mistake."""
     given = _parser().parse_args(arguments)
-    # What a run would be warned of, few examples for instance, is meant here.
-    logging.getLogger("peftlab").setLevel(logging.ERROR)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)
     counts = {"ok": 0, "broken": 0, "skipped": 0}
     try:
         load_plugins(given.plugins)
-        for line, verdict in check(given.name, given.options, given.backbones):
-            counts[verdict] = counts.get(verdict, 0) + 1
-            print(line, flush=True)
+        with _quiet():
+            for line, verdict in check(given.name, given.options, given.backbones):
+                counts[verdict] += 1
+                print(line, flush=True)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -50,10 +49,24 @@ def check(name: str, options: Sequence[str], backbones: Sequence[str]) -> Iterat
             yield str(finding), finding.verdict
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave unsaid what a run would be warned of, few examples for instance: it is meant here."""
+    log = logging.getLogger("peftlab")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _asked(name: str, options: Sequence[str], backbones: Sequence[str]) -> Iterator[tuple[list[Any], list[Any]]]:
     """Yield the promises that are asked for by a name, each list with what it is checked on."""
     # torch and transformers: only when they are needed
-    from peftlab.backbones.architecture import ARCHITECTURES
+    from peftlab.backbones.architecture import ARCHITECTURES, known_types
     from peftlab.check import architectures, kinds, strategies
     from peftlab.check.promise import Subject
     from peftlab.check.small import Trial
@@ -67,6 +80,9 @@ def _asked(name: str, options: Sequence[str], backbones: Sequence[str]) -> Itera
             f"{name}: no strategy, kind of task or architecture{nearest(name, known)}; there are {there}, "
             "and what a package of yours has (--plugins PACKAGE)"
         )
+    for kind in backbones:
+        known = set(known_types())
+        require(kind in known, f"--backbones {kind}: no such type of model; known are {', '.join(sorted(known))}")
     if name in STRATEGIES.names():
         strategy = create_strategy(name, _values(options))
         trials = [(kind, lambda kind=kind: Trial(strategy, kind)) for kind in backbones]
@@ -86,7 +102,10 @@ def _values(options: Sequence[str]) -> dict[str, Any]:
         name, equals, value = option.partition("=")
         if not equals:
             raise UserError(f"{option}: allowed is name=value, an option of the strategy")
-        values[name.removeprefix("strategy.")] = yaml.safe_load(value)
+        try:
+            values[name.removeprefix("strategy.")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"{option}: is no value that YAML knows") from error
     return values
 
 

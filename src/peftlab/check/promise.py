@@ -55,7 +55,7 @@ def find_out(promise: Callable[[T], None], subjects: Sequence[Subject[T]]) -> Fi
         try:
             promise(subject.make())
         except DoesNotApplyError as reason:
-            reasons.append(f"{subject.where}: {reason}")
+            reasons.append(str(reason))
         except AssertionError as error:
             return Finding(title(promise), "broken", f"{subject.where}: {_line(error)}")
         except Exception as error:

@@ -1,7 +1,7 @@
 """The record of a loss landscape, `landscape.json`: what `python -m peftlab.landscape` measures and the page draws.
 
 Losses are means over the same examples, in nats (squared error for a regression); null stands for one that is no
-finite number. Lists are filled row by row: the same command resumes after the last one.
+finite number. Lists that are filled row by row hold what there is so far: the same command continues behind it.
 """
 
 import json
@@ -129,7 +129,7 @@ class Landscape:
 
     @classmethod
     def read(cls, file: Path) -> "Landscape":
-        """Read a landscape; UserError, naming the file, where it holds no complete landscape of this schema."""
+        """Read a landscape; UserError, naming the file, for anything that is not a whole one of this schema."""
         return read_json(file, "landscape", _from_data)
 
 
