@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.architecture import architecture
-from peftlab.backbones.loading import BackboneSpec, content_hashes, model_type
+from peftlab.backbones.architecture import Architecture
 from peftlab.options.roles import flatten, role_of
 from peftlab.results.environment import versions
 from peftlab.strategies.contract import Strategy
@@ -61,26 +60,26 @@ class Identity:
 
 
 def identify(
-    settings: Mapping[str, Any], data: Mapping[str, str], spec: BackboneSpec, strategy: Strategy, kind: TaskKind
+    settings: Mapping[str, Any],
+    data: Mapping[str, str],
+    backbone: Mapping[str, Any],
+    strategy: Strategy,
+    *others: TaskKind | Architecture,
 ) -> Identity:
     """Return the identity of a run.
 
     Args:
         settings: what `run_settings` gives.
         data: the SHA-256 of the content of each of the task's splits.
-        spec: the backbone, by what its files hold.
-        strategy: by the code that it brings.
-        kind: likewise.
-
-    Raises:
-        UserError: the backbone's files are not there, or its architecture is not known.
+        backbone: what it is made of (`content_hashes`).
+        strategy: counts by the code that it brings, and that its options name.
+        others: what else a run finds by its name, the kind of task and the family of the backbone: by their code.
     """
-    family = architecture(model_type(spec))
-    classes = [type(strategy), type(kind), type(family), *_named_classes(strategy)]
+    classes = [type(strategy), *map(type, others), *_named_classes(strategy)]
     return Identity(
         settings=_digest(settings),
         data=_digest(dict(data)),
-        backbone=_digest(content_hashes(spec)),
+        backbone=_digest(dict(backbone)),
         code=_digest([code_version(classes), {name: versions().get(name) for name in _LIBRARIES}]),
     )
 

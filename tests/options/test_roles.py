@@ -14,6 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from peftlab.arguments import choices, normalise
+from peftlab.backbones.architecture import architecture
+from peftlab.backbones.loading import content_hashes, model_type
 from peftlab.cli import CONF
 from peftlab.errors import MissingPackageError, UserError
 from peftlab.identity import Identity, identify, run_settings
@@ -109,7 +111,8 @@ def answers(before: Config, after: Config, option: str, folder: Path) -> Answers
 
 def identity_of(config: Config) -> Identity:
     parts = make_parts(config)
-    return identify(settings_of(config), DATA, parts.spec, parts.strategy, parts.kind)
+    family = architecture(model_type(parts.spec))
+    return identify(settings_of(config), DATA, content_hashes(parts.spec), parts.strategy, parts.kind, family)
 
 
 def settings_of(config: Config) -> dict[str, Any]:
