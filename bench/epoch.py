@@ -23,9 +23,8 @@ from transformers import (
 from bench.commands import QUIET, configuration, rte
 from bench.report import Row, faster, publish, single
 from peftlab.backbones.sources import find_files
-from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
-from peftlab.plan import make_plan
+from peftlab.plan import make_parts
 from peftlab.run import run
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -65,7 +64,7 @@ class Theirs:
 
     def __init__(self) -> None:
         config = configuration(f"+strategy=lora {rte()} backbone=minilm")
-        plan = make_plan(config, RunCache())
+        plan = make_parts(config)
         spec = plan.spec
         self._folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder)

@@ -34,10 +34,9 @@ from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.richness import cumulative_shares, information_richness
-from peftlab.cache import RunCache
-from peftlab.plan import make_plan
+from peftlab.plan import make_parts
 
-plan = make_plan(configured(f"+strategy=hifi {SETTING}"), RunCache())
+plan = make_parts(configured(f"+strategy=hifi {SETTING}"))
 backbone = load_backbone(plan.spec, plan.kind.output_layer, seed=1)
 batch = backbone.tokenizer(TEXT, return_tensors="pt")
 outputs: dict[int, torch.Tensor] = {}

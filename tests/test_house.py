@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
@@ -14,7 +15,7 @@ FLOORS = [
     ["cli", "merge", "report"],
     ["search", "landscape", "job", "check"],
     ["run", "arguments", "hydra_errors", "resume", "search_path"],
-    ["previous_run"],
+    ["previous_run", "recording"],
     ["deployment"],
     ["plan"],
     ["identity"],
@@ -53,6 +54,23 @@ def test_imports_point_downwards(path: Path) -> None:
     own = room_of(path)
     upwards = {room for room in imported_rooms(path) if room != own and HEIGHT[room] > HEIGHT[own]}
     assert upwards == set()
+
+
+def imported_files(path: Path) -> Iterator[str]:
+    """Yield the modules of the package that a file imports, for the type checker alone too."""
+    modules = {name_of(file) for file in FILES}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("peftlab."):
+            yield from modules & {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(["peftlab", *path.relative_to(SOURCE).with_suffix("").parts])
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = networkx.DiGraph((name_of(path), other) for path in FILES for other in imported_files(path))
+    assert list(networkx.simple_cycles(graph)) == []
 
 
 @pytest.mark.parametrize("own", ["results", "report"])

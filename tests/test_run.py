@@ -15,8 +15,9 @@ from lightning import Trainer
 from peftlab.backbones.forward import outputs_of
 from peftlab.inputs.text import collate
 from peftlab.inputs.tokens import tokenise
+from peftlab.recording import REPOSITORY
 from peftlab.results.record import RunRecord
-from peftlab.run import REPOSITORY, run
+from peftlab.run import run
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import restore
 from peftlab.tasks.kind import kind_of
@@ -230,7 +231,7 @@ def test_mnli_without_its_mismatched_file_warns_and_goes_on(do, glue, tmp_path, 
         (tmp_path / "MNLI" / name).write_bytes((glue / "MNLI" / name).read_bytes())
     record = do(f"task=mnli data.root={tmp_path}")
     assert record.metric.further == {}
-    assert "dev_mismatched.tsv is missing; going on without validation_mismatched" in caplog.text
+    assert "dev_mismatched.tsv is missing; continuing without validation_mismatched" in caplog.text
 
 
 def test_stsb_is_a_regression(do):

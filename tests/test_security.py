@@ -19,9 +19,10 @@ from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
+from peftlab.recording import describe_run
 from peftlab.redaction import redact
 from peftlab.results.record import RunRecord
-from peftlab.run import describe_run, run
+from peftlab.run import run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command cleanly, and the same command goes on."""
+"""Ctrl-C and SIGTERM end a command cleanly, and the same command resumes."""
 
 import os
 import signal

@@ -88,7 +88,7 @@ def write_text_atomic(path: Path, content: str) -> None:
 
 @contextmanager
 def exclusive_lock(folder: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Let one process at a time into what it guards in `folder`; give whether nobody else is there.
+    """Hold an exclusive lock on `folder`; yield False if another process has it.
 
     The lock is the operating system's on the folder itself: no file stands for it, and it goes with its process.
     Where there are no such locks, everybody is alone.

@@ -25,7 +25,17 @@ from peftlab.training.settings import TrainingSettings
 PACKAGE = Path(__file__).parent
 _OURS = f"{PACKAGE.name}."
 # Rooms that show, write, reach or measure, and compute nothing of a run's result.
-_SILENT = {"results", "previous_run", "identity", "network", "errors", "files", "redaction", "command_line"}
+_SILENT = {
+    "results",
+    "recording",
+    "previous_run",
+    "identity",
+    "network",
+    "errors",
+    "files",
+    "redaction",
+    "command_line",
+}
 _SILENT |= {"deployment", "training.loggers", "heads.picture"}
 # Of whatever else is installed a run's numbers do not know.
 _LIBRARIES = ("torch", "transformers", "lightning", "peft", "adapters")
@@ -139,7 +149,7 @@ def _files_of(package: str) -> Iterator[tuple[str, Path]]:
         yield from ((f"{package}/{path.relative_to(folder)}", path) for path in sorted(folder.rglob("*.py")))
 
 
-@cache  # what a process has once imported, it goes on with
+@cache  # a process keeps what it has once imported
 def _code(path: Path) -> tuple[str, list[str]]:
     """Return the hash of a file's code, and what may be modules of the laboratory that it imports."""
     tree = ast.parse(path.read_bytes())

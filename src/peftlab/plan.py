@@ -101,28 +101,22 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a configuration asks for, typed and checked, and what the run is.
+class Parts:
+    """What a configuration asks for, typed and checked; no data is read yet and no model is loaded.
 
     Attributes:
         config: the configuration as it was resolved, for the record and for loggers.
         given: the same, typed.
         kind: the owner of everything from the task's rows to its score.
-        raw: the task's splits as their source has them.
         strategy: how the backbone is tuned.
         settings: how it trains, the recipe's values among them.
-        run_settings: all settings that reach a number, by dotted name.
-        identity: the hashes of all that defines the run.
     """
 
     config: Mapping[str, Any]
     given: RunConfig
     kind: TaskKind
-    raw: RawSplits
     strategy: Strategy
     settings: TrainingSettings
-    run_settings: Mapping[str, Any]
-    identity: Identity
 
     @property
     def task(self) -> Task:
@@ -150,15 +144,26 @@ class Plan:
         return self.given.seed
 
 
-def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
-    """Return the plan of a run: every option checked, the task's files read and the run identified; no model is loaded.
+@dataclass(frozen=True)
+class Plan(Parts):
+    """The parts of a run, its data and what it is.
 
-    Args:
-        config: the resolved configuration (`conf/config.yaml` and its groups).
-        cache: what the runs of this process share.
+    Attributes:
+        raw: the task's splits as their source has them.
+        run_settings: all settings that reach a number, by dotted name.
+        identity: the hashes of all that defines the run.
+    """
+
+    raw: RawSplits
+    run_settings: Mapping[str, Any]
+    identity: Identity
+
+
+def make_parts(config: Mapping[str, Any]) -> Parts:
+    """Return the parts of a run, every option of theirs checked.
 
     Raises:
-        UserError: an option that is unknown, missing or out of its range; data or a backbone's files that are missing.
+        UserError: an option that is unknown, missing or out of its range.
     """
     load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
     given = build(RunConfig, config, "")
@@ -171,9 +176,24 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
-    kept, raw = run_settings(config, strategy, settings), read_raw_splits(given.task, given.data.folder, cache)
-    identity = identify(kept, raw.hashes, given.backbone, strategy, kind)
-    return Plan(config, given, kind, raw, strategy, settings, kept, identity)
+    return Parts(config, given, kind, strategy, settings)
+
+
+def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
+    """Return the plan of a run: its parts, the task's files read, the run identified; no model is loaded.
+
+    Args:
+        config: the resolved configuration (`conf/config.yaml` and its groups).
+        cache: what the runs of this process share.
+
+    Raises:
+        UserError: as `make_parts`; data or a backbone's files that are missing.
+    """
+    parts = make_parts(config)
+    settings = run_settings(config, parts.strategy, parts.settings)
+    raw = read_raw_splits(parts.task, parts.data.folder, cache)
+    identity = identify(settings, raw.hashes, parts.spec, parts.strategy, parts.kind)
+    return Plan(**vars(parts), raw=raw, run_settings=settings, identity=identity)
 
 
 def check_identity(config: Mapping[str, Any]) -> None:
@@ -191,7 +211,7 @@ def check_identity(config: Mapping[str, Any]) -> None:
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Check the arguments for which Lightning would fail late, or train nothing without a word.
+    """Check the arguments for which Lightning would fail late, or silently train nothing.
 
     Raises:
         UserError: a count under 1, more devices than there are, or no batches to train or validate on.
@@ -210,7 +230,7 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")
 
 
-def check_length(plan: Plan, backbone: Backbone) -> None:
+def check_length(plan: Parts, backbone: Backbone) -> None:
     """Refuse texts for which a strategy that takes positions leaves no room.
 
     Raises:

@@ -1,12 +1,9 @@
 """One run, top to bottom: plan -> backbone -> strategy -> fit -> evaluate -> record."""
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
-from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
@@ -23,26 +19,20 @@ from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
 from peftlab.plan import Plan, check_identity, check_length, make_plan
 from peftlab.previous_run import find_finished
-from peftlab.redaction import redact
+from peftlab.recording import count_parameters, describe_run, fill_results, new_record
 from peftlab.results import record
-from peftlab.results.environment import PeakMemory, commit_and_dirty, device_name, versions
+from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.settings import experiment_settings
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
-from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy
-from peftlab.training.fit import FitResult, RunCallbacks, fit_and_evaluate
+from peftlab.training.fit import RunCallbacks, fit_and_evaluate
 from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
 from peftlab.training.trainer import build_trainer
 from peftlab.training.trajectory import remove_trajectory
-
-_PACKAGE = Path(__file__).resolve().parent
-# Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
-REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
 
 
 @dataclass(frozen=True)
@@ -124,45 +114,15 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
         fitted = fit_and_evaluate(trainer, module, data, callbacks)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
-        result.delta, result.parameters = _keep_delta(plan, module.attached, at.folder), _count(module.attached)
+        result.delta, result.parameters = (
+            _keep_delta(plan, module.attached, at.folder),
+            count_parameters(module.attached),
+        )
         fill_results(result, plan, module, data, fitted)
         if plan.deployment.measure:
             result.deployment = measure_deployment(
                 at.folder, plan.spec, plan.kind.output_layer, plan.deployment, device
             )
-
-
-def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskData, fitted: FitResult) -> None:
-    """Write into the record what training and evaluation gave."""
-    seconds = fitted.seconds
-    result.metric = _metric(plan.kind, module.results)
-    result.collapsed = any(plan.kind.is_degenerate(found) for found in module.predictions.values())
-    result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
-    result.seconds.evaluation = seconds.evaluation
-    result.throughput = record.Throughput(
-        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
-    )
-    result.training = record.Training(
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        batch_size=data.batch_size,
-        learning_rate=plan.settings.learning_rate,
-        best_epoch=fitted.best_epoch,
-        precision=fitted.precision,
-        length_grouped=plan.data.length_grouped,
-    )
-    result.data, result.curve = data.describe(), fitted.curve
-    result.selection = fitted.selection.describe() if fitted.selection is not None else None
-
-
-def describe_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
-    shown = redact({name: value for name, value in config.items() if name != "recipe"})
-    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
-    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
-    tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
-    group = "-".join([*tags, digest])
-    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
 
 
 @contextmanager
@@ -179,7 +139,7 @@ def _locked(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
 
 def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
-    result = _new_record(config)
+    result = new_record(config)
     result.resumed, seconds = _interrupted(config, folder, cache)
     at = Workplace(folder, cache, loggers, begun=time.perf_counter() - seconds)
     _write(result, folder)
@@ -191,7 +151,7 @@ def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: Ru
         result.stop("skipped", reason)
     except (KeyboardInterrupt, SystemExit):
         result.stop("interrupted", "interrupted by a signal")
-        # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end without a word.
+        # Lightning turns Ctrl-C into the exit of a failure, and a sweep would end silently.
         raise KeyboardInterrupt from None
     except UserError as error:
         result.stop("failed", error)
@@ -250,40 +210,6 @@ def _keep_delta(plan: Plan, attached: Attached, folder: Path) -> record.Delta:
     labels, output = list(plan.task.labels), plan.kind.output_layer
     delta = describe_delta(attached, plan.config["backbone"], plan.task.name, labels, versions(), output)
     return record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
-
-
-def _count(attached: Attached) -> record.Parameters:
-    """Count the model's parameters as the backbone's own, what was tuned, and the classifier apart."""
-    return record.Parameters(
-        total=attached.backbone.size,
-        tuned=attached.num_tuned(),
-        classifier=sum(p.numel() for p in attached.classifier().values()),
-    )
-
-
-def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:
-    name, metric = kind.primary, kind.metrics[kind.primary]
-    validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
-    primary = (f"validation/{name}", f"test/{name}")
-    further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
-    return record.Metric(name, validation, test, further, better=metric.better, unit=metric.unit)
-
-
-def _new_record(config: dict[str, Any]) -> RunRecord:
-    commit, dirty = commit_and_dirty(REPOSITORY)
-    return RunRecord(
-        task=config["task"]["name"],
-        strategy=config["strategy"]["name"],
-        backbone=config["backbone"]["name"],
-        seed=config["seed"],
-        shots=config["shots"]["per_class"],
-        config={name: value for name, value in config.items() if name != "recipe"},
-        versions=versions(),
-        commit=commit,
-        dirty=dirty,
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=typed_command(),
-    )
 
 
 # Every rank of a distributed run comes these ways; the first keeps the folder.

@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 
 from peftlab.errors import UserError
 
-# transformers 5.24 gave them new names; with both given it drops the old one without a word.
+# transformers 5.24 gave them new names; with both given it silently drops the old one.
 _CACHE = ("cache", "past_key_values")
 _CACHE_LENGTH = ("cache_length", "past_key_values_length")
 

@@ -278,4 +278,4 @@ def test_an_interruption_says_how_to_go_on(tuned: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(FixedLoss, "__call__", interrupt)
     assert main([str(tuned), "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
+    assert capsys.readouterr().err == "interrupted; the same command resumes\n"

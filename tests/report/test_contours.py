@@ -104,7 +104,7 @@ def test_what_is_not_finished_or_broken_is_told(tmp_path: Path) -> None:
     figure = landscapes(beside(tmp_path))
     broken, half = figure.unread
     assert figure.drawings == []
-    assert half.endswith("not finished; its command goes on with it: python -m peftlab.landscape runs --out drawn")
+    assert half.endswith("not finished; its command resumes it: python -m peftlab.landscape runs --out drawn")
     assert "broken/landscape.json is not a whole JSON file" in broken
 
 

@@ -99,7 +99,7 @@ def test_the_pareto_front_joins_the_lowest_errors_and_they_stand_above() -> None
     front = next(trace for trace in drawing.figure.data if trace.name == "Pareto front")
     assert (list(front.x), list(front.y)) == ([1_010, 5_010, 9_010], [0.6, 0.4, 0.3])
     assert {axis.autorange for axis in drawing.figure.select_yaxes()} == {"reversed"}
-    assert drawing.figure.layout.yaxis.title.text == "mae on validation (lower is better)"
+    assert drawing.figure.layout.yaxis.title.text == "mae on validation<br>(lower is better)"
 
 
 def test_axes_and_what_stands_under_the_pointer_are_errors_and_not_percent(study: Study) -> None:

@@ -1,99 +1,34 @@
 """A user's own kind of task, one file outside the package: ordered classes, scored by how far answers are off."""
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from commands import command
 from peftlab.check.kinds import PROMISES
 from peftlab.errors import UserError
 from peftlab.registry import load_plugins
-from peftlab.results.record import RunRecord
+from peftlab.report.command import write as write_report
+from peftlab.results.record import RunRecord, find_records
 from peftlab.run import run
 from peftlab.strategies.restore import restore
 from peftlab.tasks.kind import KINDS, TaskKind, kind_of
 from peftlab.tasks.task import Task
 from runs import SILENT, composed, write_split
 
-SOURCE = '''
-"""Ordinal classification: classes that have an order (Frank & Hall 2001), as one question a threshold."""
-
-from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-
-from peftlab.output_layer import OutputLayer, classes
-from peftlab.tasks.kind import KindExample, Metric, Predictions
-from peftlab.tasks.kinds.classification import Classification
-
-
-def mean_absolute_error(predictions):
-    """Return by how many classes answers are off, on average."""
-    return (_passed(predictions.outputs) - predictions.gold).abs().double().mean().item()
-
-
-@dataclass(frozen=True)
-class Ordinal(Classification):
-    """Each output says whether the class lies above a threshold."""
-
-    name = "ordinal"
-    metrics = {"mae": Metric(mean_absolute_error, better="lower", unit="")}
-
-    sharpness: float = 1.0
-
-    @property
-    def output_layer(self):
-        options = classes(self.task.labels[1:]).options
-        return OutputLayer(options={**options, "problem_type": "multi_label_classification"})
-
-    def loss(self, outputs, batch):
-        thresholds = torch.arange(outputs.logits.shape[-1], device=outputs.logits.device)
-        above = (batch["labels"][:, None] > thresholds).float()
-        return F.binary_cross_entropy_with_logits(self.sharpness * outputs.logits.float(), above)
-
-    def answers(self, predictions):
-        return [self.task.labels[index] for index in _passed(predictions.outputs).tolist()]
-
-    def is_degenerate(self, predictions):
-        return len(_passed(predictions.outputs).unique()) == 1
-
-    @classmethod
-    def example(cls):
-        kind, rows, perfect = super().example()
-        outputs = 2.0 * perfect.gold[:, None] - 1.0
-        return KindExample(kind, rows, Predictions(perfect.ids, outputs, perfect.gold))
-
-
-def _passed(outputs):
-    return (outputs > 0).sum(-1)
-'''
-LABELS = ["poor", "fair", "good"]
-
-
-TASK = {
-    "name": "reviews",
-    "kind": "ordinal",
-    "labels": LABELS,
-    "metrics": ["mae"],
-    "options": {"sharpness": 2.0},
-    "files": {
-        "folder": "REVIEWS",
-        "text": ["text"],
-        "label": "stars",
-        "labels": ["1", "2", "3"],
-        "splits": {"train": "train.tsv", "validation": "dev.tsv"},
-    },
-}
+PLUGINS = Path(__file__).parents[1] / "plugins"
+TASK = yaml.safe_load((PLUGINS / "task" / "reviews.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Write the user's file into a folder of Python's path, and load it as a configuration's `plugins` would."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "my_ordinal_kind.py").write_text(SOURCE)
+def plugin() -> Iterator[None]:
+    """Load the user's file as a configuration's `plugins` does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
+        patch.syspath_prepend(str(PLUGINS))
         load_plugins(["my_ordinal_kind"])
         yield
 
@@ -109,14 +44,26 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+FEW = "trainer=cpu trainer.max_epochs=6 data.max_length=32 data.cache_dir=null training.batch_size=8"
+RATE = "training.learning_rate=0.001"
+
+
 def done(strategy: str, root: Path, folder: Path, options: str = "") -> RunRecord:
-    few = "trainer=cpu trainer.max_epochs=6 data.max_length=32 data.cache_dir=null training.batch_size=8"
-    scored = "strategy.n=8" if strategy == "hifi" else ""
-    config = composed(
-        f"+strategy={strategy} task=demo backbone=tiny {few} training.learning_rate=0.001 data.root={root} {SILENT} "
-        f"{scored} {options}"
-    )
+    config = composed(f"+strategy={strategy} task=demo backbone=tiny {FEW} {RATE} data.root={root} {SILENT} {options}")
     return run({**config, "task": TASK}, folder)
+
+
+@pytest.fixture(scope="module")
+def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Do a sweep of HiFi and LoRA as a user types it; return its folder and what the terminal showed."""
+    folder = tmp_path_factory.mktemp("typed")
+    own = f"--config-dir {PLUGINS} plugins=[my_ordinal_kind] task=reviews data.root={root}"
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.syspath_prepend(str(PLUGINS))
+        typed = f"+strategy=hifi,lora {own} backbone=tiny {FEW} {RATE} {SILENT} hydra.sweep.dir=sweep -m"
+        assert command(typed, folder, patch) == 0
+    return folder / "sweep", shown.getvalue()
 
 
 def test_it_is_found_by_its_name_and_its_options_are_checked() -> None:
@@ -133,17 +80,31 @@ def test_it_keeps_what_every_kind_promises(promise: Callable[[type[TaskKind]], N
     promise(KINDS.get("ordinal"))
 
 
-@pytest.mark.parametrize("strategy", ["hifi", "lora"])
-def test_a_run_keeps_the_epoch_with_the_lowest_error_and_records_the_direction(
-    strategy: str, root: Path, tmp_path: Path
-) -> None:
-    record = done(strategy, root, tmp_path)
-    errors = [row["validation/mae"] for row in record.curve]
-    assert record.training.best_epoch == errors.index(min(errors)) + 1 != errors.index(max(errors)) + 1
-    metric = RunRecord.read(tmp_path).metric
-    assert (metric.name, metric.better, metric.unit) == ("mae", "lower", "")
-    assert metric.validation == pytest.approx(min(errors))
-    assert restore(tmp_path).backbone.model.config.num_labels == len(LABELS) - 1
+def test_runs_keep_the_epoch_with_the_lowest_error_and_record_the_direction(sweep: tuple[Path, str]) -> None:
+    records = find_records(sweep[0])
+    assert {record.strategy for record in records} == {"hifi", "lora"}
+    for record in records:
+        errors = [row["validation/mae"] for row in record.curve]
+        assert record.training.best_epoch == errors.index(min(errors)) + 1 != errors.index(max(errors)) + 1
+        assert (record.metric.name, record.metric.better, record.metric.unit) == ("mae", "lower", "")
+        assert record.metric.validation == pytest.approx(min(errors))
+        assert restore(record.folder).model.config.num_labels == len(TASK["labels"]) - 1
+
+
+def test_the_table_has_the_lowest_error_first_and_no_percent(sweep: tuple[Path, str]) -> None:
+    folder, shown = sweep
+    ranked = sorted(find_records(folder), key=lambda record: record.metric.validation)
+    names = [line.split()[0] for line in shown.splitlines() if line.split()[:1] in (["hifi"], ["lora"])]
+    assert names == [record.strategy for record in ranked]
+    assert "reviews · tiny · full data · mae on validation" in shown
+    assert f"{ranked[0].metric.validation:.3f}"[:4] in shown
+
+
+def test_the_page_shows_the_runs(sweep: tuple[Path, str], tmp_path: Path) -> None:
+    write_report([sweep[0]], tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "mae" in page
+    assert "mae × 100" not in page
 
 
 def test_shots_are_drawn_from_each_of_its_classes(root: Path, tmp_path: Path) -> None:

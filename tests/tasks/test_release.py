@@ -72,7 +72,7 @@ def test_a_missing_mismatched_file_is_a_warning(tmp_path: Path, caplog: pytest.L
         (tmp_path / "MNLI" / f"{name}.tsv").write_text("sentence1\tsentence2\tgold_label\na\tb\tneutral\n")
     with caplog.at_level(logging.WARNING):
         assert list(load_splits(shipped("mnli"), tmp_path)) == ["train", "validation"]
-    assert "going on without validation_mismatched" in caplog.text
+    assert "continuing without validation_mismatched" in caplog.text
     (tmp_path / "MNLI" / "dev_mismatched.tsv").write_text("sentence1\tsentence2\tgold_label\na\tb\tneutral\n")
     assert list(load_splits(shipped("mnli"), tmp_path)) == ["train", "validation", "validation_mismatched"]
 

@@ -77,7 +77,7 @@ EVERY_STEP = "checkpoint.every_steps=1"
 # Strategy, options, the steps after which it is killed: one kill after the other, each counted from where it went on.
 RUNS = [
     ("hifi", "", [2]),  # before the first checkpoint
-    ("hifi", "", [5]),  # in the second epoch: gone on with from its start
+    ("hifi", "", [5]),  # in the second epoch: resumed from its start
     ("hifi", EVERY_STEP, [2, 2, 2, 2, 2]),
     ("hifi", f"{EVERY_STEP} data.num_workers=1", [6]),
     ("hifi", f"{EVERY_STEP} trainer.max_steps=8", [3, 2]),
@@ -106,7 +106,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(strategy, overrides, kills, con
     assert not (tmp_path / "killed" / FOLDER).exists()
 
 
-def test_the_record_says_how_often_it_was_gone_on_with_and_times_add_up(configured, tmp_path, monkeypatch):
+def test_the_record_says_how_many_times_it_was_resumed_and_times_add_up(configured, tmp_path, monkeypatch):
     config = configured(EVERY_STEP)
     for _ in range(2):
         killed_at(3, config, tmp_path, monkeypatch)
@@ -158,11 +158,11 @@ def test_a_signal_waits_for_the_batch_and_leaves_a_checkpoint(number, configured
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("training.learning_rate=0.5", "training.learning_rate=0.5: .* interrupted run with .*=0.001; go on with"),
-        ("recipe.default.learning_rate=0.5", "training.learning_rate=0.5: .* run with .*=0.001; go on with"),
-        ("recipe=minilm", "training.epochs=2: .* interrupted run with training.epochs=1; go on with"),
-        ("trainer.max_steps=8", "trainer.max_steps=8: .* interrupted run with trainer.max_steps=-1; go on with"),
-        ("strategy.selection=.", "strategy.selection=sha256:.* run with strategy.selection=None; go on with"),
+        ("training.learning_rate=0.5", "training.learning_rate=0.5: .* interrupted run with .*=0.001; resume with"),
+        ("recipe.default.learning_rate=0.5", "training.learning_rate=0.5: .* run with .*=0.001; resume with"),
+        ("recipe=minilm", "training.epochs=2: .* interrupted run with training.epochs=1; resume with"),
+        ("trainer.max_steps=8", "trainer.max_steps=8: .* interrupted run with trainer.max_steps=-1; resume with"),
+        ("strategy.selection=.", "strategy.selection=sha256:.* run with strategy.selection=None; resume with"),
     ],
 )
 def test_an_interrupted_run_is_not_resumed_with_another_setting(overrides, message, configured, tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ from PIL import Image
 from commands import command
 from peftlab import network
 from peftlab.errors import UserError
+from peftlab.recording import describe_run
 from peftlab.results.record import RunRecord
-from peftlab.run import describe_run, run
+from peftlab.run import run
 from peftlab.training import wandb_run
 from peftlab.training.module import FineTuning
 from runs import SILENT, SMALL, small

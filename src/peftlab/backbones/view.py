@@ -121,7 +121,7 @@ class BackboneView:
         return self._family.sites[place]
 
     def _check(self) -> None:
-        """Refuse a family whose facts do not fit the model: heads would be taken for others without a word."""
+        """Refuse a family whose facts do not fit the model: heads would silently be taken for others."""
         says, attention = (
             f"backbone: architecture {self._family.name} does not fit this {self._kind!r}: ",
             self._attention,

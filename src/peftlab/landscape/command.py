@@ -3,7 +3,7 @@
 Around: a random plane through the weights, its axes filter-normalised after Li et al. (2018), the same draw, scale,
 grid and examples for every run, and sharpness as a number. Along: where a run kept its trajectory
 (checkpoint.trajectory=N), the plane of its first two principal axes. All in the space of the backbone's own weights:
-a run is merged first, and a method that cannot be merged is refused. An interrupted landscape goes on with the same
+a run is merged first, and a method that cannot be merged is refused. An interrupted landscape is resumed by the same
 command.
 """
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on\n")
+        sys.stderr.write("interrupted; the same command resumes\n")
         return 130
     print(f"{given.out / FILE_NAME}: {program('report', 'python report.py')} on a folder above it draws it")
     return 0

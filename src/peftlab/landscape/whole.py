@@ -17,10 +17,10 @@ from peftlab.files import exclusive_lock
 from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
+from peftlab.recording import REPOSITORY
 from peftlab.results.environment import commit_and_dirty, device_name, versions
 from peftlab.results.landscapes import FILE_NAME, Landscape, LandscapeOptions, RunLandscape, Surface
 from peftlab.results.record import find_records
-from peftlab.run import REPOSITORY
 
 
 def draw(
@@ -31,7 +31,7 @@ def draw(
     backbone_path: str | None,
     tell: Callable[[str], None],
 ) -> Landscape:
-    """Measure the landscape of every run below `folders` and leave it in `out`, going on with what is there.
+    """Measure the landscape of every run below `folders` and leave it in `out`, resuming what is there.
 
     Args:
         folders: finished runs, or folders of such, of one task, backbone and number of shots.

@@ -8,7 +8,7 @@ several tasks each task counts alike.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy import optimize, special
@@ -95,14 +95,19 @@ def sign_flip(strata: Strata) -> float:
     pattern among them, so that p is never 0 (Phipson & Smyth 2010).
     """
     weighted = np.concatenate([np.asarray(s, dtype=float) / (len(s) * len(strata)) for s in strata])
-    n = len(weighted)
-    if n <= EXACT_UP_TO:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT_UP_TO, n))
-        signs[0] = 1.0
     observed = abs(weighted.sum())
-    return float(np.mean(np.abs(signs @ weighted) >= observed - 1e-9 * (1 + observed)))
+    sums = np.abs(_sign_patterns(len(weighted)).astype(float) @ weighted)
+    return float(np.mean(sums >= observed - 1e-9 * (1 + observed)))
+
+
+@lru_cache(maxsize=4)  # the comparisons of a table have few different numbers of pairs
+def _sign_patterns(n: int) -> np.ndarray:
+    """Return patterns of n signs, a row each: all there are, or random ones and first the observed."""
+    if n <= EXACT_UP_TO:
+        return (1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)).astype(np.int8)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT_UP_TO, n)).astype(np.int8)
+    signs[0] = 1
+    return signs
 
 
 def smallest_p(n: int) -> float:

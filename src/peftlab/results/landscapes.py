@@ -1,7 +1,7 @@
 """The record of a loss landscape, `landscape.json`: what `python -m peftlab.landscape` measures and the page draws.
 
 Losses are means over the same examples, in nats (squared error for a regression); null stands for one that is no
-finite number. Lists that are filled row by row hold what there is so far: the same command goes on behind it.
+finite number. Lists that are filled row by row hold what there is so far: the same command continues behind it.
 """
 
 import json

@@ -131,7 +131,7 @@ class RunRecord:
     failed.
 
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
-    came to its data has none. `resumed` counts how often it was interrupted and gone on with; its seconds are those of
+    came to its data has none. `resumed` is how many times it was interrupted and resumed; its seconds are those of
     all parts together. `folder` is where the record lies, known once it is written or read, and not part of the file.
     """
 

@@ -147,7 +147,7 @@ class AttachedChild(AttachedInPlace):
         return {"generator": self._generator.get_state()} if self._generator else {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """F: go on with the draws."""
+        """F: continue the draws."""
         if self._generator:
             self._generator.set_state(state["generator"])
 

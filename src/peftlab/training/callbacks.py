@@ -26,7 +26,7 @@ class AttachStrategy(Callback):
     """Before the optimiser is made: let the strategy look at the data on the accelerator, then attach it.
 
     The selection is made once, by the first rank, and agreed on by all. `seconds` is the time it took. A run that
-    goes on (`resumed`) takes the selection that it saved in its folder.
+    is resumed takes the selection that it saved in its folder.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class AttachStrategy(Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Add the time of the run that is gone on with: attaching again is part of the cost."""
+        """Add the time of the run that is resumed: attaching again is part of the cost."""
         self.seconds += state_dict["seconds"]
 
 
@@ -90,7 +90,7 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self.training = 0.0
         self.evaluation = 0.0
-        self._since: float | None = None  # when training last went on; None: it stands still
+        self._since: float | None = None  # when training last continued; None: it stands still
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count training."""

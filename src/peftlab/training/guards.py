@@ -1,4 +1,4 @@
-"""What would else go wrong without a word: a loss that is no number, a tuned parameter that nothing moves."""
+"""Checks for silent failures: a loss that is no number, a tuned parameter that nothing moves."""
 
 from typing import Any
 

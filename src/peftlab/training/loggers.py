@@ -75,7 +75,7 @@ def logged_text(loggers: Sequence[Logger]) -> str:
 
 
 def take_back_log(loggers: Sequence[Logger], text: str) -> None:
-    """Let the CSV logger go on below `text`, which is what it had written when its run was interrupted."""
+    """Let the CSV logger append to `text`, what it had written when its run was interrupted."""
     for logger in loggers:
         if isinstance(logger, CSVLogger):
             restore_csv(logger, text)

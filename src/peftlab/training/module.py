@@ -184,7 +184,7 @@ class FineTuning(LightningModule):
         """Give the strategy back what it held, in the phase it was in.
 
         Raises:
-            UserError: the checkpoint lacks something that is trained here; it would go on with its first values.
+            UserError: the checkpoint lacks something that is trained here; it would resume with its first values.
         """
         self.attached.load_state(checkpoint["strategy"])
         self._begun_phase = checkpoint["phase"]

@@ -1,4 +1,4 @@
-"""An interrupted run goes on where it was: what a checkpoint holds, when it is written, and how it is read back.
+"""An interrupted run is resumed where it was: what a checkpoint holds, when it is written, and how it is read.
 
 Checkpoints are Lightning's own, written before a batch begins, when nothing is half done: all of the batch before,
 an evaluation after it included, is in them. Here stands what Lightning leaves out.
@@ -52,7 +52,7 @@ class CheckpointOptions:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what only a run that is to go on needs."""
+    """Remove the checkpoints, which only an interrupted run needs."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
@@ -207,7 +207,7 @@ def seconds_taken(folder: Path, settings: Mapping[str, Any]) -> float:
         if before.get(name) != now.get(name):
             raise UserError(
                 f"{name}={now.get(name)}: {file.parent} holds an interrupted run with {name}={before.get(name)}; "
-                "go on with that value, name another folder, or remove this one"
+                "resume with that value, name another folder, or remove this one"
             )
     seconds: float = ours["seconds"]
     return seconds

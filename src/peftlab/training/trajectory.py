@@ -44,7 +44,7 @@ class KeepTrajectory(Callback):
         self._steps: set[int] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the steps; keep the start, unless the run goes on from a later place."""
+        """Set the steps; keep the start, unless the run is resumed from a later place."""
         total = int(trainer.estimated_stepping_batches)
         self._steps = {round(total * point / self._points) for point in range(self._points + 1)}
         if trainer.global_step == 0:

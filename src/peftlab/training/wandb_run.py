@@ -1,4 +1,4 @@
-"""One run in Weights & Biases: begun, gone on with after an interruption, and ended with all that the record says."""
+"""One run in Weights & Biases: begun, resumed after an interruption, and ended with all that the record says."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ _COLUMNS = (
 
 
 def begin(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> WandbLogger:
-    """Return the logger of a run that W&B has begun, or gone on with where `run` is `resumed`.
+    """Return the logger of a run that W&B has begun, or resumed where `run` is `resumed`.
 
     Args:
         options: `conf/logger/wandb.yaml`.
@@ -95,7 +95,7 @@ def is_offline(wish: bool | None) -> bool:
 
 
 def _id(folder: Path, identity: str, resumed: bool) -> str:
-    """Return the id of the run in `folder`: of one that goes on its own, else a new one.
+    """Return the id of the run in `folder`: of one that is resumed its own, else a new one.
 
     A run that is repeated has the same identity, but W&B would take it for the end of the first: it gets another id.
     """

@@ -120,7 +120,7 @@ def _draw(study: Study, points: list[Point], scale: Scale, score_title: str) -> 
                 **where,
             )
         figure.update_xaxes(title_text=name, type="linear" if "memory" in name else "log", **where)
-    figure.update_yaxes(title_text=score_title, col=1)
+    figure.update_yaxes(title_text=score_title.replace(" (", "<br>("), col=1)  # panels are low
     if scale.lower_is_better:
         figure.update_yaxes(autorange="reversed")
     figure.update_layout(margin_b=110 + 20 * (len(points) // 4))

@@ -40,7 +40,7 @@ def landscapes(study: Study, comparisons: Families = ()) -> Figure:
         if landscape.finished:
             drawings += _drawings(landscape)
         else:
-            unread.append(f"{file}: not finished; its command goes on with it: {' '.join(landscape.command)}")
+            unread.append(f"{file}: not finished; its command resumes it: {' '.join(landscape.command)}")
     caption = (
         "Loss over the same training examples, on one scale of colours. The plane of a path holds its first two "
         "principal axes, in the units of the weights; from the ring (before training) every point is one that "

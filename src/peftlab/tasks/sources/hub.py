@@ -33,7 +33,7 @@ def read_hub(kind: TaskKind, source: HubSource) -> dict[str, dict[str, list[Any]
             splits[split] = _columns(kind, source, found[theirs])
         else:
             require(split not in REQUIRED_SPLITS, f"{_spelt(source)}: no split {theirs!r}; it has {', '.join(found)}")
-            log.warning("%s has no split %s; going on without %s", _spelt(source), theirs, split)
+            log.warning("%s has no split %s; continuing without %s", _spelt(source), theirs, split)
     return splits
 
 

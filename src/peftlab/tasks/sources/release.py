@@ -48,7 +48,7 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
     missing = [split for split, path in paths.items() if not path.is_file()]
     for split in missing:
         require(split not in REQUIRED_SPLITS, f"task={task.name}: {paths[split]} is missing under data.root={root}")
-        log.warning("task=%s: %s is missing; going on without %s", task.name, paths[split], split)
+        log.warning("task=%s: %s is missing; continuing without %s", task.name, paths[split], split)
     return {split: path for split, path in paths.items() if split not in missing}
 
 

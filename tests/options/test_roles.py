@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from peftlab.arguments import choices, normalise
 from peftlab.cli import CONF
 from peftlab.errors import MissingPackageError, UserError
-from peftlab.identity import identify, run_settings
+from peftlab.identity import Identity, identify, run_settings
 from peftlab.options.roles import ROLES, Role, flatten, folder_digest, role_of
 from peftlab.plan import make_parts
-from peftlab.results.table import comparable
+from peftlab.results.settings import comparable
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.training.checkpoint_files import SafeCheckpoints
 from peftlab.training.resumption import FILE_NAME, FOLDER, seconds_taken
@@ -64,6 +64,8 @@ OTHER: dict[str, Any] = {
     "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {"other": {}}},
     "search": {"trial": 1},
     "robustness": {"setting": "BS"},
+    "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
+    "hifi.score": "richness",
     "compacter.bottleneck": 64,
     "compacter.n": 8,
     "diff-pruning.upper": 2.0,
@@ -92,7 +94,7 @@ def expected(role: Role) -> Answers:
 
 def answers(before: Config, after: Config, option: str, folder: Path) -> Answers:
     """Ask the four of two configurations that differ in one option."""
-    one, two = (identify(config, make_parts(config), DATA) for config in (before, after))
+    one, two = (identity_of(config) for config in (before, after))
     refusal = resumed(before, after, folder)
     assert refusal is None or refusal.startswith((option, "training.", "strategy.")), refusal
     begins_anew = not set(two.differs_from(dataclasses.asdict(one))) <= {"settings"}
@@ -105,13 +107,23 @@ def answers(before: Config, after: Config, option: str, folder: Path) -> Answers
     )
 
 
+def identity_of(config: Config) -> Identity:
+    parts = make_parts(config)
+    return identify(settings_of(config), DATA, parts.spec, parts.strategy, parts.kind)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    parts = make_parts(config)
+    return run_settings(config, parts.strategy, parts.settings)
+
+
 def resumed(before: Config, after: Config, folder: Path) -> str | None:
     """Resume a run of other settings; return the line with which that is refused, None where it is not."""
-    settings = json.dumps(run_settings(before, make_parts(before)))
+    settings = json.dumps(settings_of(before))
     checkpoint = {"resumption": {"settings": settings, "seconds": 1.0}}
     SafeCheckpoints().save_checkpoint(checkpoint, folder / FOLDER / FILE_NAME)
     try:
-        seconds_taken(folder, run_settings(after, make_parts(after)))
+        seconds_taken(folder, settings_of(after))
     except UserError as error:
         return str(error)
     return None
@@ -253,7 +265,7 @@ KNOWN = [
     ("trainer.profiler", "simple", NOWHERE),
     ("logger.name", "wandb", NOWHERE),
     ("force", True, NOWHERE),
-    ("plugins", ["mine"], NOWHERE),
+    ("plugins", OTHER["plugins"], NOWHERE),
     # What they set is in the options that they set; what was typed differs.
     ("search.trial", 1, Answers(False, False, False, True)),
     ("recipe.strategies.lora.default.learning_rate", 0.5, Answers(False, False, False, True)),

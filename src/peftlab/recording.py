@@ -1,0 +1,93 @@
+"""What a run's record and its dashboards are told: from the live objects of a run to plain values."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from peftlab.command_line import typed_command
+from peftlab.data.module import TaskData
+from peftlab.plan import Plan
+from peftlab.redaction import redact
+from peftlab.results import record
+from peftlab.results.environment import commit_and_dirty, versions
+from peftlab.results.record import RunRecord
+from peftlab.results.settings import experiment_settings
+from peftlab.strategies.attached import Attached
+from peftlab.tasks.kind import TaskKind
+from peftlab.training.fit import FitResult
+from peftlab.training.module import FineTuning
+
+_PACKAGE = Path(__file__).resolve().parent
+# Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
+REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
+
+
+def new_record(config: Mapping[str, Any]) -> RunRecord:
+    """Return the record of a run that begins: what it is filed by, its configuration, and what carries it out."""
+    commit, dirty = commit_and_dirty(REPOSITORY)
+    return RunRecord(
+        task=config["task"]["name"],
+        strategy=config["strategy"]["name"],
+        backbone=config["backbone"]["name"],
+        seed=config["seed"],
+        shots=config["shots"]["per_class"],
+        config={name: value for name, value in config.items() if name != "recipe"},
+        versions=versions(),
+        commit=commit,
+        dirty=dirty,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=typed_command(),
+    )
+
+
+def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskData, fitted: FitResult) -> None:
+    """Write into the record what training and evaluation gave."""
+    seconds = fitted.seconds
+    result.metric = _metric(plan.kind, module.results)
+    result.collapsed = any(plan.kind.is_degenerate(found) for found in module.predictions.values())
+    result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
+    result.seconds.evaluation = seconds.evaluation
+    result.throughput = record.Throughput(
+        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
+    )
+    result.training = record.Training(
+        steps=fitted.steps,
+        epochs=fitted.epochs,
+        batch_size=data.batch_size,
+        learning_rate=plan.settings.learning_rate,
+        best_epoch=fitted.best_epoch,
+        precision=fitted.precision,
+        length_grouped=plan.data.length_grouped,
+    )
+    result.data, result.curve = data.describe(), fitted.curve
+    result.selection = fitted.selection.describe() if fitted.selection is not None else None
+
+
+def count_parameters(attached: Attached) -> record.Parameters:
+    """Return the model's parameters, counted as the backbone's own, what was tuned, and the classifier apart."""
+    return record.Parameters(
+        total=attached.backbone.size,
+        tuned=attached.num_tuned(),
+        classifier=sum(p.numel() for p in attached.classifier().values()),
+    )
+
+
+def describe_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
+    shown = redact({name: value for name, value in config.items() if name != "recipe"})
+    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
+    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
+    tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
+    group = "-".join([*tags, digest])
+    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
+
+
+def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:
+    name, metric = kind.primary, kind.metrics[kind.primary]
+    validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
+    primary = (f"validation/{name}", f"test/{name}")
+    further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
+    return record.Metric(name, validation, test, further, better=metric.better, unit=metric.unit)
