@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftlab.backbones.loading import Backbone, BackboneSpec
+from peftlab.backbones.architecture import architecture
+from peftlab.backbones.loading import Backbone, BackboneSpec, model_type
 from peftlab.cache import RunCache
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.errors import require
@@ -190,6 +191,7 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         UserError: as `make_parts`; data or a backbone's files that are missing.
     """
     parts = make_parts(config)
+    architecture(model_type(parts.spec))  # a backbone that is not there, or not known, is told before data is fetched
     settings = run_settings(config, parts.strategy, parts.settings)
     raw = read_raw_splits(parts.task, parts.data.folder, cache)
     identity = identify(settings, raw.hashes, parts.spec, parts.strategy, parts.kind)

@@ -1,4 +1,4 @@
-"""A landscape, filled: every loss that is still missing is measured, and the file is written after each row."""
+"""Measures the losses that a landscape still lacks, and writes its file after each row."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ Loss = Callable[[], float]
 
 
 class MovableWeights:
-    """A model whose weights can be moved away from where they were when this was made, and back.
+    """A model whose weights can be moved away from their values at construction, and back.
 
     Args:
         model: is changed by `at`, and back where it was after `home`.

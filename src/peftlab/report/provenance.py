@@ -89,7 +89,7 @@ def command(run: RunRecord) -> str:
 def collapsed_or_missing(sources: Iterable[Source]) -> list[Source]:
     """Return the runs that a reader must not overlook: without a score, or with one answer to everything.
 
-    A skipped run is none of them: nothing of it failed or is missing.
+    A skipped run did not fail and is not missing: it is not listed.
     """
     runs = (source for source in sources if source.status != "skipped")
     return [source for source in runs if source.score is None or source.collapsed]

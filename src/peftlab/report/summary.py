@@ -10,7 +10,7 @@ from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, task_name
 from peftlab.results.scores import Scale
 
-NAMED = 3  # differences that are told one by one
+NAMED = 3  # differences that are listed one by one
 
 
 def sentences(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[str, str]]:
