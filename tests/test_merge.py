@@ -18,6 +18,7 @@ from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.errors import UserError
 from peftlab.kernels.linear import use_fast_products
+from peftlab.strategies.contract import Traits
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy, strategy_class
 from peftlab.strategies.restore import describe_delta, export_merged
@@ -170,7 +171,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 def test_a_method_that_cannot_be_merged_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tuned("bitfit", {}, "bert", tmp_path / "run")
-    monkeypatch.setattr(strategy_class("bitfit"), "mergeable", False)
+    monkeypatch.setattr(strategy_class("bitfit"), "traits", Traits(merge_tolerance=None))
     with pytest.raises(UserError, match="strategy bitfit: its delta cannot be merged"):
         export_merged(tmp_path / "run", tmp_path / "plain")
     assert not (tmp_path / "plain").exists()

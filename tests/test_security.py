@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from commands import command
 from models import output_layer, tiny
 from peftlab.arguments import check
 from peftlab.backbones.loading import BackboneSpec, load_backbone
@@ -277,3 +278,92 @@ def test_a_secret_on_the_command_line_is_refused_without_being_told(argument, mo
     with pytest.raises(UserError, match=r"has no place on a command line") as caught:
         check(["+strategy=hifi", argument], CONF)
     assert argument.partition("=")[2] not in str(caught.value)
+
+
+TASK = "name: mine\nlabels: [entailment, not_entailment]\nmetrics: [accuracy]\ngenerator: demo\n"
+CALL = "{x: {_target_: os.mkdir, path: MARK}}"
+# What a folder of configuration may say, in a file that a run takes, to have something called.
+CONFIGURATIONS = {
+    "callbacks": f"# @package _global_\nhydra: {{callbacks: {CALL}}}\ntask:\n  " + TASK.replace("\n", "\n  "),
+    "another package": f"# @package hydra.callbacks\n{CALL}\n",
+    "logging": "# @package _global_\nhydra: {job_logging: {handlers: {x: {(): os.mkdir, path: MARK}}}}\n",
+    "environment": "# @package _global_\nhydra: {job: {env_set: {PYTHONPATH: MARK}}}\n",
+    "another launcher": "# @package _global_\ndefaults: [{override /hydra/launcher: basic}]\n",
+    "another place": "# @package _global_\ndefaults: [{/task@hydra.callbacks: call}]\n",
+    "sweep": "# @package _global_\nhydra: {sweeper: {params: {task@hydra.callbacks: call}}}\n",
+    "sweeper": "# @package _global_\nhydra: {sweeper: {_target_: os.mkdir}}\n",
+    "package": "# @package _global_\nplugins: [evil]\n",
+}
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run's folder of somebody else's, with a folder of configuration and a package that leaves a mark."""
+    (tmp_path / "evil.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "call.yaml").write_text(CALL.replace("MARK", str(mark)))
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    tell(tmp_path / "run", "task=mine")
+    return tmp_path
+
+
+def tell(run: Path, *overrides: str) -> None:
+    """Let a run's folder say that it was made by these overrides, with the folder of configuration beside it."""
+    small = ["backbone=tiny", "trainer=debug", "trainer.enable_progress_bar=false"]
+    hydra = {
+        "overrides": {"task": ["+strategy=bitfit", *small, *overrides]},
+        "runtime": {"config_sources": [{"path": str(run.parent / "conf"), "schema": "file", "provider": "user"}]},
+    }
+    (run / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_folder_of_configuration_that_a_run_names_calls_nothing(name, theirs, mark, monkeypatch, capfd):
+    file = theirs / "conf" / "task" / "mine.yaml"
+    file.write_text(CONFIGURATIONS[name].replace("MARK", str(mark)))
+    assert command("resume=run", theirs, monkeypatch) == 2
+    assert "which resume takes from no folder; if it is yours, name it: --config-dir" in capfd.readouterr().err
+    assert not mark.exists()
+
+
+def test_it_would_be_called_on_the_users_own_word(theirs, mark, monkeypatch):
+    file = theirs / "conf" / "task" / "mine.yaml"
+    file.write_text(CONFIGURATIONS["callbacks"].replace("MARK", str(mark)))
+    command("resume=run --config-dir conf", theirs, monkeypatch)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("group", ["task", "+task/x", "+task@hydra.callbacks", "+backbone@x"])
+def test_a_run_names_no_file_outside_of_its_groups(group, theirs, mark, monkeypatch):
+    (theirs / "conf" / "task" / "mine.yaml").write_text(TASK)
+    (theirs / "away.yaml").write_text(CONFIGURATIONS["callbacks"].replace("MARK", str(mark)))
+    up = "/".join([".."] * 30)
+    tell(theirs / "run", "task=mine", f"{group}={up}{theirs}/away")
+    command("resume=run", theirs, monkeypatch)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("override", ["plugins=[evil]", "++plugins=[evil]", "plugins.0=evil", "+task@plugins=evil"])
+def test_a_run_has_no_package_imported(override, theirs, mark, monkeypatch):
+    (theirs / "conf" / "task" / "mine.yaml").write_text(TASK)
+    (theirs / "conf" / "task" / "evil.yaml").write_text("[evil]")
+    tell(theirs / "run", "task=mine", override)
+    command("resume=run", theirs, monkeypatch)
+    assert not mark.exists()
+
+
+def test_a_folder_of_configuration_that_is_harmless_is_taken(theirs, monkeypatch, capfd):
+    (theirs / "conf" / "task" / "mine.yaml").write_text(TASK)
+    assert command("resume=run", theirs, monkeypatch) == 0, capfd.readouterr().err
+    assert RunRecord.read(theirs / "run").task == "mine"
+
+
+def test_a_delta_cannot_have_a_package_imported(tmp_path, mark, monkeypatch):
+    (tmp_path / "evil.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    run(small("", strategy="bitfit"), tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "delta.json").read_text())
+    (tmp_path / "run" / "delta.json").write_text(json.dumps({**facts, "strategy": "evil"}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no strategy evil here; where it is a package's, name the package"):
+        restore(tmp_path / "run")
+    assert not mark.exists()

@@ -52,7 +52,7 @@ def check(arguments: list[str], *roots: Path) -> None:
         _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), roots)
     known = groups(roots)
     for name, value in given:
-        group = name.partition("@")[0]
+        group = re.split("[@/]", name)[0]
         if group in known:
             require(
                 ".." not in value, f"{name}={value}: allowed are names; --config-dir FOLDER brings a folder of yours"
