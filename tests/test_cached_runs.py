@@ -11,20 +11,20 @@ from runs import small, write_rte
 
 
 @pytest.fixture(scope="module")
-def kept() -> RunCache:
+def shared_cache() -> RunCache:
     """What the runs of this module share, as those of a sweep do."""
     return RunCache(1)
 
 
 @pytest.mark.parametrize("strategy", [*strategy_names(), "full"])
-def test_every_strategy_leaves_the_next_run_an_untouched_backbone(strategy, glue, cache, tmp_path):
+def test_every_strategy_leaves_the_next_run_an_untouched_backbone(strategy, glue, shared_cache, tmp_path):
     config = small(f"task=rte data.root={glue} data.cache_dir=null", strategy)
     try:
         alone = run(config, tmp_path / "alone")
     except UserError as error:
         pytest.skip(str(error))
     torch.manual_seed(123)
-    swept = run(config, tmp_path / "swept", cache)
+    swept = run(config, tmp_path / "swept", shared_cache)
     for name in ("delta.safetensors", "delta.json"):
         assert (tmp_path / "swept" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     assert (swept.metric, swept.data, swept.curve) == (alone.metric, alone.data, alone.curve)

@@ -98,40 +98,40 @@ class TaskData(LightningDataModule):
         """Read, draw and encode all splits; a second call does nothing."""
         if self.splits:
             return
-        originals = self._raw or read_raw_splits(self.task, self._root, self._cache)
-        encoded = self._encode(originals)
+        raw = self._raw or read_raw_splits(self.task, self._root, self._cache)
+        encoded = self._encode(raw)
         self._full_train = encoded["train"]
-        places = self._divide(originals.splits)
-        self._facts = self._describe(originals, places)
+        places = self._divide(raw.splits)
+        self._facts = self._describe(raw, places)
         self.splits = {
             name: encoded[origin] if rows is None else encoded[origin].select(rows)
             for name, (origin, rows) in places.items()
         }
 
-    def _encode(self, originals: RawSplits) -> dict[str, Split]:
+    def _encode(self, raw: RawSplits) -> dict[str, Split]:
         options = tuple(sorted(self.task.options.items()))
-        key = (*originals.hashes.items(), self.kind.name, str(options), self.encoder.fingerprint())
+        key = (*raw.hashes.items(), self.kind.name, str(options), self.encoder.fingerprint())
         return self._cache.get(
             "tokens",
             key,
-            lambda: {name: self.kind.encode(split, self.encoder) for name, split in originals.splits.items()},
+            lambda: {name: self.kind.encode(split, self.encoder) for name, split in raw.splits.items()},
         )
 
-    def _divide(self, originals: dict[str, Dataset]) -> dict[str, tuple[str, list[int] | None]]:
+    def _divide(self, raw: dict[str, Dataset]) -> dict[str, tuple[str, list[int] | None]]:
         """Return what each split is made of: an original set and the rows taken from it, None for all."""
-        train = originals["train"]
+        train = raw["train"]
         if self._shots is not None:
             with prefix_errors(f"shots={self._shots}: "):
                 strata = self.kind.strata(train) or [list(range(len(train)))]
             chosen, held_out = few_shot(strata, self._shots, self._seed)
             tests: dict[str, tuple[str, list[int] | None]] = {
-                name.replace("validation", "test"): (name, None) for name in originals if name != "train"
+                name.replace("validation", "test"): (name, None) for name in raw if name != "train"
             }
             return {"train": ("train", chosen), "validation": ("train", held_out), **tests}
         if self._holdout is not None:
             chosen, held_out = hold_out(len(train), self._holdout)
             return {"train": ("train", chosen), "validation": ("train", held_out)}
-        return {name: (name, None) for name in originals}
+        return {name: (name, None) for name in raw}
 
     @property
     def batch_size(self) -> int:
@@ -206,9 +206,9 @@ class TaskData(LightningDataModule):
             **self._facts,
         }
 
-    def _describe(self, originals: RawSplits, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
+    def _describe(self, raw: RawSplits, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
         texts = {
-            name: _texts(originals.splits[origin] if rows is None else originals.splits[origin].select(rows))
+            name: _texts(raw.splits[origin] if rows is None else raw.splits[origin].select(rows))
             for name, (origin, rows) in places.items()
         }
         seen = set(texts["train"])
@@ -216,7 +216,7 @@ class TaskData(LightningDataModule):
         for name, number in overlap.items():
             if number:
                 log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
-        return {"source": originals.source, "content_sha256": originals.hashes, "overlap": overlap}
+        return {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap}
 
     def _evaluation_loader(self, name: str) -> Loader:
         split = self.splits[name]

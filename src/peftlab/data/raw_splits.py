@@ -30,7 +30,7 @@ def read_raw_splits(task: Task, root: Path | None, cache: RunCache) -> RawSplits
         UserError: files missing or malformed, no network, or no such source for this task.
     """
     key = json.dumps([asdict(task), str(root), source_stamp(task, root)])
-    return cache.get("originals", key, partial(_read, task, root))
+    return cache.get("raw splits", key, partial(_read, task, root))
 
 
 def _read(task: Task, root: Path | None) -> RawSplits:

@@ -1,6 +1,6 @@
 """What each option may change: the one list from which ids, tables, resuming and the names of folders follow.
 
-Ids and the settings that a resumed run must keep come from `identity.py`, rows of tables from `results/table.py`, the
+Ids and the settings that a resumed run must keep come from `identity.py`, rows of tables from `results/settings.py`, the
 names of a sweep's folders from `folder_digest`, which `conf/config.yaml` calls. None of them has a list of its own.
 """
 
