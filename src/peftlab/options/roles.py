@@ -1,7 +1,7 @@
 """What each option may change: the one list from which ids, tables, resuming and the names of folders follow.
 
-Ids and the settings that a resumed run must keep come from `identity.py`, rows of tables from `results/settings.py`, the
-names of a sweep's folders from `folder_digest`, which `conf/config.yaml` calls. None of them has a list of its own.
+Ids and the settings that a resumed run must keep come from `identity.py`, rows of tables from `results/settings.py`,
+the names of a sweep's folders from `folder_digest`, which `conf/config.yaml` calls. None has a list of its own.
 """
 
 import hashlib
