@@ -10,7 +10,10 @@ from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
 
 EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
-INSTALL = "python -m pip install --editable '.[report]' -c constraints.txt"
+# In a checkout as the README says it; an installed package is asked for its extra.
+_CHECKOUT = Path(__file__).resolve().parents[3] / "pyproject.toml"
+_WHAT = "--editable '.[report]' -c constraints.txt" if _CHECKOUT.is_file() else "'peftlab[report]'"
+INSTALL = f"python -m pip install {_WHAT}"
 
 
 def main(arguments: list[str] | None = None) -> int:
