@@ -3,7 +3,7 @@
 Each strategy is run once undisturbed; then again and again in a fresh process that is killed (SIGKILL) after a random
 share of that run's processor time, which does not depend on what else the machine does, and started with the same
 configuration and folder until it ends. A strategy's kills are spread: one at random in each equal part of its time,
-most of them after its first checkpoint. A run that trains in stages is also killed in the midst of exchanging its
+most of them after its first checkpoint. A run that trains in phases is also killed in the midst of exchanging its
 parameters. The record's facts, the delta, the selection and the log must be those of the undisturbed run. Prints a line
 a kill and the count; ends with code 1 when anything differs. Processes are forked, so that a second goes into the run
 and not into importing.
@@ -85,8 +85,8 @@ def moment(folder: Path) -> str:
         return "after its delta"
     if FILE_NAME not in names:
         return "before the first checkpoint"
-    stage = read_checkpoint(folder / FOLDER / FILE_NAME, tensors_too=False)["stage"]
-    return "training or evaluation" + (f", stage {stage + 1}" if stage else "")
+    phase = read_checkpoint(folder / FOLDER / FILE_NAME, tensors_too=False)["phase"]
+    return "training or evaluation" + (f", phase {phase + 1}" if phase else "")
 
 
 def processor_seconds(process: int) -> float:

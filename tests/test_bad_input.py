@@ -6,6 +6,7 @@ import pytest
 
 from models import HAS_ADAPTERS_LIBRARY
 from peftlab.results.record import RunRecord
+from peftlab.run import run
 from runs import refused, small, train
 
 OPTIONS = [
@@ -134,22 +135,12 @@ STRATEGIES = [
         "strategy.placement=inside",
         "strategy.placement=inside: allowed are houlsby, pfeiffer, feed-forward, parallel",
     ),
-    (
-        "adapter",
-        "strategy.placement=parallel backbone.random.model_type=distilbert",
-        "strategy.placement=parallel: backbone tiny has no place for it",
-    ),
     ("diff-pruning", "training.compile=eager", "training.compile=eager: allowed is null, diff-pruning cannot be"),
     ("compacter", "strategy.bottleneck=30", "strategy.bottleneck=30: allowed are multiples of strategy.n=4"),
     ("compacter", "strategy.n=5 strategy.bottleneck=5", "strategy.n=5: allowed are divisors of the hidden size, 32"),
     ("compacter", "strategy.rule_std=inf", "strategy.rule_std=inf: allowed are numbers above 0"),
     ("prefix", "strategy.length=0", "strategy.length=0: allowed is 1 or more"),
     ("prefix", "strategy.shift=true strategy.length=209", "data.max_length=48: strategy prefix takes 209 of the 256"),
-    (
-        "prefix",
-        "backbone.random.model_type=distilbert",
-        "strategy=prefix: the self-attention of backbone tiny takes no",
-    ),
     ("prompt", "strategy.length=209", "data.max_length=48: strategy prompt takes 209 of the 256 positions"),
     ("prompt", "deployment.measure=true deployment.length=237", "deployment.length=237: strategy prompt takes 20 of"),
     ("lora", "strategy.r=0", "strategy.r=0: allowed is 1 or more"),
@@ -205,6 +196,21 @@ def test_an_option_that_does_not_fit_the_strategy_or_the_backbone_is_one_line(st
     told = refused(small(f"data.cache_dir=null {overrides}", strategy), tmp_path)
     assert told.startswith(message)
     assert RunRecord.read(tmp_path).status == "failed"
+    assert not (tmp_path / "delta.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "overrides", "reason"),
+    [
+        ("adapter", "strategy.placement=parallel", "its layers have no site for placement=parallel"),
+        ("prefix", "", "the self-attention of its layers takes no keys and values"),
+    ],
+)
+def test_a_strategy_that_a_family_cannot_carry_is_skipped_with_the_reason(strategy, overrides, reason, tmp_path):
+    run(small(f"data.cache_dir=null backbone.random.model_type=distilbert {overrides}", strategy), tmp_path)
+    record = RunRecord.read(tmp_path)
+    assert record.status == "skipped"
+    assert record.reason == f"strategy {strategy} does not fit backbone tiny: {reason}"
     assert not (tmp_path / "delta.safetensors").exists()
 
 

@@ -54,6 +54,7 @@ def find_best(records: Iterable[RunRecord]) -> SearchResult:
             together; tasks whose metrics have no common mean.
     """
     records = list(records)
+    by_row = _by_rate(records)
     settings = {(record.backbone, _held_out(record)) for record in records}
     scale = _scale(records)
     worst = _worst(records, scale)
@@ -62,7 +63,7 @@ def find_best(records: Iterable[RunRecord]) -> SearchResult:
             (_trial(rate, runs, scale, worst) for rate, runs in rates.items()),
             key=lambda trial: (trial.lost, scale.order(trial.mean), trial.rate),
         )
-        for row, rates in _by_rate(records).items()
+        for row, rates in by_row.items()
     }
     require(len(settings) == 1, f"one search has one backbone and one split, here are {sorted(settings)}")
     ((backbone, held_out),) = settings

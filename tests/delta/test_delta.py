@@ -161,7 +161,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a key of another type": (FACTS_FILE, facts(labels="yes"), "labels=yes: allowed is a list"),
     "a backbone of another kind": (FACTS_FILE, facts(backbone={"nome": "x"}), "backbone.nome: no such option"),
     "a backbone that is not there": (FACTS_FILE, facts(backbone={"name": "gone"}), "backbone=gone"),
-    "an unknown strategy": (FACTS_FILE, facts(strategy="hifo"), "strategy=hifo: no such strategy"),
+    "an unknown strategy": (FACTS_FILE, facts(strategy="hifo"), "there is no strategy hifo here"),
     "an unknown option": (FACTS_FILE, facts(options={"kk": 1}), "strategy.kk: no such option"),
     "an option out of range": (FACTS_FILE, facts(options={"k": 0}), "strategy.k=0"),
     "a head out of range": (FACTS_FILE, facts(selection={"heads": [[0, 4], [3]]}), "allowed are 0 to 3"),

@@ -7,7 +7,6 @@ from models import batch, logits, tiny
 from peftlab.errors import UserError
 from peftlab.layers.tiny_attention import AfterAttention, Pads, TinyAttention
 from peftlab.strategies.registry import create_strategy
-from peftlab.strategies.tiny_attention import TinyAttentionAdapter
 
 
 def grown(size: int = 2, heads: int = 1) -> TinyAttention:
@@ -32,9 +31,8 @@ def test_it_is_attention_of_a_projected_norm() -> None:
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
 def test_pads_do_not_change_the_logits(kind: str) -> None:
     backbone = tiny(kind)
-    strategy = create_strategy("tiny-attention", {"size": 4, "heads": 2})
-    strategy.attach(backbone)
-    for parameter in strategy.tuned().values():
+    attached = create_strategy("tiny-attention", {"size": 4, "heads": 2}).attach(backbone)
+    for parameter in attached.tuned().values():
         torch.nn.init.normal_(parameter)
     inputs = batch(backbone, size=1, length=9)
     short = {name: value[:, : int(inputs["attention_mask"].sum())] for name, value in inputs.items() if value.ndim > 1}
@@ -69,19 +67,15 @@ def test_hidden_states_change_by_less_than_a_hundredth_at_the_start(init: str) -
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-def test_the_backbone_is_in_evaluation_unless_asked(dropout: bool) -> None:
+def test_the_backbone_has_no_dropout_unless_asked(dropout: bool) -> None:
     backbone = tiny()
-    strategy = create_strategy("tiny-attention", {"backbone_dropout": dropout})
-    assert isinstance(strategy, TinyAttentionAdapter)
-    strategy.attach(backbone)
-    strategy.train_mode()
-    assert backbone.model.base_model.embeddings.dropout.training == dropout
-    assert backbone.model.dropout.training
-    assert all(
-        module.training
-        for module in backbone.model.modules()
-        if isinstance(module, (TinyAttention, torch.nn.MultiheadAttention))
-    )
+    attached = create_strategy("tiny-attention", {"backbone_dropout": dropout}).attach(backbone)
+    attached.model.train()
+    assert (backbone.model.base_model.embeddings.dropout.p > 0) == dropout
+    assert backbone.model.dropout.p > 0
+    own = [module for module in attached.model.modules() if isinstance(module, TinyAttention)]
+    assert own
+    assert all(module.training and module.attention.dropout > 0 for module in own)
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"heads": 2}, {"experts": 0}, {"dropout": 1.0}])

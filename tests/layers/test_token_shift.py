@@ -37,25 +37,21 @@ def test_the_shift_is_not_dropped_out_with_the_feed_forward():
 
 def test_it_starts_as_its_authors_model_does():
     torch.manual_seed(0)
-    strategy = create_strategy("adapterbias", {})
-    strategy.attach(tiny(intermediate_size=512))
-    tuned = strategy.tuned()
+    tuned = create_strategy("adapterbias", {}).attach(tiny(intermediate_size=512)).tuned()
     alpha = torch.cat([p.detach().flatten() for name, p in tuned.items() if name.endswith("alpha.weight")])
     assert 0.018 < float(alpha.std()) < 0.022
     assert not any(p.any() for name, p in tuned.items() if name.endswith(("alpha.bias", "vector")))
 
 
 def test_layers_share_one_linear_function_where_they_are_asked_to():
-    strategy = create_strategy("adapterbias", {"share": True, "layer_norms": False})
-    strategy.attach(tiny())
+    attached = create_strategy("adapterbias", {"share": True, "layer_norms": False}).attach(tiny())
     first = "layers.0.feed_forward_output.adapter.alpha"
-    assert [name for name in strategy.tuned() if "alpha" in name] == [f"{first}.weight", f"{first}.bias"]
-    assert sum(name.endswith("vector") for name in strategy.tuned()) == 2
+    assert [name for name in attached.tuned() if "alpha" in name] == [f"{first}.weight", f"{first}.bias"]
+    assert sum(name.endswith("vector") for name in attached.tuned()) == 2
 
 
 def test_the_layer_norms_after_attention_stay_as_they_are():
     backbone = tiny()
-    strategy = create_strategy("adapterbias", {})
-    strategy.attach(backbone)
-    norms = {name for name in strategy.tuned() if "LayerNorm" in name}
+    attached = create_strategy("adapterbias", {}).attach(backbone)
+    norms = {name for name in attached.tuned() if "LayerNorm" in name}
     assert norms == {f"bert.{place}.LayerNorm.{part}" for place in NORMS for part in ("weight", "bias")}

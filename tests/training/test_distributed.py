@@ -54,7 +54,7 @@ def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: 
     alone = fit(tmp_path, HiFi(k=1, n=5), sizes=SIZES)
     assert ranks[0]["steps"] == alone.trainer.global_step
     assert ranks[0]["tokens"] == alone.module.tokens_seen
-    assert ranks[0]["heads"] == alone.module.strategy.delta_facts()["heads"]
+    assert ranks[0]["heads"] == alone.attach.selection.facts()["heads"]
     # Half a batch a rank adds up in another order than a whole one: weights within 1e-4, metrics alike.
     assert ranks[0]["results"] == pytest.approx(alone.module.results, abs=1e-6)
     for ours, theirs in zip(ranks[0]["classifier"], alone.module.model.classifier.weight.tolist(), strict=True):

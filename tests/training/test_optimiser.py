@@ -7,7 +7,7 @@ from torch.optim import AdamW
 from transformers import get_linear_schedule_with_warmup
 
 from models import tiny
-from peftlab.strategies.contract import ParameterGroup
+from peftlab.strategies.attached import ParameterGroup
 from peftlab.strategies.registry import create_strategy
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups, rate_factor
 
