@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from commands import command
+from peftlab.cli import CONF
 from peftlab.results.record import RunRecord, find_records
+from peftlab.search_path import roots
 from runs import SILENT, SMALL, train
 
 TASK = "name: mine\nlabels: [entailment, not_entailment]\nmetrics: [accuracy]\ngenerator: demo\n"
@@ -42,6 +44,12 @@ WAYS = [
 def test_a_choice_of_the_users_runs_wherever_its_folder_is_named(way, work, monkeypatch):
     assert command(f"{way} {RUN} task=mine", work, monkeypatch) == 0
     assert RunRecord.read(work / "out").task == "mine"
+
+
+@pytest.mark.parametrize(("typed", "code"), [(f"--config-dir mine {RUN} task=mine", 0), ("-cd mine task=no", 2)])
+def test_a_folder_is_of_its_command_and_not_of_the_next_one_in_the_process(typed, code, work, monkeypatch):
+    assert command(typed, work, monkeypatch) == code
+    assert roots(CONF) == [CONF]
 
 
 def test_the_flag_may_stand_anywhere_and_a_sweep_takes_the_users_choices(work, monkeypatch):

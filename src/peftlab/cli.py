@@ -111,6 +111,8 @@ def _hydra(token: str, signals: Signals) -> int:
         # A run's own failure is an outcome: this is the launcher's, one of whose processes was killed, for example.
         tell(f"hydra/launcher: {type(error).__name__}: {' '.join(str(error).split())}")
         return 1
+    finally:
+        search_path.forget()
     return 0
 
 

@@ -71,6 +71,11 @@ def use(arguments: Sequence[str], conf: Path) -> None:
         register_plugin(plugin)
 
 
+def forget() -> None:
+    """End a command: the folders that it named are no folders of the next one in this process."""
+    UserFolders.folders = ()
+
+
 def roots(conf: Path) -> list[Path]:
     """Return the folders that hold groups, the laboratory's first."""
     return [conf, *(Path(address.partition("://")[2]) for _, address in UserFolders.folders)]

@@ -10,7 +10,7 @@ from peftlab.results.scores import Scale
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One method in one setting; `low` and `high` bound the mean's 95 % bootstrap interval; costs are means over seeds.
 
     `share` is `tuned` in percent of all parameters; `memory` the largest peak, in bytes. `seeds` and `scores` go
@@ -48,21 +48,21 @@ class Row:
         return "; ".join([*flags, *self.skipped])
 
 
-def rows(study: Study) -> list[Row]:
+def rows(study: Study) -> list[TableRow]:
     """Return the rows, setting by setting, best mean first."""
     return [_row(cell) for cell in study.cells]
 
 
-def csv_rows(of: Iterable[Row]) -> list[list[object]]:
+def csv_rows(of: Iterable[TableRow]) -> list[list[object]]:
     """Return a header and the rows, lists joined by spaces."""
-    names = [column.name for column in fields(Row) if column.metadata.get("csv", True)]
+    names = [column.name for column in fields(TableRow) if column.metadata.get("csv", True)]
     values = [[getattr(row, name) for name in names] for row in of]
     return [list(names), *([" ".join(map(str, v)) if isinstance(v, tuple) else v for v in row] for row in values)]
 
 
-def _row(cell: Cell) -> Row:
+def _row(cell: Cell) -> TableRow:
     interval = bootstrap_interval([list(cell.scores.values())]) if cell.scores else None
-    return Row(
+    return TableRow(
         task=task_name(cell.setting.task),
         block=cell.setting.block.title,
         method=cell.method.label,

@@ -11,7 +11,7 @@ from peftlab.report import provenance
 from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.figures.base import STATISTICS, Figure
 from peftlab.report.figures.found import draw_all
-from peftlab.report.overview import Row
+from peftlab.report.overview import TableRow
 from peftlab.report.overview import rows as overview_rows
 from peftlab.report.study import Study
 from peftlab.report.summary import number_of_p, sentences
@@ -73,7 +73,7 @@ def figures_json(figures: list[Figure]) -> str:
     return text.replace("<", "\\u003c")
 
 
-def strips(rows: list[Row]) -> list[Strip]:
+def strips(rows: list[TableRow]) -> list[Strip]:
     """Return each row's strip; rows of one setting share their scale."""
     extent: dict[tuple[str, str], list[float]] = {}
     for row in rows:
@@ -81,7 +81,7 @@ def strips(rows: list[Row]) -> list[Strip]:
     return [_strip(row, extent[row.task, row.block]) for row in rows]
 
 
-def _strip(row: Row, scores_of_setting: list[float]) -> Strip:
+def _strip(row: TableRow, scores_of_setting: list[float]) -> Strip:
     low, high = (min(scores_of_setting), max(scores_of_setting)) if scores_of_setting else (0.0, 1.0)
 
     def x(score: float) -> float:

@@ -12,7 +12,7 @@ from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, str]
+RawRow = dict[str, str]
 _ID = "index"
 
 
@@ -67,7 +67,7 @@ def _columns(kind: TaskKind, source: FileSource, path: Path) -> dict[str, list[A
     return columns
 
 
-def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, Row]]:
+def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:
     """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
     lines = _lines(path)
     header = source.header or next(lines, ("", [""]))[1]
