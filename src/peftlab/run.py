@@ -78,10 +78,11 @@ def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | 
 
     Whether it has finished is asked under the folder's lock, so that no two processes do the same.
     """
+    cache = cache or RunCache()
     with _locked(config, folder) as loggers:
-        missing = not is_first_rank() or find_finished(config, folder, cache or RunCache()) is None
+        missing = not is_first_rank() or find_finished(config, folder, cache) is None
         if missing:
-            _recorded(config, folder, cache or RunCache(), loggers)
+            _recorded(config, folder, cache, loggers)
         return missing
 
 
@@ -114,15 +115,12 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
         fitted = fit_and_evaluate(trainer, module, data, callbacks)
     if trainer.is_global_zero:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
-        result.delta, result.parameters = (
-            _keep_delta(plan, module.attached, at.folder),
-            count_parameters(module.attached),
-        )
+        result.delta = _keep_delta(plan, module.attached, at.folder)
+        result.parameters = count_parameters(module.attached)
         fill_results(result, plan, module, data, fitted)
         if plan.deployment.measure:
-            result.deployment = measure_deployment(
-                at.folder, plan.spec, plan.kind.output_layer, plan.deployment, device
-            )
+            output = plan.kind.output_layer
+            result.deployment = measure_deployment(at.folder, plan.spec, output, plan.deployment, device)
 
 
 @contextmanager

@@ -166,19 +166,19 @@ ARCHITECTURES: Registry[Architecture] = Registry(
 
 def known_types() -> list[str]:
     """Return the values of `config.model_type` that some family serves."""
-    return sorted(kind for family in ARCHITECTURES.classes() for kind in family.model_types)
+    return sorted(known for family in ARCHITECTURES.classes() for known in family.model_types)
 
 
-def architecture(kind: str) -> Architecture:
-    """Return the family of models of type `kind` (`config.model_type`).
+def architecture(model_type: str) -> Architecture:
+    """Return the family of models of a type (`config.model_type`).
 
     Raises:
         UserError: no family serves this type, or two do.
     """
-    found = [family for family in ARCHITECTURES.classes() if kind in family.model_types]
+    found = [family for family in ARCHITECTURES.classes() if model_type in family.model_types]
     if not found:
         known = ", ".join(known_types())
-        raise UserError(f"backbone: where {kind!r} keeps its attention heads is not known (known: {known})")
+        raise UserError(f"backbone: where {model_type!r} keeps its attention heads is not known (known: {known})")
     names = " and ".join(family.name for family in found)
-    require(len(found) == 1, f"backbone: architectures {names} both serve {kind!r}; allowed is one")
+    require(len(found) == 1, f"backbone: architectures {names} both serve {model_type!r}; allowed is one")
     return found[0]()

@@ -24,8 +24,8 @@ class BackboneView:
 
     def __init__(self, model: PreTrainedModel, auto_class: str = SEQUENCE_CLASSIFICATION) -> None:
         self._model = model
-        self._kind: str = model.config.model_type
-        self._family = architecture(self._kind)
+        self._model_type: str = model.config.model_type
+        self._family = architecture(self._model_type)
         self._attention = self._family.attention(model.config)
         self._classifier = self._family.output_names(auto_class)
         prefix = model.base_model_prefix
@@ -78,21 +78,21 @@ class BackboneView:
         """Return the module whose input [B, S, H * D'] is the outputs of all heads, side by side."""
         return self.layer(layer).get_submodule(self._attention.output)
 
-    def has(self, place: Site) -> bool:
+    def has(self, site: Site) -> bool:
         """Return whether the layers of this architecture have such a site."""
-        return place in self._family.sites
+        return site in self._family.sites
 
-    def at(self, layer: int, place: Site) -> nn.Module:
+    def at(self, layer: int, site: Site) -> nn.Module:
         """Return the module that stands at a site of a layer."""
-        return self.layer(layer).get_submodule(self._path(place))
+        return self.layer(layer).get_submodule(self._path(site))
 
-    def site_names(self, *places: Site) -> list[str]:
+    def site_names(self, *sites: Site) -> list[str]:
         """Return the names of the modules at these sites of all layers in the whole model."""
-        return [f"{self._layers}.{i}.{self._path(place)}" for i in range(self.num_layers) for place in places]
+        return [f"{self._layers}.{i}.{self._path(site)}" for i in range(self.num_layers) for site in sites]
 
-    def replace(self, layer: int, place: Site, module: nn.Module) -> None:
+    def replace(self, layer: int, site: Site, module: nn.Module) -> None:
         """Put `module` at a site of a layer."""
-        self.layer(layer).set_submodule(self._path(place), module)
+        self.layer(layer).set_submodule(self._path(site), module)
 
     def shift_positions(self, count: int) -> Callable[[], None]:
         """Let the text's positions begin `count` later than they do; return what undoes it."""
@@ -115,17 +115,15 @@ class BackboneView:
         for name in self._classifier:
             yield from self._model.get_submodule(name).named_parameters(prefix=name)
 
-    def _path(self, place: Site) -> str:
-        if place not in self._family.sites:
-            raise UserError(f"backbone: the layers of {self._kind!r} have no place for a module at {place}")
-        return self._family.sites[place]
+    def _path(self, site: Site) -> str:
+        if site not in self._family.sites:
+            raise UserError(f"backbone: the layers of {self._model_type!r} have no place for a module at {site}")
+        return self._family.sites[site]
 
     def _check(self) -> None:
         """Refuse a family whose facts do not fit the model: heads would silently be taken for others."""
-        says, attention = (
-            f"backbone: architecture {self._family.name} does not fit this {self._kind!r}: ",
-            self._attention,
-        )
+        attention = self._attention
+        says = f"backbone: architecture {self._family.name} does not fit this {self._model_type!r}: "
         require(
             self.num_heads % attention.key.heads == 0 and attention.key.heads == attention.value.heads,
             f"{says}{self.num_heads} query heads cannot share {attention.key.heads} key heads",

@@ -31,9 +31,8 @@ class Bert(Architecture):
         "AutoModelForMultipleChoice": ("classifier",),
         "AutoModelForQuestionAnswering": ("qa_outputs",),
     }
-    may_lack: ClassVar[tuple[str, ...]] = (
-        "pooler",
-    )  # encoders without the next-sentence task, such as sentence transformers', have none
+    # Encoders without the next-sentence task, such as sentence transformers', have none.
+    may_lack: ClassVar[tuple[str, ...]] = ("pooler",)
 
     def attention(self, config: PretrainedConfig) -> Attention:
         """Return three projections whose heads divide the hidden size."""
