@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.plan import Plan
 from peftlab.redaction import redact
-from peftlab.results import record
+from peftlab.results import doubts, record
 from peftlab.results.environment import commit_and_dirty, versions
 from peftlab.results.record import RunRecord
 from peftlab.results.settings import experiment_settings
@@ -19,6 +20,8 @@ from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.fit import FitResult
 from peftlab.training.module import FineTuning
+
+log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent
 # Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
@@ -61,8 +64,10 @@ def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskDa
         best_epoch=fitted.best_epoch,
         precision=fitted.precision,
         length_grouped=plan.data.length_grouped,
+        first_loss=fitted.first_loss,
     )
     result.data, result.curve = data.describe(), fitted.curve
+    result.doubts = _doubts(result, module.results)
     result.selection = fitted.selection.describe() if fitted.selection is not None else None
 
 
@@ -83,6 +88,16 @@ def describe_run(config: Mapping[str, Any]) -> dict[str, Any]:
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
     group = "-".join([*tags, digest])
     return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
+
+
+def _doubts(result: RunRecord, metrics: Mapping[str, float]) -> dict[record.Doubt, str]:
+    """Return what makes the score doubtful, and warn of what nobody has been warned of."""
+    assert result.training is not None
+    told = doubts.diverged(result.training.first_loss, [row["train/loss"] for row in result.curve])
+    told |= doubts.undefined(metrics)
+    for reason in told.values():
+        log.warning("%s: %s", result.folder, reason)
+    return told | doubts.doubtful_data(*(result.data[name] for name in ("examples", "overlap", "empty")))
 
 
 def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:

@@ -1,5 +1,6 @@
 """Every kind of task keeps what `TaskKind` promises, on its own tiny example; scores are scikit-learn's and SciPy's."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    mean_squared_error,
+)
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -23,6 +30,8 @@ REFERENCES = {
     "accuracy": accuracy_score,
     "f1": f1_score,
     "matthews": matthews_corrcoef,
+    "macro_f1": lambda labels, found: f1_score(labels, found, average="macro"),
+    "balanced_accuracy": balanced_accuracy_score,
     "spearman": lambda labels, found: spearmanr(labels, found).statistic,
     "pearson": lambda labels, found: pearsonr(labels, found).statistic,
 }
@@ -152,8 +161,42 @@ def test_half_precision_gives_the_same(name: str, logits: list[list[float]], lab
 
 @pytest.mark.parametrize("answer", [0, 1])
 def test_matthews_of_one_answer_for_all_is_zero(answer: int) -> None:
-    found = kind_of(shipped("cola")).score(predicted(torch.full((4,), answer), [1, 1, 1, 1]))
-    assert found == {"matthews": 0.0, "accuracy": float(answer)}
+    found = kind_of(shipped("cola")).score(predicted(torch.full((4,), answer), [0, 1, 1, 1]))
+    assert found == {"matthews": 0.0, "accuracy": (1 + 2 * answer) / 4}
+
+
+@pytest.mark.parametrize("metric", ["matthews", "f1"])
+def test_a_metric_of_labels_that_the_gold_answers_leave_undefined_is_no_number(metric: str) -> None:
+    found = KINDS.get("classification").metrics[metric].function(predicted([0, 1, 1, 0], [0, 0, 0, 0]))
+    assert math.isnan(found)
+
+
+@pytest.mark.parametrize("metric", ["spearman", "pearson"])
+def test_a_correlation_with_scores_that_are_all_the_same_is_no_number(metric: str) -> None:
+    found = KINDS.get("regression").metrics[metric].function(predicted([[1.0], [2.0], [3.0]], [2.5, 2.5, 2.5]))
+    assert math.isnan(found)
+
+
+@pytest.mark.parametrize(
+    ("metric", "gold", "found"),
+    [
+        ("macro_f1", [0, 1, 2, 2, 1], [0, 1, 1, 2, 1]),
+        ("macro_f1", [0, 1, 1, 1], [0, 1, 0, 1]),  # the third label is nowhere
+        ("macro_f1", [1, 1, 1, 1], [1, 1, 1, 0]),  # one that is chosen alone counts
+        ("balanced_accuracy", [0, 1, 2, 2, 1], [0, 1, 1, 2, 1]),
+        ("balanced_accuracy", [0, 1, 1, 1], [0, 2, 1, 1]),  # one that is chosen alone does not
+    ],
+)
+def test_metrics_that_weigh_labels_alike_equal_scikit_learns(metric: str, gold: list[int], found: list[int]) -> None:
+    value = KINDS.get("classification").metrics[metric].function(predicted(found, gold))
+    assert value == pytest.approx(REFERENCES[metric](gold, found))
+
+
+def test_the_mean_squared_error_is_scikit_learns_and_lower_is_better() -> None:
+    metric = KINDS.get("regression").metrics["mse"]
+    scores, gold = GENERATOR.normal(size=50), GENERATOR.normal(size=50)
+    assert metric.function(predicted(scores[:, None], gold)) == pytest.approx(mean_squared_error(gold, scores))
+    assert (metric.better, metric.unit) == ("lower", "")
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])

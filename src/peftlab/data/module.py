@@ -197,7 +197,7 @@ class TaskData(LightningDataModule):
         return lambda batch: self.kind.loss(outputs_of(backbone, batch), batch)
 
     def describe(self) -> dict[str, Any]:
-        """Return the facts for a run's record: sizes, truncation, source, content and overlap of the splits."""
+        """Return the facts for a run's record: sizes, truncation, source, content, overlap, empty examples."""
         return {
             "examples": {name: len(split) for name, split in self.splits.items()},
             "truncated_share": {name: split.truncated_share for name, split in self.splits.items()},
@@ -216,7 +216,11 @@ class TaskData(LightningDataModule):
         for name, number in overlap.items():
             if number:
                 log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
-        return {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap}
+        empty = {name: sum(not "".join(text).strip() for text in texts[name]) for name in places}
+        for name, number in empty.items():
+            if number:
+                log.warning("%d of the %d examples of %s hold no text", number, len(texts[name]), name)
+        return {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap, "empty": empty}
 
     def _evaluation_loader(self, name: str) -> Loader:
         split = self.splits[name]

@@ -149,6 +149,15 @@ class Cell:
         return [run.seed for run in self.finished if run.collapsed]
 
     @property
+    def doubts(self) -> dict[str, dict[int, str]]:
+        """What makes scores doubtful, by its kind: the seeds, each with the sentence."""
+        found: dict[str, dict[int, str]] = defaultdict(dict)
+        for run in self.finished:
+            for kind, reason in run.doubts.items():
+                found[kind][run.seed] = reason
+        return dict(found)
+
+    @property
     def skipped(self) -> dict[int, str]:
         """The seeds that were skipped because the method does not fit, each with the reason."""
         return {run.seed: why(run) for run in self.runs if run.status == "skipped"}
@@ -269,7 +278,8 @@ def task_name(task: str) -> str:
 def why(run: RunRecord) -> str:
     """Return in a few words why a run has no score."""
     if run.status == "finished":
-        return f"finished, but its {run.metric.name if run.metric else 'metric'} is not a number"
+        nameless = f"its {run.metric.name if run.metric else 'metric'} is not a number"
+        return f"finished, but {run.doubts.get('undefined', nameless)}"
     if run.status == "running":
         return "has not finished: it is still running, or was killed"
     return f"{run.status}: {run.reason or 'no reason was given'}"

@@ -16,6 +16,8 @@ FILE_NAME = "result.json"
 Status = Literal["running", "finished", "failed", "interrupted", "skipped"]
 Better = Literal["higher", "lower"]
 Unit = Literal["%", ""]
+# What makes a finished run's score doubtful: see `results/doubts.py`.
+Doubt = Literal["diverged", "overlap", "empty", "undefined"]
 
 
 @dataclass
@@ -112,7 +114,11 @@ class Memory:
 
 @dataclass
 class Training:
-    """What the optimiser really did; the settings asked for are in `RunRecord.config`."""
+    """What the optimiser really did; the settings asked for are in `RunRecord.config`.
+
+    `first_loss` is the loss of the first batch, before any step; `stopped_early` whether training.early_stopping ended
+    training before its last epoch.
+    """
 
     steps: int
     epochs: float
@@ -121,6 +127,8 @@ class Training:
     best_epoch: int | None = None
     precision: str | None = None
     length_grouped: bool | None = None
+    first_loss: float | None = None
+    stopped_early: bool | None = None
 
 
 @dataclass(kw_only=True)
@@ -131,7 +139,8 @@ class RunRecord:
     failed.
 
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
-    came to its data has none. `resumed` is how many times it was interrupted and resumed; its seconds are those of
+    came to its data has none. `doubts` says by kind, each in a sentence, why the score may not mean what it seems to
+    (`results/doubts.py`). `resumed` is how many times it was interrupted and resumed; its seconds are those of
     all parts together. `folder` is where the record lies, known once it is written or read, and not part of the file.
     """
 
@@ -148,6 +157,7 @@ class RunRecord:
     identity: dict[str, str] = field(default_factory=dict)
     metric: Metric | None = None
     collapsed: bool = False
+    doubts: dict[Doubt, str] = field(default_factory=dict)
     parameters: Parameters | None = None
     delta: Delta | None = None
     deployment: Deployment | None = None

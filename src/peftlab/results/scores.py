@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from peftlab.results.record import Better, Metric, Unit
 
-METRIC_NAMES = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matt.", "spearman": "Spea.", "pearson": "Pear."}
+METRIC_NAMES = {
+    "accuracy": "Acc.",
+    "balanced_accuracy": "Bal. acc.",
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "matthews": "Matt.",
+    "spearman": "Spea.",
+    "pearson": "Pear.",
+    "mse": "MSE",
+}
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _title(cells: list[Cell]) -> str:
 
 def _numbers(cell: Cell) -> list[str]:
     return [
-        _score(cell) + ("*" if cell.collapsed else ""),
+        _score(cell) + ("*" if cell.collapsed else "") + ("†" if cell.doubts else ""),
         _seeds(cell),
         _number(cell.tuned),
         _number(cell.share, digits=2),
@@ -112,7 +112,21 @@ def _notes(cells: list[Cell]) -> list[str]:
     collapsed = [f"{cell.method.label} with seed {_listed(cell.collapsed)}" for cell in cells if cell.collapsed]
     if collapsed:
         notes.append(f"* collapsed (one answer to everything, or a Matthews of 0): {'; '.join(collapsed)}")
+    notes += _doubts(cells)
     return notes + [f"{cell.method.label} {reason}" for cell in cells for reason in cell.skip_reasons]
+
+
+def _doubts(cells: list[Cell]) -> list[str]:
+    """Return a line for each kind of doubt: whose scores, and a sentence, the first where they differ."""
+    notes = []
+    for kind in sorted({kind for cell in cells for kind in cell.doubts}):
+        whose = [(cell, cell.doubts[kind]) for cell in cells if kind in cell.doubts]
+        sentences = list(dict.fromkeys(reason for _, found in whose for reason in found.values()))
+        runs = "; ".join(f"{cell.method.label} with seed {_listed(found)}" for cell, found in whose)
+        everywhere = all(kind in run.doubts for cell in cells for run in cell.finished)
+        further = f", and {len(sentences) - 1} like it" if len(sentences) > 1 else ""
+        notes.append(f"† {kind}: {sentences[0]}{further}: {'all runs' if everywhere else runs}")
+    return notes
 
 
 def _max_steps(run: RunRecord) -> int | None:

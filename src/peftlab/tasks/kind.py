@@ -34,7 +34,8 @@ class Metric:
     """How good predictions are.
 
     Attributes:
-        function: takes all predictions of a split, returns a finite number.
+        function: takes all predictions of a split, returns a finite number, or NaN where the gold answers leave it
+            undefined: a correlation with scores that are all the same.
         better: which of two values is the better one.
         unit: "%" for a fraction, which is shown times 100; "" for a number that is shown as it is.
     """

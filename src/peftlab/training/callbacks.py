@@ -140,11 +140,22 @@ class Stopwatch(Callback):
 
 
 class LearningCurve(Callback):
-    """Keeps one row per epoch: the mean training loss and every validation metric."""
+    """Keeps one row per epoch: the mean training loss, the validation loss and every validation metric.
+
+    `first_loss` is that of the first batch, before any step; None where nothing was trained on.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float | None]] = []
+        self.first_loss: float | None = None
         self._validated: dict[str, float] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the loss before any step."""
+        if self.first_loss is None:
+            self.first_loss = float(outputs["loss"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the metrics of an evaluation; the last one of an epoch stands in its row."""
@@ -160,11 +171,12 @@ class LearningCurve(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""
-        return {"rows": self.rows, "validated": self._validated}
+        return {"rows": self.rows, "validated": self._validated, "first_loss": self.first_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on below these rows."""
         self.rows, self._validated = state_dict["rows"], state_dict["validated"]
+        self.first_loss = state_dict["first_loss"]
 
 
 class BestWeights(ModelCheckpoint):

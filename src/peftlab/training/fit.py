@@ -55,6 +55,7 @@ class FitResult:
     seconds: Spent
     selection: Selection | None
     curve: list[dict[str, float | None]]
+    first_loss: float | None
 
 
 def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: RunCallbacks) -> FitResult:
@@ -82,6 +83,7 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
         seconds=Spent(attach.seconds, stopwatch.training, stopwatch.evaluation),
         selection=attach.selection,
         curve=observers.curve.rows,
+        first_loss=observers.curve.first_loss,
     )
 
 

@@ -1,5 +1,6 @@
 """Classification: one of the task's labels for each example."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -7,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset, Value
 from torch import Tensor
-from torchmetrics.functional.classification import binary_f1_score, multiclass_accuracy, multiclass_matthews_corrcoef
+from torchmetrics.functional.classification import (
+    binary_f1_score,
+    multiclass_accuracy,
+    multiclass_f1_score,
+    multiclass_matthews_corrcoef,
+    multiclass_recall,
+)
 
 from peftlab.errors import require
 from peftlab.inputs.encoder import Batch
@@ -29,13 +36,32 @@ def accuracy(predictions: Predictions) -> float:
 
 
 def f1(predictions: Predictions) -> float:
-    """Return the F1 score of the second of two labels, in [0, 1]."""
-    return binary_f1_score(chosen(predictions), predictions.gold).item()
+    """Return the F1 score of the second of two labels, in [0, 1]; NaN where no example has it."""
+    gold = predictions.gold
+    return binary_f1_score(chosen(predictions), gold).item() if gold.any() else math.nan
+
+
+def macro_f1(predictions: Predictions) -> float:
+    """Return the mean over labels of their F1 scores, in [0, 1]; a label that is neither gold nor chosen is no part."""
+    number = predictions.outputs.shape[-1]
+    return multiclass_f1_score(chosen(predictions), predictions.gold, number, average="macro").item()
+
+
+def balanced_accuracy(predictions: Predictions) -> float:
+    """Return the mean over the gold labels of the share that was found of each, in [0, 1]."""
+    found, gold = chosen(predictions), predictions.gold
+    recalls = multiclass_recall(found, gold, predictions.outputs.shape[-1], average="none")
+    return recalls[gold.unique()].mean().item()
 
 
 def matthews(predictions: Predictions) -> float:
-    """Return Matthews' correlation, in [-1, 1]; 0 where all answers are the same, which correlate with nothing."""
+    """Return Matthews' correlation, in [-1, 1]; 0 where all answers are the same, which correlate with nothing.
+
+    NaN where all examples have one label: there is nothing to correlate with.
+    """
     found, number = chosen(predictions), predictions.outputs.shape[-1]
+    if is_constant(predictions.gold):
+        return math.nan
     return 0.0 if is_constant(found) else multiclass_matthews_corrcoef(found, predictions.gold, number).item()
 
 
@@ -43,7 +69,13 @@ class Classification(SentenceKind):
     """The label of a sentence or a pair; `label` is its place among the task's labels."""
 
     name = "classification"
-    metrics: ClassVar = {"accuracy": Metric(accuracy), "f1": Metric(f1), "matthews": Metric(matthews)}
+    metrics: ClassVar = {
+        "accuracy": Metric(accuracy),
+        "f1": Metric(f1),
+        "matthews": Metric(matthews),
+        "macro_f1": Metric(macro_f1),
+        "balanced_accuracy": Metric(balanced_accuracy),
+    }
     columns: ClassVar = {**TEXTS, "label": Value("int64")}
 
     def check(self) -> None:

@@ -24,21 +24,34 @@ def scores(predictions: Predictions) -> Tensor:
 
 
 def correlation(function: Callable[[Tensor, Tensor], Tensor]) -> Metric:
-    """Return a metric in [-1, 1]; it is 0 where all scores are the same, which correlate with nothing."""
+    """Return a metric in [-1, 1]; it is 0 where all scores are the same, which correlate with nothing.
+
+    It is NaN where all gold scores are the same: there is nothing to correlate with.
+    """
 
     def value(predictions: Predictions) -> float:
         found, gold = scores(predictions), predictions.gold
-        constant = is_constant(found) or is_constant(gold)
-        return 0.0 if constant else torch.clamp(function(found, gold.double()), -1.0, 1.0).item()
+        if is_constant(gold):
+            return math.nan
+        return 0.0 if is_constant(found) else torch.clamp(function(found, gold.double()), -1.0, 1.0).item()
 
     return Metric(value)
+
+
+def mse(predictions: Predictions) -> float:
+    """Return the mean squared error of the scores, which is 0 or more."""
+    return F.mse_loss(scores(predictions), predictions.gold.double()).item()
 
 
 class Regression(SentenceKind):
     """The score of a sentence or a pair."""
 
     name = "regression"
-    metrics: ClassVar = {"spearman": correlation(spearman_corrcoef), "pearson": correlation(pearson_corrcoef)}
+    metrics: ClassVar = {
+        "spearman": correlation(spearman_corrcoef),
+        "pearson": correlation(pearson_corrcoef),
+        "mse": Metric(mse, better="lower", unit=""),
+    }
     columns: ClassVar = {**TEXTS, "label": Value("float32")}
 
     def check(self) -> None:
