@@ -9,6 +9,11 @@ from peftlab.errors import require
 from peftlab.options.schema import build
 
 SEQUENCE_CLASSIFICATION = "AutoModelForSequenceClassification"
+MULTIPLE_CHOICE = "AutoModelForMultipleChoice"
+TOKEN_CLASSIFICATION = "AutoModelForTokenClassification"
+QUESTION_ANSWERING = "AutoModelForQuestionAnswering"
+# Those that say something of each token, and not of the text alone.
+PER_TOKEN = (TOKEN_CLASSIFICATION, QUESTION_ANSWERING)
 OPTIONS = ("num_labels", "id2label", "label2id", "problem_type")
 
 
@@ -59,10 +64,25 @@ def score() -> OutputLayer:
     return OutputLayer(options=_named(["score"], "regression"))
 
 
-def _named(names: Sequence[str], problem: str) -> dict[str, Any]:
-    return {
+def choice() -> OutputLayer:
+    """Return a layer with one output a sequence, how good the choice in it is."""
+    return OutputLayer(MULTIPLE_CHOICE)
+
+
+def tags(labels: Sequence[str]) -> OutputLayer:
+    """Return a layer with one output for each of `labels` at each token."""
+    return OutputLayer(TOKEN_CLASSIFICATION, _named(labels))
+
+
+def spans() -> OutputLayer:
+    """Return a layer with two outputs at each token: that an answer begins, and ends, there."""
+    return OutputLayer(QUESTION_ANSWERING, {"num_labels": 2})
+
+
+def _named(names: Sequence[str], problem: str | None = None) -> dict[str, Any]:
+    found = {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
-        "problem_type": problem,
     }
+    return {**found, "problem_type": problem} if problem else found

@@ -23,7 +23,7 @@ from peftlab.errors import UserError, require
 from peftlab.kernels.attention import use_fast_attention
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
-from peftlab.output_layer import OutputLayer
+from peftlab.output_layer import MULTIPLE_CHOICE, OutputLayer
 
 Attention = Literal["auto", "sdpa", "eager"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
@@ -87,6 +87,8 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
     with torch.random.fork_rng(devices=[]):
         model, tokenizer, identity = _untouched(spec, output, cache)
         view = BackboneView(model, output.auto_class)
+        if output.auto_class == MULTIPLE_CHOICE:
+            model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
         if spec.kernels:
             _use_kernels(model, spec.attention)
         torch.manual_seed(seed)
@@ -126,6 +128,18 @@ def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
     use_fast_dropout(model)
     if attention == "auto":
         use_fast_attention(model)
+
+
+def _one_choice_a_row(
+    model: torch.nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let a model that takes choices as [B, C, S] take sequences [M, S], whatever number of them an example has."""
+    rows = {name: value[:, None] if value.dim() == 2 else value for name, value in named.items() if _is_tensor(value)}
+    return positional, {**named, **rows}
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
 
 
 def _folder(spec: BackboneSpec) -> Path:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from peftlab.backbones.architecture import PROJECTIONS, Projection, Site, architecture
 from peftlab.errors import UserError, require
-from peftlab.output_layer import SEQUENCE_CLASSIFICATION
+from peftlab.output_layer import PER_TOKEN, SEQUENCE_CLASSIFICATION
 
 
 class BackboneView:
@@ -28,6 +28,7 @@ class BackboneView:
         self._family = architecture(self._model_type)
         self._attention = self._family.attention(model.config)
         self._classifier = self._family.output_names(auto_class)
+        self.reads_tokens = auto_class in PER_TOKEN  # whether the output layer says something of each token
         prefix = model.base_model_prefix
         self._layers = f"{prefix}.{self._family.layers}" if hasattr(model, prefix) else self._family.layers
         # A list's own length: where layers share their weights, one module serves all depths.

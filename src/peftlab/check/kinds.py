@@ -2,8 +2,7 @@
 
 import csv
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,13 @@ from peftlab.backbones.forward import outputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.check.promise import DoesNotApplyError, promised
 from peftlab.check.small import small_backbone
+from peftlab.data.batching import cut
 from peftlab.errors import UserError
+from peftlab.heads.scoring import score_heads
 from peftlab.inputs.text import TextEncoder
-from peftlab.tasks.kind import Predictions, TaskKind, kind_of
+from peftlab.tasks.kind import TaskKind, kind_of
+
+LENGTH = 64
 
 
 def takes_its_example(cls: type[TaskKind]) -> None:
@@ -52,29 +55,29 @@ def predicts_in_batches(cls: type[TaskKind]) -> None:
         parts = [kind.predict(outputs_of(backbone, batch), batch) for batch in batches]
     found = parts[0].joined(parts)
     promised(len(found.ids) == len(rows), f"{len(found.ids)} predictions for {len(rows)} rows")
-    promised(torch.equal(found.gold, perfect.gold), "the right answers are not those of its example")
+    promised(_same(found.gold, perfect.gold), "the right answers are not those of its example")
     scores = kind.score(found)
     promised(list(scores) == kind.task.metrics, f"scores {list(scores)}, the task's metrics are {kind.task.metrics}")
     promised(all(map(isfinite, scores.values())), f"scores that are no finite numbers: {scores}")
 
 
 def prefers_right_answers(cls: type[TaskKind]) -> None:
-    """Right answers beat one answer for all, by each metric's own direction; the latter is degenerate."""
+    """Right answers beat those of a model that learnt nothing, by each metric's own direction; these are degenerate."""
     kind, _, perfect = cls.example()
-    constant = replace(perfect, outputs=perfect.outputs[:1].expand_as(perfect.outputs))
+    constant = kind.unlearnt()
     promised(not kind.is_degenerate(perfect), "right answers count as degenerate")
-    promised(kind.is_degenerate(constant), "one answer for all does not count as degenerate")
+    promised(kind.is_degenerate(constant), "what a model says that learnt nothing does not count as degenerate")
     right, poor = kind.score(perfect), kind.score(constant)
     for name in kind.task.metrics:
         better = kind.metrics[name].better
         ordered = right[name] > poor[name] if better == "higher" else right[name] < poor[name]
-        promised(ordered, f"{name}, {better} is better: {right[name]} for right answers, {poor[name]} for one for all")
+        promised(ordered, f"{name}, {better} is better: {right[name]} for right answers, {poor[name]} without learning")
 
 
 def writes_its_answers(cls: type[TaskKind]) -> None:
     """What it writes is read back in the order of the split."""
     kind, _, perfect = cls.example()
-    turned = Predictions(*(part.flip(0) for part in (perfect.ids, perfect.outputs, perfect.gold)))
+    turned = perfect.select(range(len(perfect.ids))[::-1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.tsv"
         kind.write(turned, path)
@@ -82,6 +85,25 @@ def writes_its_answers(cls: type[TaskKind]) -> None:
             rows = list(csv.DictReader(file, delimiter="\t"))
     promised([int(row["index"]) for row in rows] == sorted(perfect.ids.tolist()), "rows are not in order, or not all")
     promised([row["prediction"] for row in rows] == kind.answers(perfect), "written answers are not `answers`")
+
+
+def gives_pads_no_say(cls: type[TaskKind]) -> None:
+    """What it predicts of an example, and the scores of heads on it, do not depend on which others share its batch."""
+    kind, rows, _ = cls.example()
+    backbone = backbone_for(kind)
+    together, apart = ([*_batches(kind, backbone, rows, size)] for size in (len(rows), 1))
+    with torch.no_grad():
+        answers = [
+            kind.answers(parts[0].joined(parts))
+            for parts in ([kind.predict(outputs_of(backbone, b), b) for b in batches] for batches in (together, apart))
+        ]
+    promised(answers[0] == answers[1], f"answers in one batch are {answers[0]}, one by one {answers[1]}")
+    scores = [score_heads(backbone, batches, 0.9) for batches in (together, apart)]
+    promised(
+        all(found.examples == len(rows) for found in scores), f"of {len(rows)} examples {scores[0].examples} count"
+    )
+    near = torch.allclose(scores[0].correlation, scores[1].correlation, rtol=1e-4)
+    promised(near, "the scores of heads depend on which examples share a batch")
 
 
 def draws_each_row_once(cls: type[TaskKind]) -> None:
@@ -103,6 +125,7 @@ PROMISES: list[Callable[[type[TaskKind]], None]] = [
     predicts_in_batches,
     prefers_right_answers,
     writes_its_answers,
+    gives_pads_no_say,
     draws_each_row_once,
 ]
 
@@ -114,6 +137,17 @@ def backbone_for(kind: TaskKind) -> Backbone:
 
 def batch_for(kind: TaskKind, backbone: Backbone, rows: Any) -> dict[str, Any]:
     """Return all rows as one batch."""
-    encoder = TextEncoder(backbone.tokenizer, 64)
+    (batch,) = _batches(kind, backbone, rows, len(rows))
+    return batch
+
+
+def _batches(kind: TaskKind, backbone: Backbone, rows: Any, size: int) -> Iterator[dict[str, Any]]:
+    encoder = TextEncoder(backbone.tokenizer, LENGTH)
     split = kind.encode(rows, encoder)
-    return kind.collate([split[index] for index in range(len(split))], encoder)
+    for numbers in cut(range(len(split)), size):
+        yield kind.collate([split[number] for number in numbers], encoder)
+
+
+def _same(one: Any, other: Any) -> bool:
+    tensors = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
+    return torch.equal(one, other) if tensors else bool(one == other)

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import Dataset, Value
+from datasets import Dataset, List, Value
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -28,6 +29,8 @@ from peftlab.tasks.task import Task
 log = logging.getLogger(__name__)
 
 Loader = DataLoader[Batch]
+TEXT = Value("string")
+ANSWERS = ("id", "label", "answers")
 
 
 class TaskData(LightningDataModule):
@@ -198,8 +201,11 @@ class TaskData(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: sizes, truncation, source, content, overlap, empty examples."""
+        read = {name: split.num_sequences for name, split in self.splits.items()}
+        several = {name: number for name, number in read.items() if number != len(self.splits[name])}
         return {
             "examples": {name: len(split) for name, split in self.splits.items()},
+            **({"sequences": several} if several else {}),
             "truncated_share": {name: split.truncated_share for name, split in self.splits.items()},
             "max_length": self.encoder.max_length,
             "batch_size": self.batch_size,
@@ -240,5 +246,7 @@ class TaskData(LightningDataModule):
 
 
 def _texts(split: Dataset) -> list[tuple[str, ...]]:
-    columns = [split[name][:] for name, kind in split.features.items() if kind == Value("string")]
-    return list(zip(*columns, strict=True))
+    """Return the texts of each example, one after the other, without its answer and its name."""
+    read = [name for name, kind in split.features.items() if name not in ANSWERS and kind in (TEXT, List(TEXT))]
+    columns = [[value if isinstance(value, list) else [value] for value in split[name][:]] for name in read]
+    return [tuple(chain.from_iterable(row)) for row in zip(*columns, strict=True)]

@@ -11,23 +11,26 @@ from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.selection import HeadScores
+from peftlab.inputs.encoder import num_examples
 
 
 @torch.no_grad()
 def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi: float) -> HeadScores:
     """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over all examples.
 
-    The model runs in evaluation mode, in the type of its weights. Pads never count, and sums alone are kept, so
-    memory grows neither with the examples nor with the layers.
+    The mean is over what the model reads, sequences; a sentence is one. The model runs in evaluation mode, in the type
+    of its weights. Pads never count, and sums alone are kept, so memory grows neither with the examples nor with the
+    layers.
 
     Args:
         backbone: its model lies where the batches do.
-        batches: what the model reads, `attention_mask` [B, S] among it; labels are not looked at. It is fastest where
-            examples of like length share a batch.
+        batches: what the model reads, `attention_mask` [M, S] among it, and `index` [B], its examples; labels are not
+            looked at. An example of several sequences, as windows or choices, counts once for each of them. It is
+            fastest where examples of like length share a batch.
         xi: threshold of Eq. 2, in (0, 1].
     """
     view, model = backbone.view, backbone.model
-    device, examples = model.device, 0
+    device, examples, sequences = model.device, 0, 0
     richness = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64, device=device)
     correlation = torch.zeros(*richness.shape, view.num_heads, dtype=torch.float64, device=device)
     spectrum = torch.zeros(*richness.shape, view.head_dim, dtype=torch.float64, device=device)
@@ -44,8 +47,8 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
     with head_outputs(view, consume):
         for batch in batches:
             mask = batch["attention_mask"]
-            examples += len(mask)
+            examples, sequences = examples + num_examples(batch), sequences + len(mask)
             model.base_model(**inputs_of(backbone, batch))
     model.train(was_training)
-    richness, correlation, spectrum = ((total / examples).cpu() for total in (richness, correlation, spectrum))
-    return HeadScores(richness, correlation, examples, spectrum)
+    richness, correlation, spectrum = ((total / sequences).cpu() for total in (richness, correlation, spectrum))
+    return HeadScores(richness, correlation, examples, spectrum, sequences)

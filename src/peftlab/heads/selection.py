@@ -23,6 +23,7 @@ FILE_NAME, PICTURE = "selection.json", "selection.png"
 class HeadScores:
     """Means over `examples` examples: richness [L, H] (Eq. 3) and correlation [L, H, H] (Eq. 7).
 
+    sequences, None for as many as examples: what the model read of them, such as windows or choices.
     spectrum [L, H, D'], None in older files: the share that the largest 1, 2, ... singular values have in their sum.
     """
 
@@ -30,6 +31,13 @@ class HeadScores:
     correlation: Tensor
     examples: int
     spectrum: Tensor | None = None
+    sequences: int | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many examples were scored, and how many sequences where they were several each."""
+        several = self.sequences is not None and self.sequences != self.examples
+        return {"examples": self.examples, **({"sequences": self.sequences or 0} if several else {})}
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class HeadSelection:
     def describe(self) -> dict[str, Any]:
         """Return the facts for a run's record: examples scored, iterations of each layer, heads chosen."""
         return {
-            "examples": self.scores.examples,
+            **self.scores.counts,
             "iterations": self.iterations.tolist(),
             "heads": [list(layer) for layer in self.heads],
         }
@@ -77,7 +85,7 @@ class HeadSelection:
         fields = {
             "layers": len(self.heads),
             "heads": self.ranking.shape[-1],
-            "examples": self.scores.examples,
+            **self.scores.counts,
             "options": self.options,
             "chosen": [list(layer) for layer in self.heads],
             "ranks": self.ranks.tolist(),
@@ -95,7 +103,9 @@ class HeadSelection:
         """Read what `to_json` wrote; raises UserError with one line for anything else."""
         fields = selection_json.loads(text)
         selection = cls(
-            scores=HeadScores(fields["richness"], fields["correlation"], fields["examples"], fields["spectrum"]),
+            scores=HeadScores(
+                *(fields[name] for name in ("richness", "correlation", "examples", "spectrum", "sequences"))
+            ),
             ranking=fields["ranking"],
             pagerank=fields["pagerank"],
             iterations=fields["iterations"],

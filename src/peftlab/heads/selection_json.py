@@ -17,6 +17,8 @@ _FIRST = (
 )
 # The fields of each form that can be read; in 1 no spectrum was kept.
 FIELDS = {1: _FIRST, 2: (*_FIRST, "spectrum")}
+# There where an example is several sequences.
+OPTIONAL = ("sequences",)
 
 
 def dumps(fields: dict[str, Any]) -> str:
@@ -36,6 +38,7 @@ def loads(text: str) -> dict[str, Any]:
     require(isinstance(document["options"], dict), "options: must be an object")
     return {
         **fields,
+        "sequences": _count(document, "sequences") if "sequences" in document else None,
         "options": document["options"],
         "chosen": _chosen(document["chosen"], layers, heads),
         "ranks": _numbers(document, "ranks", (layers, heads), low=1, high=heads, kinds=(int,)),
@@ -59,7 +62,7 @@ def _document(text: str) -> dict[str, Any]:
     if known is None:
         raise UserError(f"schema={schema!r}: must be one of {', '.join(map(str, FIELDS))}")
     missing = [key for key in known if key not in document]
-    unknown = [key for key in document if key not in known]
+    unknown = [key for key in document if key not in (*known, *OPTIONAL)]
     require(not missing, f"lacks {', '.join(missing)}")
     require(not unknown, f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
     return document

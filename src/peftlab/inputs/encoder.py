@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 
 Example = dict[str, Any]
-Batch = dict[str, Any]  # tensors, whose first dimension counts examples, and what else a kind of task needs
+Batch = dict[str, Any]  # tensors, `index` [B] of B examples among them, and what else a kind of task needs
 
 
 class Split(torch.utils.data.Dataset[Example], ABC):
@@ -33,6 +33,11 @@ class Split(torch.utils.data.Dataset[Example], ABC):
     def truncated_share(self) -> float:
         """The share of examples that lost a part to the largest allowed size, in [0, 1]."""
 
+    @property
+    def num_sequences(self) -> int:
+        """How many sequences a model reads: as many as examples, unless these are made of several."""
+        return len(self)
+
     @abstractmethod
     def select(self, indices: Sequence[int]) -> "Split":
         """Return a split of the examples of these rows, in this order; its `index` counts anew."""
@@ -49,6 +54,11 @@ class Encoder(Protocol):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of examples of unlike sizes."""
+
+
+def num_examples(batch: Mapping[str, Any]) -> int:
+    """Return the number of examples in a batch, each of which may be several sequences."""
+    return len(batch["index"])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -1,7 +1,8 @@
-"""Text as input: sentences and pairs of them as token ids, padded into batches."""
+"""Text as input: sentences, pairs and what else is made of sequences of tokens, padded into batches."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import UserError, require
-from peftlab.inputs.encoder import Batch, Example
+from peftlab.inputs.encoder import Batch, Encoder, Example
+from peftlab.inputs.sequences import OUTSIDE, Layout, SequenceSplit, arrange
 from peftlab.inputs.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
 
 Side = Literal["left", "right"]
@@ -55,6 +57,10 @@ class TextEncoder:
         """
         return tokenise(rows, self.tokenizer, self.max_length, self.cache_dir)
 
+    def arrange(self, rows: Dataset, layout: Layout) -> SequenceSplit:
+        """Return the rows as a layout has them, from the cache where they were made before."""
+        return arrange(rows, layout, self.tokenizer, self.max_length, self.cache_dir)
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of examples, padded with the tokenizer's pad token."""
         pad = self.tokenizer.pad_token_id
@@ -62,26 +68,47 @@ class TextEncoder:
         return collate(examples, pad, self.side)
 
 
+def text_encoder(encoder: Encoder) -> TextEncoder:
+    """Return an encoder that reads text, for kinds of task that need to know.
+
+    Raises:
+        UserError: it reads something else.
+    """
+    require(isinstance(encoder, TextEncoder), f"{type(encoder).__name__}: this kind of task needs a backbone of texts")
+    assert isinstance(encoder, TextEncoder)
+    return encoder
+
+
 def collate(examples: Sequence[Example], pad_token_id: int, side: Side = "right") -> Batch:
-    """Return a batch of B examples, padded to the longest of them, S tokens.
+    """Return a batch of B examples of M sequences in all, padded to the longest of these, S tokens.
 
     Args:
-        examples: items of a `TokenisedSplit`.
-        pad_token_id: fills `input_ids`; token types are filled with 0.
+        examples: items of a `TokenisedSplit`, each one sequence, or of a `SequenceSplit`.
+        pad_token_id: fills `input_ids`; token types are filled with 0, other values of tokens with `OUTSIDE`.
         side: where the pads stand.
 
     Returns:
-        `input_ids`, `attention_mask` (1 = token, 0 = pad) and, where the examples have them, `token_type_ids`,
-        all int64 [B, S]; `labels` [B]; `index` [B], the examples' places in their split.
+        `input_ids`, `attention_mask` (1 = token, 0 = pad) and, where the examples have them, `token_type_ids` and what
+        else is said of tokens, all int64 [M, S]; `index` [B], the examples' places in their split. Of a
+        `TokenisedSplit` `labels` [B]; of a `SequenceSplit` `sequences` [B], how many each example has, and `rows`.
     """
-    ids = [example["input_ids"] for example in examples]
-    batch = {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_token_id, padding_side=side),
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=side),
-    }
-    if "token_type_ids" in examples[0]:
-        types = [example["token_type_ids"] for example in examples]
-        batch["token_type_ids"] = pad_sequence(types, batch_first=True, padding_side=side)
+    several = isinstance(examples[0]["input_ids"], list)
+    fills = {"input_ids": pad_token_id, "attention_mask": 0, "token_type_ids": 0}
+    batch: Batch = {}
+    for name in examples[0]:
+        if name in ("labels", "index", "row"):
+            continue
+        values = [example[name] for example in examples]
+        rows = list(chain.from_iterable(values)) if several else values
+        fill = fills.get(name, OUTSIDE)
+        batch[name] = pad_sequence(rows, batch_first=True, padding_value=fill, padding_side=side)
+        if name == "input_ids":
+            ones = [torch.ones_like(row) for row in rows]
+            batch["attention_mask"] = pad_sequence(ones, batch_first=True, padding_side=side)
+    if several:
+        batch["sequences"] = torch.tensor([len(example["input_ids"]) for example in examples])
+        batch["rows"] = [example["row"] for example in examples]
     for name in ("labels", "index"):
-        batch[name] = torch.stack([example[name] for example in examples])
+        if name in examples[0]:
+            batch[name] = torch.stack([example[name] for example in examples])
     return batch

@@ -1,11 +1,10 @@
-"""A split as token ids in flat tensors: made once, kept on disk, read back memory-mapped."""
+"""A split of one sequence and one label an example, as token ids in flat tensors."""
 
 import copy
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -14,21 +13,18 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import require
-from peftlab.files import exclusive_lock, write_bytes_atomic
 from peftlab.inputs.encoder import Split, content_hash
+from peftlab.inputs.token_cache import Tensors, cached, check_cuts
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHUNK = 8192
 WARN_TRUNCATED = 0.05
-WAIT_SECONDS = 600.0  # for another run that tokenises; then it is done twice
 
 
 @dataclass(frozen=True)
@@ -104,20 +100,20 @@ def tokenise(
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
     }
-    name = hashlib.sha256(json.dumps(defines, sort_keys=True).encode()).hexdigest()[:24]
-    path = None if cache_dir is None else cache_dir / f"{name}.safetensors"
-    split = None if path is None else _load(path)
-    if split is None:
-        with _first_to_make(cache_dir):
-            # Another run may have made it while this one waited.
-            split = None if path is None else _load(path)
-            if split is None:
-                split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
-                if path is not None:
-                    _keep(path, split, defines)
-    if split.truncated_share > WARN_TRUNCATED:
-        log.warning("%.1f %% of examples are cut to max_length=%d tokens", 100 * split.truncated_share, max_length)
+
+    def make() -> Tensors:
+        split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
+        return {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
+
+    split = _split(cached(defines, cache_dir, make, _check))
+    warn_if_truncated(split.truncated_share, max_length)
     return split
+
+
+def warn_if_truncated(share: float, max_length: int) -> None:
+    """Say it where more than a few examples lost tokens; `share` of them in [0, 1]."""
+    if share > WARN_TRUNCATED:
+        log.warning("%.1f %% of examples are cut to max_length=%d tokens", 100 * share, max_length)
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -134,16 +130,6 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     content.pop("truncation", None)
     content["peftlab"] = [sorted(tokenizer.model_input_names), tokenizer.truncation_side]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _first_to_make(cache_dir: Path | None) -> Iterator[None]:
-    """Let one run at a time make tokens for a cache; a cache that cannot be written guards nothing."""
-    with ExitStack() as stack:
-        if cache_dir is not None:
-            with suppress(OSError):
-                stack.enter_context(exclusive_lock(cache_dir, WAIT_SECONDS))
-        yield
 
 
 def _encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenisedSplit:
@@ -181,30 +167,12 @@ def _flat(rows: list[list[int]], dtype: torch.dtype) -> Tensor:
     return torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)
 
 
-def _keep(path: Path, split: TokenisedSplit, defines: dict[str, Any]) -> None:
-    try:
-        write_bytes_atomic(path, _serialise(split, defines))
-    except OSError as error:
-        # A cache that cannot be written costs time, not a run.
-        log.warning("data.cache_dir=%s: tokens are not kept (%s)", path.parent, error)
+def _split(tensors: Tensors) -> TokenisedSplit:
+    return TokenisedSplit(**{"type_ids": None, **tensors})  # type: ignore[arg-type]
 
 
-def _serialise(split: TokenisedSplit, defines: dict[str, Any]) -> bytes:
-    tensors = {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
-    description = {**defines, "examples": len(split), "truncated_share": split.truncated_share}
-    return save(tensors, metadata={"peftlab": json.dumps(description, sort_keys=True)})
-
-
-def _load(path: Path) -> TokenisedSplit | None:
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        split = TokenisedSplit(**{"type_ids": None, **tensors})
-        if int(split.offsets[-1]) != len(split.ids) or len(split.offsets) != len(split) + 1:
-            raise ValueError("its tensors do not fit together")
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        log.warning("%s: damaged (%s); it is made anew", path, error)
-        return None
-    return split
+def _check(tensors: Tensors) -> None:
+    split = _split(tensors)
+    check_cuts(tensors, "ids", "offsets")
+    if len(split.offsets) != len(split) + 1:
+        raise ValueError("its tensors do not fit together")

@@ -11,6 +11,7 @@ from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import prefix_errors, require
+from peftlab.inputs.encoder import num_examples
 from peftlab.options.schema import build
 from peftlab.plan import DataOptions
 from peftlab.results.record import RunRecord
@@ -127,7 +128,7 @@ class FixedLoss:
         """Return the loss at the model's present weights."""
         total, count = 0.0, 0
         for batch in self._batches:
-            size = len(batch["index"])
+            size = num_examples(batch)
             total, count = total + float(self._loss(batch)) * size, count + size
         return total / count
 

@@ -21,13 +21,21 @@ class Prompts(nn.Module):
         self.tokens = nn.Parameter(tokens)
         self._place = place
 
-    def insert_into(self, base: PreTrainedModel) -> Callable[[], None]:
-        """Let `base` see the prompts in every text, as its submodule `prompts`; return what takes them out again."""
-        hook = base.register_forward_pre_hook(self._prompted, with_kwargs=True)
+    def insert_into(self, base: PreTrainedModel, read_tokens: bool = False) -> Callable[[], None]:
+        """Let `base` see the prompts in every text, as its submodule `prompts`; return what takes them out again.
+
+        Args:
+            base: a base model.
+            read_tokens: the output layer reads each token: it is given those of the text alone.
+        """
+        hooks = [base.register_forward_pre_hook(self._prompted, with_kwargs=True)]
+        if read_tokens:
+            hooks.append(base.register_forward_hook(self._without_prompts))
         base.add_module("prompts", self)
 
         def take_out() -> None:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             del base.prompts
 
         return take_out
@@ -45,6 +53,11 @@ class Prompts(nn.Module):
                 given = options[name]
                 options[name] = self._among(given, given.new_full(tokens.shape[:2], value))
         return (), options
+
+    def _without_prompts(self, base: PreTrainedModel, inputs: tuple[Any, ...], outputs: Any) -> Any:
+        hidden, after = outputs.last_hidden_state, self._place + len(self.tokens)
+        outputs.last_hidden_state = torch.cat([hidden[:, : self._place], hidden[:, after:]], dim=1)
+        return outputs
 
     def _among(self, text: Tensor, prompts: Tensor) -> Tensor:
         return torch.cat([text[:, : self._place], prompts, text[:, self._place :]], dim=1)

@@ -69,7 +69,7 @@ class AttachedPrompt(Attached):
         base = cast(PreTrainedModel, self.model.base_model)
         tokens = self.strategy.first_tokens(cast(nn.Embedding, base.get_input_embeddings()).weight.detach())
         self._prompts = Prompts(tokens, place=1 if self.strategy.place == "second" else 0)
-        self._take_out = self._prompts.insert_into(base)
+        self._take_out = self._prompts.insert_into(base, self.backbone.view.reads_tokens)
 
     def _remove(self) -> None:
         self._take_out()

@@ -6,9 +6,12 @@ landscapes ask for it), and says what predictions are, how they are scored and w
 beside `task` are its options, `options:` of a task's YAML.
 """
 
+import csv
+import io
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -51,18 +54,23 @@ class Predictions:
 
     Attributes:
         ids: which examples of their split, int64 [N].
-        outputs: what the model gave for them, float32 [N, ...].
-        gold: the right answers [N, ...].
+        outputs: what the model gave for them, float32 [N, ...], or a list of N where their sizes differ.
+        gold: the right answers [N, ...], or a list of N.
     """
 
     ids: Tensor
-    outputs: Tensor
-    gold: Tensor
+    outputs: Any
+    gold: Any
 
     def __post_init__(self) -> None:
         sizes = len(self.ids), len(self.outputs), len(self.gold)
         if len(set(sizes)) != 1:
             raise ValueError(f"{sizes[0]} examples, {sizes[1]} predictions and {sizes[2]} answers do not fit")
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """Return the predictions of these places, in this order."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: _of(values, numbers) for name, values in columns.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -123,6 +131,24 @@ class TaskKind(ABC):
             UserError: it is no label of this task.
         """
 
+    def check_row(self, row: Mapping[str, Any]) -> None:
+        """Refuse a row, as `columns` has it, that is no example.
+
+        Raises:
+            UserError: saying what is wrong with it; the source adds where it stands.
+        """
+
+    def admit(self, rows: Dataset, where: str) -> Dataset:
+        """Return the rows of a split that can be used; those that are left out are counted and told.
+
+        Raises:
+            UserError: rows that do not go together, such as two of one `id`; `where` names the split.
+        """
+        if "id" in rows.column_names:
+            repeated = [name for name, number in Counter(rows["id"][:]).items() if number > 1]
+            require(not repeated, f"{where}: id {next(iter(repeated), '')!r} stands there twice")
+        return rows
+
     def encode(self, rows: Dataset, encoder: Encoder) -> Split:
         """Return the rows, columns as in `columns`, as examples; several of them may be made of one row."""
         return encoder.encode(rows)
@@ -148,10 +174,14 @@ class TaskKind(ABC):
         """Return each prediction as a user wants to read it."""
 
     def write(self, predictions: Predictions, path: Path) -> None:
-        """Write the answers, `index<TAB>prediction` in the order of the split, whole or not at all."""
+        """Write the answers, `index<TAB>prediction` in the order of the split, whole or not at all.
+
+        An answer that holds a tab, a line end or a quotation mark is quoted, as the module `csv` does.
+        """
         rows = sorted(zip(predictions.ids.tolist(), self.answers(predictions), strict=True))
-        lines = ["index\tprediction", *(f"{index}\t{answer}" for index, answer in rows)]
-        write_text_atomic(path, "\n".join(lines) + "\n")
+        text = io.StringIO()
+        csv.writer(text, delimiter="\t", lineterminator="\n").writerows([("index", "prediction"), *rows])
+        write_text_atomic(path, text.getvalue())
 
     @abstractmethod
     def is_degenerate(self, predictions: Predictions) -> bool:
@@ -170,6 +200,12 @@ class TaskKind(ABC):
     def example(cls) -> KindExample:
         """Return a tiny example, by which the kind is tested without files."""
 
+    @classmethod
+    def unlearnt(cls) -> Predictions:
+        """Return what a model that learnt nothing says of the example; by default the same of each row."""
+        perfect = cls.example().predictions
+        return replace(perfect, outputs=perfect.select([0] * len(perfect.ids)).outputs)
+
 
 KINDS = Registry(TaskKind, "peftlab.tasks.kinds", "task.kind")  # type: ignore[type-abstract]
 
@@ -183,6 +219,20 @@ def kind_of(task: Task) -> TaskKind:
     kind = build(KINDS.get(task.kind_name), {**task.options, "task": task}, "task.options")
     kind.check()
     return kind
+
+
+def require_finite(outputs: Tensor) -> None:
+    """Refuse outputs that are not finite.
+
+    Raises:
+        UserError: the training diverged.
+    """
+    finite = bool(outputs.isfinite().all())
+    require(finite, "the predictions are not finite: training diverged; try a lower training.learning_rate")
+
+
+def _of(values: Any, numbers: Sequence[int]) -> Any:
+    return values[list(numbers)] if isinstance(values, Tensor) else [values[number] for number in numbers]
 
 
 def _one_after_the_other(values: list[Any]) -> Any:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from peftlab.errors import require
 from peftlab.inputs.encoder import Batch
-from peftlab.tasks.kind import Predictions, TaskKind
+from peftlab.tasks.kind import Predictions, TaskKind, require_finite
 
 TEXTS = {"text_a": Value("string"), "text_b": Value("string")}
 LABELS_OR_RANGE = "give either labels (two or more) or a range of scores"
@@ -37,8 +37,7 @@ class SentenceKind(TaskKind):
         Raises:
             UserError: outputs that are not finite: the training diverged.
         """
-        finite = bool(predictions.outputs.isfinite().all())
-        require(finite, "the predictions are not finite: training diverged; try a lower training.learning_rate")
+        require_finite(predictions.outputs)
         return super().score(predictions)
 
 

@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
-from peftlab.inputs.encoder import Batch
+from peftlab.inputs.encoder import Batch, num_examples
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import Predictions, TaskKind
 from peftlab.training.lightning_internals import restart_optimisers
@@ -79,7 +79,7 @@ class FineTuning(LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""
-        loss, size = self.kind.loss(self(batch), batch), _size(batch)
+        loss, size = self.kind.loss(self(batch), batch), num_examples(batch)
         penalty = self.attached.penalty()
         if penalty is not None:
             loss = loss + penalty
@@ -220,8 +220,3 @@ class FineTuning(LightningModule):
             if name == "validation":
                 self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False, sync_dist=True)
         self._collected = {}
-
-
-def _size(batch: Batch) -> int:
-    """Return the number of examples in a batch."""
-    return len(next(iter(batch.values())))
