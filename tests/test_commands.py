@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from peftlab.run import run
 from runs import SILENT, SMALL, composed, train, write_rte
 

@@ -10,7 +10,7 @@ import pytest
 
 from peftlab.command_line import program, typed_command
 from peftlab.console import COMMANDS
-from peftlab.results.record import find_records
+from peftlab.results.found import find_records
 from runs import SILENT, SMALL
 
 # What the console command is: a file of its own name that calls `main`.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from peftlab.results.record import find_records
+from peftlab.results.found import find_records
 from runs import SILENT, SMALL, train
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from runs import SILENT, SMALL, train
 
 RUN = f"--config-dir . plugins=[my_method] +strategy=my-method task=demo {SMALL} {SILENT} hydra.run.dir=out"

@@ -14,7 +14,8 @@ from commands import command
 from peftlab.errors import UserError
 from peftlab.files import exclusive_lock
 from peftlab.plan import Plan
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from peftlab.strategies.registry import strategy_names
 from peftlab.training.module import FineTuning
 from peftlab.training.trajectory import trajectory_files

@@ -18,7 +18,7 @@ from peftlab.errors import BusyError
 from peftlab.files import exclusive_lock
 from peftlab.inputs import tokens
 from peftlab.inputs.tokens import tokenise
-from peftlab.results.record import find_records
+from peftlab.results.found import find_records
 from peftlab.run import run
 from peftlab.tasks.sources.splits import load_splits
 from runs import SILENT, SMALL, small, write_rte

@@ -7,7 +7,8 @@ import pytest
 
 from commands import command
 from peftlab.cli import CONF
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from peftlab.search_path import roots
 from runs import SILENT, SMALL, train
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import ROOT
 from peftlab.console import COMMANDS
-from peftlab.results.record import find_records
+from peftlab.results.found import find_records
 
 BUILD = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
 SOURCE = ("src", "conf", "pyproject.toml", "README.md", "LICENSE")

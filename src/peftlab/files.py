@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from peftlab.errors import UserError
 
 _CODES = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY")
 _DISK = {getattr(errno, name) for name in _CODES}
+LONGEST_TEXT = 2**26  # bytes; the largest that the laboratory writes, a selection with its spectra, has some 10 MB
 # What a process that was killed leaves beside a file it was writing.
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
 
@@ -65,6 +67,37 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise
         # Where a temporary file cannot take its place, the place is what its user knows.
         raise UserError(f"{error.filename2 or error.filename or folder}: {error.strerror}") from error
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Return the content of a regular file: a pipe or a device would keep its reader waiting for ever.
+
+    Raises:
+        OSError: it cannot be read, is of another type, or holds more than `most` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if most is not None and status.st_size > most:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, where at most {most} are read", str(path))
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def read_text(path: Path, most: int = LONGEST_TEXT) -> str:
+    """Return the text of a regular UTF-8 file.
+
+    Raises:
+        OSError: as `read_regular`.
+        ValueError: it is not UTF-8.
+    """
+    return read_regular(path, most).decode("utf-8")
 
 
 def content_sha256(path: Path) -> str | None:

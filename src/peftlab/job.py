@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab import hydra_errors
 from peftlab.cache import RunCache
 from peftlab.command_line import working_for
-from peftlab.errors import BusyError, UserError
+from peftlab.errors import BusyError, UserError, require, shown
 from peftlab.outcome import Outcome, outcome_of_error, write_outcome
 
 # Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
@@ -61,10 +61,10 @@ class Job:
 
     def _done(self, config: DictConfig, folder: Path, cache: RunCache, is_sweep: bool) -> Outcome:
         try:
-            if is_sweep and config.trainer.devices != 1:
-                # Lightning starts the other ranks with the same command: each would sweep by itself.
-                raise UserError(f"trainer.devices={config.trainer.devices}: a sweep (-m) allows one device a run")
-            return _run(self._plain(config), folder, cache)
+            plain = self._plain(config)
+            if is_sweep:
+                _check_sweep(plain)
+            return _run(plain, folder, cache)
         except UserError as error:
             if is_sweep and isinstance(error, BusyError):
                 print(f"{error} and does it; on to the next")
@@ -86,7 +86,7 @@ class Job:
 
 def tell(message: object) -> None:
     """Print one line on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
 
 
 def quiet_libraries() -> None:
@@ -107,6 +107,13 @@ def _run(config: dict[str, Any], folder: Path, cache: RunCache) -> Outcome:
     if record is not None and record.status == "skipped":
         return Outcome(folder, "skipped", record.reason or "")
     return Outcome(folder, "finished")
+
+
+def _check_sweep(config: dict[str, Any]) -> None:
+    trainer = config.get("trainer")
+    devices = trainer.get("devices", 1) if isinstance(trainer, dict) else 1
+    # Lightning starts the other ranks with the same command: each would sweep by itself.
+    require(devices == 1, f"trainer.devices={devices}: a sweep (-m) allows one device a run")
 
 
 def _prepare_process() -> None:

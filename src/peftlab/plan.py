@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, BackboneSpec, content_hashes, model_type
 from peftlab.cache import RunCache
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
-from peftlab.errors import require
+from peftlab.errors import require, shown
 from peftlab.identity import Identity, identify, run_settings
 from peftlab.options.schema import build, checked
 from peftlab.registry import load_plugins
+from peftlab.results.plausible import check_name
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
@@ -99,6 +100,14 @@ class RunConfig:
     search: Any = None
     robustness: Any = None
     plugins: list[str] = field(default_factory=list)
+
+
+def _is_group(kind: Any) -> bool:
+    return is_dataclass(kind) or get_origin(kind) is Mapping
+
+
+GROUPS = [name for name, kind in get_type_hints(RunConfig).items() if _is_group(kind)]
+REQUIRED = [f.name for f in fields(RunConfig) if f.default is MISSING and f.default_factory is MISSING]
 
 
 @dataclass(frozen=True)
@@ -200,14 +209,20 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
 
 
 def check_identity(config: Mapping[str, Any]) -> None:
-    """Check what a run's record is filed by: task, strategy and backbone, seed and shots.
+    """Check that each group is one, and what a run's record is filed by: task, strategy and backbone, seed and shots.
 
     Raises:
-        UserError: a name that is no text, a seed outside [0, 2**32), shots that are no number.
+        UserError: a value where a group is expected, a name that is none, a seed outside [0, 2**32), shots that are no
+            number.
     """
+    for name in REQUIRED:
+        require(name in config, f"{name}: missing")
+    for group in GROUPS:
+        one = f"{group}={shown(config[group], 60)}: {group} is a group of options; give one, as {group}.OPTION=VALUE"
+        require(isinstance(config[group], Mapping), one)
     for group in ("task", "strategy", "backbone"):
-        name = config[group]["name"]
-        require(isinstance(name, str), f"{group}.name={name}: allowed is a text")
+        require("name" in config[group], f"{group}.name: missing")
+        check_name(config[group]["name"], f"{group}.name")
     seed = config["seed"]
     require(type(seed) is int and 0 <= seed < SEEDS, f"seed={seed}: allowed are whole numbers from 0 to {SEEDS - 1}")
     build(ShotsOptions, config["shots"], "shots")

@@ -18,7 +18,8 @@ from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
 from peftlab.results.aggregate import mean
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from peftlab.results.scores import PERCENT, Scale, common_scale
 from peftlab.strategies.registry import create_strategy
 

@@ -10,7 +10,7 @@ from commands import command
 from models import batch, logits
 from peftlab.delta.delta import load_delta
 from peftlab.report.command import write as write_report
-from peftlab.results.record import find_records
+from peftlab.results.found import find_records
 from peftlab.results.table import sweep_in_markdown
 from peftlab.strategies.restore import export_merged, restore
 

@@ -11,7 +11,8 @@ import pytest
 from records import failed, finished
 
 from peftlab.errors import UserError
-from peftlab.results.record import FILE_NAME, Delay, Deployment, RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import FILE_NAME, Delay, Deployment, RunRecord
 
 DEPLOYMENT = Deployment(
     extra_parameters=64,
@@ -80,11 +81,19 @@ def test_a_number_that_is_none_becomes_null(value: float, tmp_path: Path):
 
 
 def test_odd_values_do_not_cost_a_finished_run_its_record(tmp_path: Path):
-    odd = {"path": Path("a/b"), "count": np.int64(3), "rows": np.eye(2), "pair": (1, 2), 7: {1j}, "bad": "\udc80"}
+    odd = {
+        "path": Path("a/b"),
+        "count": np.int64(3),
+        "rows": np.eye(2),
+        "pair": (1, 2),
+        7: {1j},
+        "bad": "\udc80",
+        "big": 10**30,
+    }
     read = RunRecord.read(finished(config=odd).write(tmp_path))
     assert read.config == {
         **{"path": "a/b", "count": 3, "rows": [[1.0, 0.0], [0.0, 1.0]], "pair": [1, 2]},
-        **{"7": "{1j}", "bad": "\udc80"},
+        **{"7": "{1j}", "bad": "\\udc80", "big": str(10**30)},
     }
 
 
@@ -124,7 +133,19 @@ NOT_RECORDS = {
     "bad curve": (edited("curve", [{"epoch": 1}, {"epoch": "b"}]), r"'curve\[1\].epoch' is \"b\", must be a number"),
     "memory kind": (edited("memory.kind", "swap"), "'memory.kind' .* one of rss, cuda"),
     "a line break in a key": (edited("metric.further", {"a\nb": "c"}), "must be a number"),
-    "long value": (edited("seed", "x" * 5000), "x\\.\\.\\., must be"),
+    "long value": (edited("seed", "x" * 5000), 'x{38}…x{19}", must be'),
+    "nothing in all": (edited("parameters.total", 0), "parameters.total is 0, must be from 1 "),
+    "a count of 400 digits": (edited("parameters.tuned", 10**400), "10{25}…0{13} is too large a number"),
+    "a size beyond any": (edited("delta.bytes", 2**63), "9223372036854775808 is too large a number"),
+    "a negative size": (edited("memory.peak_bytes", -1), "memory.peak_bytes is -1, must be from 0 "),
+    "a time beyond any": (edited("seconds.training", 1e300), "seconds.training is 1e.300, must be from 0 "),
+    "a loss beyond any": (edited("curve", [{"epoch": 1, "train/loss": 1e200}]), "curve.train/loss is 1e.200, must be"),
+    "half a surrogate pair": (edited("reason", "\ud800"), "surrogates not allowed"),
+    "half a pair in a key": (edited("metric.further", {"\udfff": 1}), "surrogates not allowed"),
+    "thousands of levels": (edited("config", json.loads("[" * 900 + "]" * 900)), "nested too deeply"),
+    "a task of control characters": (edited("task", "r\x1b[2Jte"), r"task=r\\x1b\[2Jte: allowed is a name"),
+    "a task of a megabyte": (edited("task", "x" * 2**20), "allowed is a name, 1 to 200 printable"),
+    "a group that is none": (edited("config", {"data": 3}), "config.data is 3, must be an object"),
     "deployment without delay": (
         edited("deployment", {"extra_parameters": 0, "structure_changed": False, "merged": True}),
         "'deployment.delay' is missing",

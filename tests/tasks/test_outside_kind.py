@@ -13,7 +13,8 @@ from peftlab.check.kinds import PROMISES
 from peftlab.errors import UserError
 from peftlab.registry import load_plugins
 from peftlab.report.command import write as write_report
-from peftlab.results.record import RunRecord, find_records
+from peftlab.results.found import find_records
+from peftlab.results.record import RunRecord
 from peftlab.run import run
 from peftlab.strategies.restore import restore
 from peftlab.tasks.kind import KINDS, TaskKind, kind_of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError, require
-from peftlab.files import content_sha256, write_text_atomic
+from peftlab.files import content_sha256, read_text, write_text_atomic
 from peftlab.heads import picture, selection_json
 from peftlab.heads.options import Orientation, Teleport, Variant, check_selection
 from peftlab.heads.pagerank import pagerank
@@ -145,7 +145,7 @@ class HeadSelection:
         """Read the file `path`, or selection.json in the folder `path`; raises UserError naming the file."""
         file = _file(path)
         try:
-            return cls.from_json(file.read_text(encoding="utf-8"))
+            return cls.from_json(read_text(file))
         except OSError as error:
             raise UserError(f"selection {file}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, shown
+from peftlab.options.schema import parse_json
 
 SCHEMA = 2
 _FIRST = (
@@ -53,14 +54,14 @@ def loads(text: str) -> dict[str, Any]:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise UserError(f"is not JSON: {error}") from error
     require(isinstance(document, dict), "must hold one JSON object")
     schema = document.get("schema")
     known = FIELDS.get(schema if type(schema) is int else -1)
     if known is None:
-        raise UserError(f"schema={schema!r}: must be one of {', '.join(map(str, FIELDS))}")
+        raise UserError(f"schema={shown(schema, 60)}: must be one of {', '.join(map(str, FIELDS))}")
     missing = [key for key in known if key not in document]
     unknown = [key for key in document if key not in (*known, *OPTIONAL)]
     require(not missing, f"lacks {', '.join(missing)}")
@@ -70,7 +71,7 @@ def _document(text: str) -> dict[str, Any]:
 
 def _count(document: dict[str, Any], key: str) -> int:
     value = document[key]
-    require(type(value) is int and value >= 1, f"{key}={value!r}: must be a whole number of at least 1")
+    require(type(value) is int and value >= 1, f"{key}={shown(value, 60)}: must be a whole number of at least 1")
     return value
 
 

@@ -19,8 +19,8 @@ from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
 from peftlab.recording import REPOSITORY
 from peftlab.results.environment import commit_and_dirty, device_name, versions
+from peftlab.results.found import find_records
 from peftlab.results.landscapes import FILE_NAME, Landscape, LandscapeOptions, RunLandscape, Surface
-from peftlab.results.record import find_records
 
 
 def draw(

@@ -7,6 +7,7 @@ a user reads ``strategy.k=x: allowed is a whole number``, a file's reader ``'see
 import dataclasses
 import json
 import math
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from peftlab.errors import UserError, nearest
+from peftlab.errors import UserError, nearest, shown
+from peftlab.files import read_text
+
+DEEPEST = 64  # levels of JSON; what walks through the data calls itself for each
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BEYOND = 2**63  # of whole numbers
+_VALUE = 60  # characters of a value that a message shows
 
 T = TypeVar("T")
 
@@ -67,13 +74,16 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str):
+        # A path whose bytes are not UTF-8 holds half surrogate pairs, which no strict JSON file may.
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Integral):
-        return int(value)
+        return int(value) if -_BEYOND <= int(value) < _BEYOND else str(value)
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
@@ -86,7 +96,7 @@ def read_json(file: Path, what: str, make: Callable[[Any], T]) -> T:
         UserError: naming the file, which cannot be read, is no whole JSON file, or holds what `make` refuses.
     """
     try:
-        return make(parse_json(file.read_text(encoding="utf-8")))
+        return make(parse_json(read_text(file)))
     except OSError as error:
         raise UserError(f"cannot read the {what} {file}: {error.strerror}") from error
     except ValueError as error:
@@ -96,15 +106,50 @@ def read_json(file: Path, what: str, make: Callable[[Any], T]) -> T:
 
 
 def parse_json(text: str) -> Any:
-    """Return the JSON data in `text`; ValueError when it is not strict JSON (a bare NaN is not)."""
+    """Return the JSON data in `text`: every text in it can be written as UTF-8, every number computed with.
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON number")
-
+    Raises:
+        ValueError: it is not strict JSON (a bare NaN is not), is nested too deeply for those who walk through it, or
+            holds half a surrogate pair or a number of more than 64 bits.
+    """
     try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        data = json.loads(text, parse_constant=_refuse_constant, parse_int=_whole_number, parse_float=_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not _is_shallow(data):
+        raise ValueError(f"nested too deeply, more than {DEEPEST} levels")
+    if _SURROGATE.search(text):
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    return data
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _whole_number(digits: str) -> int:
+    # Python takes its time for a number of many digits.
+    value = int(digits) if len(digits) <= 20 else None
+    if value is None or not -_BEYOND <= value < _BEYOND:
+        raise ValueError(f"{shown(digits, 40)} is too large a number")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{shown(digits, 40)} is too large a number")
+    return value
+
+
+def _is_shallow(data: Any) -> bool:
+    level = [data] if isinstance(data, (dict, list)) else []
+    for _ in range(DEEPEST + 1):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [item for part in parts for item in part if isinstance(item, (dict, list))]
+        if not level:
+            return True
+    return False
 
 
 class _Words(Protocol):
@@ -121,7 +166,7 @@ class _Options:
     finite = False
 
     def wrong(self, at: str, value: Any, kind: Any) -> str:
-        return f"{at}={value}: allowed {self._spelt(kind)}"
+        return f"{at}={shown(value, _VALUE)}: allowed {self._spelt(kind)}"
 
     def unknown(self, at: str, name: str, fields: Iterable[str]) -> str:
         return f"{at}: no such option{nearest(name, fields)}; allowed are {', '.join(fields)}"
@@ -137,6 +182,8 @@ class _Options:
         if get_origin(kind) is not None:
             shape = "list" if get_origin(kind) is list else "table"
             return f"is a {shape}, each entry of which {self._spelt(get_args(kind)[-1])}"
+        if dataclasses.is_dataclass(kind):
+            return f"is a table with {', '.join(f.name for f in dataclasses.fields(kind) if f.init)}"
         names = {int: "is a whole number", float: "is a number", bool: "are true, false", str: "is a text"}
         return {**names, types.NoneType: "is null", Any: "is any value"}.get(kind, "is a table of values")
 
@@ -145,9 +192,7 @@ class _Json:
     finite = True
 
     def wrong(self, at: str, value: Any, kind: Any) -> str:
-        shown = json.dumps(value)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        return f"{at or 'the content'!r} is {shown}, must be {self._spelt(kind)}"
+        return f"{at or 'the content'!r} is {shown(json.dumps(value), _VALUE)}, must be {self._spelt(kind)}"
 
     def unknown(self, at: str, name: str, fields: Iterable[str]) -> str:
         return f"unknown key {at!r}{nearest(name, fields)}; allowed: {', '.join(fields)}"

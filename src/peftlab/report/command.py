@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
-    """Write page and tables of every run below `folders` into `output`; return the summary."""
+    """Write page and tables of every run below `folders` into `output`; return the summary and what could not be read."""
     from peftlab.report import page_files
     from peftlab.report.comparisons import compare_all
     from peftlab.report.study import read
@@ -52,7 +52,7 @@ def write(folders: list[Path], output: Path, reference: str | None = None) -> li
             write_text_atomic(output / name, content)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
-    return sentences(study, families)
+    return sentences(study, families) + [("not read", reason) for reason in study.unreadable]
 
 
 def publish(folders: list[Path]) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from peftlab.errors import UserError, require
 from peftlab.results.aggregate import TASK_NAMES, Block, Cell, Method, Setting, aggregate
-from peftlab.results.record import FILE_NAME, RunRecord
+from peftlab.results.found import read_records
+from peftlab.results.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,9 @@ def read(folders: Iterable[Path]) -> Study:
     not hide the others: it is listed.
     """
     folders = tuple(folders)
-    records, unreadable = [], []
-    for path in find_files(folders, FILE_NAME):
-        try:
-            records.append(RunRecord.read(path))
-        except UserError as error:
-            unreadable.append(str(error))
-    first = f"; {unreadable[0]}" if unreadable else f": not one {FILE_NAME} was found"
-    require(bool(records), f"no runs to report on{first}")
-    return replace(gather(records, unreadable), folders=folders)
-
-
-def find_files(folders: Iterable[Path], name: str) -> list[Path]:
-    """Return the files of this name below `folders`, each once, though folders overlap; UserError for a missing one."""
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        require(folder.is_dir(), f"no folder {folder}: give folders that hold runs (their {FILE_NAME})")
-        found |= {path.resolve(): path for path in sorted(folder.rglob(name))}
-    return list(found.values())
+    found = read_records(folders)
+    found.check_any("no runs to report on")
+    return replace(gather(found.records, found.unreadable), folders=folders)
 
 
 def gather(records: Iterable[RunRecord], unreadable: Iterable[str] = ()) -> Study:

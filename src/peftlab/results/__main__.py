@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from peftlab.command_line import program
-from peftlab.errors import UserError, require
-from peftlab.results.record import FILE_NAME, find_records
+from peftlab.errors import UserError
+from peftlab.results.found import read_records
 from peftlab.results.table import print_sweep, sweep_in_markdown
 
 
@@ -16,17 +16,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="a Hydra output folder: one run, or a whole multirun")
     parser.add_argument("--markdown", action="store_true", help="for a Markdown file instead of a terminal")
     given = parser.parse_args(arguments)
-    folder = given.folder
     try:
-        records = find_records(folder)
-        require(bool(records), f"no runs below {folder}: not one {FILE_NAME} was found")
+        found = read_records([given.folder])
+        found.check_any(f"no runs below {given.folder}")
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if given.markdown:
-        sys.stdout.write(sweep_in_markdown(records))
+        sys.stdout.write(sweep_in_markdown(found.records))
     else:
-        print_sweep(records)
+        print_sweep(found.records)
+    for reason in found.unreadable:
+        sys.stderr.write(f"! unreadable: {reason}\n")
     return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from peftlab.errors import shown
 from peftlab.results.record import Deployment, RunRecord
 from peftlab.results.scores import PERCENT, Scale, percent
 from peftlab.results.settings import comparable
@@ -24,6 +25,7 @@ TASK_NAMES = {
 }
 Split = Literal["test", "validation"]
 Options = tuple[tuple[str, str], ...]
+_LONGEST_VALUE = 120  # characters of an option's value in a method's name
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Method:
     @property
     def details(self) -> str:
         """The options alone, for example ``k=3 teleport=uniform``."""
-        return " ".join(f"{self.short(key)}={value}" for key, value in self.options)
+        return " ".join(f"{shown(self.short(key))}={shown(value, _LONGEST_VALUE)}" for key, value in self.options)
 
     def short(self, key: str) -> str:
         """Return the last part of a dotted option, or all of it where the last part alone is ambiguous."""
@@ -282,7 +284,7 @@ def why(run: RunRecord) -> str:
         return f"finished, but {run.doubts.get('undefined', nameless)}"
     if run.status == "running":
         return "has not finished: it is still running, or was killed"
-    return f"{run.status}: {run.reason or 'no reason was given'}"
+    return f"{run.status}: {shown(run.reason or 'no reason was given')}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from peftlab.errors import escaped, shown
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -23,16 +25,18 @@ class Grid:
 
     def print(self, console: Console) -> None:
         """Print within the console's width; names are folded where they must be, never cut off."""
-        table = Table(title=Text(self.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            title=Text(escaped(self.title), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        )
         table.padding = 0
         for index, column in enumerate(self.columns):
             number = index >= self.names
             table.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
         for row in self.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(shown(cell)) for cell in row))
         console.print(table)
         for note in self.notes:
-            console.print(note, markup=False, highlight=False)
+            console.print(escaped(note), markup=False, highlight=False)
 
     def to_markdown(self) -> str:
         """Return title, table and notes as Markdown; what would end a cell or begin a list is escaped."""
@@ -47,4 +51,4 @@ def _line(cells: list[str]) -> str:
 
 
 def _literal(text: str) -> str:
-    return text.replace("|", r"\|").replace("*", r"\*")
+    return escaped(text).replace("|", r"\|").replace("*", r"\*")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peftlab.errors import require
+from peftlab.errors import require, shown
 from peftlab.files import write_text_atomic
 from peftlab.options.schema import from_plain, read_json, to_plain
 from peftlab.redaction import redact
+from peftlab.results.plausible import check_groups, check_name, check_numbers
 
 SCHEMA = 1
 FILE_NAME = "result.json"
@@ -179,7 +180,7 @@ class RunRecord:
 
     def stop(self, status: Literal["failed", "interrupted", "skipped"], reason: object) -> None:
         """Set why the run ended early or never began; a reason of several lines is folded into one."""
-        self.status, self.reason = status, " ".join(str(reason).split()) or "no reason was given"
+        self.status, self.reason = status, shown(" ".join(str(reason).split())) or "no reason was given"
 
     def to_json(self) -> str:
         """Return the record as strict, indented JSON text: NaN and infinities are null, secrets are hidden."""
@@ -206,12 +207,6 @@ class RunRecord:
         return record
 
 
-def find_records(folder: Path) -> list[RunRecord]:
-    """Return every record below `folder`, sorted by path; UserError when there is no such folder."""
-    require(folder.is_dir(), f"no folder {folder}: give a folder that holds runs (their {FILE_NAME})")
-    return [RunRecord.read(path) for path in sorted(folder.rglob(FILE_NAME))]
-
-
 def _from_data(data: Any) -> RunRecord:
     schema = data.get("schema") if isinstance(data, dict) else None
     require(type(schema) is int and schema >= 1, "not a run's record: it has no schema number")
@@ -221,11 +216,16 @@ def _from_data(data: Any) -> RunRecord:
         require(record.metric is not None, "a finished run must have a metric")
         require(record.parameters is not None, "a finished run must have parameters")
     if record.id is not None:
-        require(bool(re.fullmatch("[0-9a-f]+", record.id)), f"id is {record.id!r}, must be hex digits")
+        require(bool(re.fullmatch("[0-9a-f]{1,64}", record.id)), f"id is {record.id!r}, must be hex digits")
     if record.delta is not None:
         name = record.delta.file
         require(
             name == Path(name).name and name not in ("", ".."),
             f"delta.file is {name!r}, must be the name of a file beside the record",
         )
+    names = {name: getattr(record, name) for name in ("task", "strategy", "backbone")}
+    for name, value in (names | ({"metric.name": record.metric.name} if record.metric else {})).items():
+        check_name(value, name)
+    check_numbers(record)
+    check_groups(record.config)
     return record

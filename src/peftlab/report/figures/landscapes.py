@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 
 from peftlab.errors import UserError
 from peftlab.report.figures.base import Drawing, Families, Figure, grid
-from peftlab.report.study import Study, find_files
+from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, Setting
+from peftlab.results.found import find_files
 from peftlab.results.landscapes import FILE_NAME, Landscape, RunLandscape, Surface, Trajectory
 from peftlab.results.scores import percent
 

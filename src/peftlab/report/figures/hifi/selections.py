@@ -1,6 +1,5 @@
 """The `selection.json` beside a record: what its method saw of each attention head, as arrays."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from peftlab.errors import UserError
+from peftlab.files import read_text
+from peftlab.options.schema import parse_json
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell
 from peftlab.results.record import RunRecord
@@ -110,17 +111,18 @@ def _read(run: RunRecord) -> dict[str, Any] | None:
     if file is None or not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file))
         if not isinstance(content, dict) or "richness" not in content:
             return None  # another method's selection, which is no matter of heads
         return _fields(content)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
         raise UserError(f"{file}: not a selection of heads ({type(error).__name__}: {error})") from error
 
 
 def _fields(content: dict[str, Any]) -> dict[str, Any]:
-    layers, heads = content["layers"], content["heads"]
+    layers, heads = np.shape(content["richness"])
     options = content.get("options", {})
+    xi = options.get("xi")
     chosen = np.zeros((layers, heads), dtype=bool)
     for layer, row in enumerate(content["chosen"]):
         chosen[layer, row] = True
@@ -131,6 +133,6 @@ def _fields(content: dict[str, Any]) -> dict[str, Any]:
         "ranks": np.array(content["ranks"], dtype=float).reshape(layers, heads),
         "chosen": chosen,
         "spectrum": np.array(spectrum, dtype=float).reshape(layers, heads, -1) if spectrum else None,
-        "xi": options.get("xi"),
+        "xi": None if xi is None else float(xi),
         "after_steps": int(options.get("score_after_steps", 0)),
     }
