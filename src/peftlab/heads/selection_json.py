@@ -54,7 +54,7 @@ def loads(text: str) -> dict[str, Any]:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        document = parse_json(text)
+        document = parse_json(text, any_number=True)
     except ValueError as error:
         raise UserError(f"is not JSON: {error}") from error
     require(isinstance(document, dict), "must hold one JSON object")

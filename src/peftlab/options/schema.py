@@ -105,15 +105,19 @@ def read_json(file: Path, what: str, make: Callable[[Any], T]) -> T:
         raise UserError(f"{file}: {error}") from error
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, any_number: bool = False) -> Any:
     """Return the JSON data in `text`: every text in it can be written as UTF-8, every number computed with.
+
+    Args:
+        text: the content of a file.
+        any_number: takes NaN and numbers of any size, for a caller who says which field holds one.
 
     Raises:
         ValueError: it is not strict JSON (a bare NaN is not), is nested too deeply for those who walk through it, or
             holds half a surrogate pair or a number of more than 64 bits.
     """
     try:
-        data = json.loads(text, parse_constant=_refuse_constant, parse_int=_whole_number, parse_float=_number)
+        data = json.loads(text, **({} if any_number else _NUMBERS))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not _is_shallow(data):
@@ -140,6 +144,13 @@ def _number(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{shown(digits, 40)} is too large a number")
     return value
+
+
+_NUMBERS: dict[str, Any] = {
+    "parse_constant": _refuse_constant,
+    "parse_int": _whole_number,
+    "parse_float": _number,
+}
 
 
 def _is_shallow(data: Any) -> bool:

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
-    """Write page and tables of every run below `folders` into `output`; return the summary and what could not be read."""
+    """Write page and tables of every run below `folders` into `output`; return the summary and what was not read."""
     from peftlab.report import page_files
     from peftlab.report.comparisons import compare_all
     from peftlab.report.study import read

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from peftlab.errors import UserError
+from peftlab.errors import UserError, shown
 from peftlab.files import read_text
 from peftlab.options.schema import parse_json
 from peftlab.report.study import Study
@@ -120,7 +120,9 @@ def _read(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _fields(content: dict[str, Any]) -> dict[str, Any]:
-    layers, heads = np.shape(content["richness"])
+    layers, heads = content["layers"], content["heads"]
+    if np.shape(content["richness"]) != (layers, heads):  # before anything of the size that the file claims is made
+        raise ValueError(f"richness is not {shown(layers, 40)} layers of {shown(heads, 40)} heads")
     options = content.get("options", {})
     xi = options.get("xi")
     chosen = np.zeros((layers, heads), dtype=bool)
