@@ -138,15 +138,15 @@ class TaskKind(ABC):
             UserError: saying what is wrong with it; the source adds where it stands.
         """
 
-    def admit(self, rows: Dataset, where: str) -> Dataset:
+    def admit(self, rows: Dataset, split: str) -> Dataset:
         """Return the rows of a split that can be used; those that are left out are counted and told.
 
         Raises:
-            UserError: rows that do not go together, such as two of one `id`; `where` names the split.
+            UserError: rows that do not go together, such as two of one `id`.
         """
         if "id" in rows.column_names:
             repeated = [name for name, number in Counter(rows["id"][:]).items() if number > 1]
-            require(not repeated, f"{where}: id {next(iter(repeated), '')!r} stands there twice")
+            require(not repeated, f"task={self.task.name}, {split}: id {''.join(repeated[:1])!r} stands there twice")
         return rows
 
     def encode(self, rows: Dataset, encoder: Encoder) -> Split:

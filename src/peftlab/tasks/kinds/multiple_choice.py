@@ -80,13 +80,14 @@ class MultipleChoice(TaskKind):
         require(all(text is not None and text.strip() for text in row["choices"]), "choices: one of them is empty")
         require(0 <= label < number, f"label {label}; allowed are 0 to {number - 1}, the places of the choices")
 
-    def admit(self, rows: Dataset, where: str) -> Dataset:
+    def admit(self, rows: Dataset, split: str) -> Dataset:
         """Refuse choices of different number."""
         numbers = [len(choices) for choices in rows["choices"][:]]
         odd = next((place for place, number in enumerate(numbers) if number != numbers[0]), None)
         if odd is not None:
+            where = f"task={self.task.name}, {split}"
             raise UserError(f"{where}: example {odd} has {numbers[odd]} choices, those before it {numbers[0]}")
-        return super().admit(rows, where)
+        return super().admit(rows, split)
 
     def encode(self, rows: Dataset, encoder: Encoder) -> Split:
         """Return a sequence for each choice of each row."""
