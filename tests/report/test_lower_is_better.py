@@ -82,7 +82,7 @@ def test_the_lower_is_ahead_and_a_difference_is_a_gain(study: Study) -> None:
 
 def test_the_summary_tells_the_gain_without_points(study: Study) -> None:
     said = dict(sentences(study, compare_all(study)))["minilm · full data"]
-    assert "near against far on stars (gain +0.300 [0.300, 0.300], 8 pairs" in said
+    assert "near against far on stars (gain +0.300, 8 pairs" in said
     assert "points" not in said
 
 

@@ -9,7 +9,7 @@ from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
 
-EXTRA = {"plotly", "statsmodels", "jinja2", "wandb_workspaces"}
+EXTRA = {"plotly", "jinja2", "wandb_workspaces"}
 # In a checkout as the README says it; an installed package is asked for its extra.
 _CHECKOUT = Path(__file__).resolve().parents[3] / "pyproject.toml"
 _WHAT = "--editable '.[report]' -c constraints.txt" if _CHECKOUT.is_file() else "'peftlab[report]'"

@@ -7,9 +7,10 @@ from typing import Any
 
 from peftlab.errors import nearest, require
 from peftlab.report import inference
-from peftlab.report.inference import ALPHA, Paired
+from peftlab.report.inference import Paired
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, Cell, Method
+from peftlab.results.pairs import ALPHA, pairs_needed
 from peftlab.results.scores import PERCENT, Scale, common_scale
 
 # The gains of one pair of methods on one task, with how many of the pairs of runs hold a collapsed one.
@@ -23,6 +24,8 @@ class Comparison:
     The better of the two is first; where a reference is given it is second. `p_holm` and `p_t_holm` are adjusted
     within the `ComparisonFamily`. `p_tasks` (over tasks only) takes the tasks themselves as the sample: the sign-flip
     test over one mean difference a task. `collapsed` counts the pairs in which a run gives one answer to everything.
+    `detectable` is the smallest true difference that would have stood with 80 % power as the first of the family under
+    Holm, the strictest of its levels; None where so few pairs could not stand at all.
     """
 
     first: Method
@@ -34,11 +37,17 @@ class Comparison:
     p_tasks: float | None = None
     p_holm: float | None = None
     p_t_holm: float | None = None
+    detectable: float | None = None
 
     @property
     def stands(self) -> bool:
         """Whether the difference holds at 5 % over the whole family, by the sign-flip test."""
         return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def beyond_scale(self) -> bool:
+        """Whether only a difference that two shares cannot have would have stood: of more than 100 points."""
+        return self.scale.unit == "%" and self.detectable is not None and self.detectable > 100
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class ComparisonFamily:
     @property
     def pairs_needed(self) -> int:
         """How many pairs a comparison needs before the smallest p of this family can hold."""
-        return inference.pairs_needed(len(self.tested))
+        return pairs_needed(len(self.tested))
 
     @property
     def out_of_reach(self) -> bool:
@@ -172,7 +181,7 @@ def _compare(first: Method, second: Method, gains: dict[str, Gains], scale: Scal
     if sum(means) < 0 and not keep_order:
         first, second = second, first
         strata = [[-value for value in values] for values in strata]
-    p_tasks = inference.sign_flip([means]) if len(means) > 1 else None
+    p_tasks = inference.sign_flip(means) if len(means) > 1 else None
     collapsed = sum(count for _, count in gains.values())
     result = inference.compare(strata, scale.tie)
     return Comparison(first, second, tuple(gains), result, collapsed, scale, p_tasks)
@@ -181,5 +190,11 @@ def _compare(first: Method, second: Method, gains: dict[str, Gains], scale: Scal
 def _adjusted(family: ComparisonFamily) -> ComparisonFamily:
     flips = inference.holm([comparison.result.p for comparison in family.comparisons])
     ts = inference.holm([comparison.result.p_t for comparison in family.comparisons])
-    adjusted = zip(family.comparisons, flips, ts, strict=True)
-    return replace(family, comparisons=tuple(replace(c, p_holm=p, p_t_holm=t) for c, p, t in adjusted))
+    level = ALPHA / max(len(family.tested), 1)
+    return replace(
+        family,
+        comparisons=tuple(
+            replace(c, p_holm=p, p_t_holm=t, detectable=inference.detectable(c.result, level))
+            for c, p, t in zip(family.comparisons, flips, ts, strict=True)
+        ),
+    )

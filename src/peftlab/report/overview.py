@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
-from peftlab.report.inference import bootstrap_interval
+from peftlab.report.inference import t_interval
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell, task_name
 from peftlab.results.scores import Scale
@@ -11,7 +11,7 @@ from peftlab.results.scores import Scale
 
 @dataclass(frozen=True)
 class TableRow:
-    """One method in one setting; `low` and `high` bound the mean's 95 % bootstrap interval; costs are means over seeds.
+    """One method in one setting; `low` and `high` bound the mean's 95 % t interval; costs are means over seeds.
 
     `share` is `tuned` in percent of all parameters; `memory` the largest peak, in bytes. `seeds` and `scores` go
     together. `runs` counts those that should have a score, `missing` those of them that have none.
@@ -61,7 +61,7 @@ def csv_rows(of: Iterable[TableRow]) -> list[list[object]]:
 
 
 def _row(cell: Cell) -> TableRow:
-    interval = bootstrap_interval([list(cell.scores.values())]) if cell.scores else None
+    interval = t_interval([list(cell.scores.values())]) if cell.scores else None
     return TableRow(
         task=task_name(cell.setting.task),
         block=cell.setting.block.title,

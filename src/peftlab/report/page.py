@@ -11,12 +11,15 @@ from peftlab.report import provenance
 from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.figures.base import STATISTICS, Figure
 from peftlab.report.figures.found import draw_all
+from peftlab.report.inference import INTERVALS
 from peftlab.report.overview import TableRow
 from peftlab.report.overview import rows as overview_rows
+from peftlab.report.sign_flip import COUNTED_UP_TO, EXCESS
 from peftlab.report.study import Study
 from peftlab.report.summary import number_of_p, sentences
 from peftlab.report.tables import Table
 from peftlab.results.aggregate import task_name
+from peftlab.results.scores import percent
 
 STRIP = 96  # pixels: the width of a row's strip of seeds
 
@@ -49,6 +52,9 @@ def render(study: Study, families: list[ComparisonFamily], tables: list[Table], 
         ],
         figures=figures,
         statistics=STATISTICS,
+        intervals=INTERVALS,
+        counted=COUNTED_UP_TO,
+        excess=percent(EXCESS),
         tables=tables,
         unequal=provenance.unequal(study),
         failures=provenance.collapsed_or_missing(sources),
@@ -89,7 +95,7 @@ def _strip(row: TableRow, scores_of_setting: list[float]) -> Strip:
 
     points = [(x(score), seed in row.collapsed) for seed, score in zip(row.seeds, row.scores, strict=True)]
     told = [f"seed {seed}: {row.scale.text(score, 1)}" for seed, score in zip(row.seeds, row.scores, strict=True)]
-    interval = None if row.low is None or row.high is None else (x(row.low), x(row.high))
+    interval = None if row.low is None or row.high is None else (max(x(row.low), 0), min(x(row.high), STRIP))
     return Strip(points, interval, ", ".join(told), min(row.scores, default=""))
 
 

@@ -43,6 +43,6 @@ def _tests(families: list[ComparisonFamily]) -> list[list[object]]:
             r, (low, high) = c.result, c.result.interval or (None, None)
             place = [family.block.title, "over tasks" if family.over_tasks else "each task", " ".join(c.tasks)]
             numbers = [r.n, r.mean, low, high, r.effect, r.wins, r.ties, r.losses, r.p, r.floor, c.p_holm]
-            last = [r.p_t, c.p_t_holm, c.p_tasks, r.detectable, c.collapsed, verdict(c)]
+            last = [r.p_t, c.p_t_holm, c.p_tasks, c.detectable, c.collapsed, verdict(c)]
             rows.append([*place, c.first.label, c.second.label, *numbers, *last])
     return rows

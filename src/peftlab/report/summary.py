@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from statistics import median
 
 from peftlab.report.comparisons import Comparison, ComparisonFamily
-from peftlab.report.inference import smallest_p
+from peftlab.report.inference import INTERVALS
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, task_name
+from peftlab.results.pairs import smallest_p
 from peftlab.results.scores import Scale
 
 NAMED = 3  # differences that are listed one by one
@@ -19,10 +20,9 @@ def sentences(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[
     for family in families:
         if family.tested:
             by_block[family.block].append(family)
-    return [
-        ("What was read", _scope(study)),
-        *((block.title, _concluded(of)) for block, of in by_block.items()),
-    ]
+    concluded = [(block.title, _concluded(of)) for block, of in by_block.items()]
+    standing = any(c.stands and c.result.interval for of in by_block.values() for family in of for c in family.tested)
+    return [("What was read", _scope(study)), *concluded, *([("In brackets", INTERVALS)] if standing else [])]
 
 
 def number_of_p(p: float | None) -> str:
@@ -91,13 +91,17 @@ def _equals(p: float | None) -> str:
 def _blind(tested: list[Comparison]) -> str:
     known: dict[Scale, list[float]] = {}
     for comparison in tested:
-        if comparison.result.detectable is not None:
+        if comparison.detectable is not None:
             unit = Scale(unit=comparison.scale.unit)
-            known.setdefault(unit, []).append(comparison.result.detectable)
+            known.setdefault(unit, []).append(comparison.detectable)
     if not known:
         return ""
-    sizes = " or ".join(scale.size_text(median(found)) for scale, found in known.items())
-    return f"; a single t test would have found a difference of {sizes} (median) with 80 % power"
+    sizes = " or ".join(_size(scale, median(found)) for scale, found in known.items())
+    return f"; to stand with 80 % power a true difference would have to be {sizes} (median)"
+
+
+def _size(scale: Scale, difference: float) -> str:
+    return "more than 100 points" if scale.unit == "%" and difference > 100 else scale.size_text(difference)
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:

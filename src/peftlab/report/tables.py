@@ -52,7 +52,8 @@ def deployment(study: Study) -> list[Table]:
         header = [("Extra param.", ""), ("Structure changed", ""), ("Delay (ratio)", ""), ("Bytes per task", "")]
         notes = [
             "Extra parameters and structure after merging, where the method merges; delay: time of a forward pass over"
-            " the bare backbone's, median with its 95 % interval; bytes: the saved delta, the classifier included."
+            " the bare backbone's, median with its 95 % interval by the order of the pairs alone, which covers it"
+            " whatever their distribution; bytes: the saved delta, the classifier included."
         ]
         if rows:
             tables.append(Table("table1", f"Deployed · {block.title}", header, rows, notes))

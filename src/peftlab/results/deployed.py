@@ -19,8 +19,9 @@ COLUMNS = [
 NOTE = (
     "Extra parameters and structure: of the deployed model against the bare backbone, after merging where the method"
     " merges. Delay: a forward pass's time over the bare backbone's, the two measured in turns: median and 95 %"
-    " interval of {pairs} pairs, by the {clock} clock. Where nothing is changed the models are equal: how far from 1"
-    " they come is what the measurement cannot tell apart. Bytes: the delta's file, the classifier included."
+    " interval of {pairs} pairs (by their order alone, so it covers whatever their distribution), by the {clock} clock."
+    " Where nothing is changed the models are equal: how far from 1 they come is what the measurement"
+    " cannot tell apart. Bytes: the delta's file, the classifier included."
 )
 
 

@@ -61,6 +61,7 @@ def test_between_seeds_is_the_mean_over_all_pairs_of_runs() -> None:
     found = between_seeds(heads_with(values), "richness")
     expected = [stats.spearmanr(values[a, 0], values[b, 0]).statistic for a, b in ((0, 1), (0, 2), (1, 2))]
     assert found.spearman == pytest.approx(np.mean(expected))
+    assert found.lowest == pytest.approx(min(expected))  # of any pair of seeds: no mean of lowests
     assert between_seeds(heads_with(values[:1]), "richness") is None
 
 

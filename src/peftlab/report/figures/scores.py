@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from peftlab.report.comparisons import ComparisonFamily
 from peftlab.report.figures.base import COLLAPSED, INK, Drawing, Families, Figure, canvas, hover, score_axis, text
-from peftlab.report.inference import bootstrap_interval
+from peftlab.report.inference import INTERVALS, t_interval
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell
 
@@ -17,8 +17,8 @@ def scores(study: Study, comparisons: Families = ()) -> Figure:
         if cells:
             drawings.append(Drawing(setting.title, _dots(cells)))
     caption = (
-        "Every run is a point; the bar is the mean over seeds with its 95 % percentile bootstrap interval. "
-        "Crosses are collapsed runs: one answer to everything. They count in the mean."
+        "Every run is a point; the bar is the mean over seeds with its 95 % interval. Crosses are collapsed runs: one "
+        f"answer to everything. They count in the mean. {INTERVALS}"
     )
     return Figure("scores", "Scores", caption, drawings, "no run has a score", order=10)
 
@@ -67,13 +67,15 @@ def _dots(cells: list[Cell]) -> go.Figure:
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=[text(c.method.label) for c in cells], automargin=True
     )
-    figure.update_xaxes(title_text=score_axis(cells[0]))
+    low, high = (end([score for cell in cells for score in cell.scores.values()]) for end in (min, max))
+    around = 0.5 * (high - low) or 1.0  # an interval of two seeds is nine times as wide as they are apart
+    figure.update_xaxes(title_text=score_axis(cells[0]), range=[low - around, high + around])
     return figure
 
 
 def _means(cells: list[Cell]) -> dict[str, object]:
     means = [cell.mean or 0.0 for cell in cells]
-    intervals = [bootstrap_interval([list(cell.scores.values())]) for cell in cells]
+    intervals = [t_interval([list(cell.scores.values())]) for cell in cells]
     above = [interval[1] - mean if interval else 0.0 for interval, mean in zip(intervals, means, strict=True)]
     below = [mean - interval[0] if interval else 0.0 for interval, mean in zip(intervals, means, strict=True)]
     return {

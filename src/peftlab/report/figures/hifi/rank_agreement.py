@@ -16,7 +16,7 @@ STRONGEST = 0.1  # share of the pairs of heads that counts as strongly correlate
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """Means over layers of Spearman's and Kendall's rank correlation (tau-b), and the lowest layer's Spearman.
+    """Means over layers of Spearman's and Kendall's rank correlation (tau-b), and the lowest Spearman of any layer.
 
     `top` is the share of the largest values that both have in common, `chosen` that of the chosen heads. None where
     a layer of one of them does not vary, or no head is chosen.
@@ -84,8 +84,9 @@ def _compare(ours: Heads, our_run: int, theirs: Heads, their_run: int, metric: H
 def _mean(found: list[RankAgreement]) -> RankAgreement | None:
     if not found:
         return None
-    names = ("spearman", "kendall", "lowest", "top", "chosen")
-    return RankAgreement(**{name: _mean_known(getattr(one, name) for one in found) for name in names})
+    averaged = ("spearman", "kendall", "top", "chosen")
+    lowest = min((one.lowest for one in found if one.lowest is not None), default=None)
+    return RankAgreement(lowest=lowest, **{name: _mean_known(getattr(one, name) for one in found) for name in averaged})
 
 
 def _mean_known(values: Iterable[float | None]) -> float | None:
