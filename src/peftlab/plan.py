@@ -1,6 +1,5 @@
 """A configuration becomes a plan: typed parts, each checked before anything costly begins, and what the run is."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -19,14 +18,11 @@ from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.task import Task
+from peftlab.training.arguments import check_trainer
 from peftlab.training.resumption import CheckpointOptions
 from peftlab.training.settings import TrainingSettings, resolve_settings
 
 SEEDS = 2**32  # NumPy's generators take no larger one
-
-# Lightning's own word for no end.
-_ENDLESS = -1
-_COUNTS = ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch")
 
 
 @dataclass(frozen=True)
@@ -177,11 +173,11 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
     """
     load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
     given = build(RunConfig, config, "")
-    check_trainer(given.trainer)
     kind = kind_of(given.task)
     options = {name: value for name, value in given.strategy.items() if name != "name"}
     strategy = create_strategy(given.strategy["name"], options)
     settings = resolve_settings(given.training, given.recipe, config["shots"], strategy.recipe, given.task.name)
+    check_trainer(given.trainer, settings.epochs)
     require(
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
@@ -226,26 +222,6 @@ def check_identity(config: Mapping[str, Any]) -> None:
     seed = config["seed"]
     require(type(seed) is int and 0 <= seed < SEEDS, f"seed={seed}: allowed are whole numbers from 0 to {SEEDS - 1}")
     build(ShotsOptions, config["shots"], "shots")
-
-
-def check_trainer(options: Mapping[str, Any]) -> None:
-    """Check the arguments for which Lightning would fail late, or silently train nothing.
-
-    Raises:
-        UserError: a count under 1, more devices than there are, or no batches to train or validate on.
-    """
-    for name in _COUNTS:
-        value = options.get(name)
-        may_be_endless = name.startswith("max")
-        valid = value is None or (type(value) is int and (value >= 1 or (may_be_endless and value == _ENDLESS)))
-        allowed = "1 or more, or -1 for no end" if may_be_endless else "1 or more"
-        require(valid, f"trainer.{name}={value}: allowed is {allowed}")
-    for name in ("limit_train_batches", "limit_val_batches"):
-        value = options.get(name)
-        require(value is None or value != 0, f"trainer.{name}={value}: allowed is above 0; a run trains and validates")
-    devices, cores = options.get("devices"), os.cpu_count() or 1
-    # Lightning starts a process for each device without asking whether the machine can bear it.
-    require(type(devices) is not int or devices <= cores, f"trainer.devices={devices}: this machine has {cores} cores")
 
 
 def check_length(plan: Parts, backbone: Backbone) -> None:

@@ -66,6 +66,8 @@ def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskDa
         length_grouped=plan.data.length_grouped,
         first_loss=fitted.first_loss,
     )
+    options = plan.config["trainer"]
+    result.cut_short = fitted.extent.cut_short(options, options.get("max_epochs") or plan.settings.epochs)
     result.data, result.curve = data.describe(), fitted.curve
     result.doubts = _doubts(result, module.results)
     result.selection = fitted.selection.describe() if fitted.selection is not None else None

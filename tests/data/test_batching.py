@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peftlab.data.batching import ORDERS, LengthGroupedBatches, cut, longest_first
+from peftlab.data.batching import ORDERS, LengthGroupedBatches, cut, evaluation_batches, longest_first
 
 LENGTHS = random.Random(0).choices(range(3, 129), k=5000)
 
@@ -58,6 +58,39 @@ def test_grouped_batches_come_in_no_order_of_length():
     longest = [max(LENGTHS[index] for index in batch) for batch in LengthGroupedBatches(LENGTHS, 16, 0, True)]
     rises = sum(a < b for a, b in pairwise(longest))
     assert 0.4 < rises / len(longest) < 0.6
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize("limit", [1.0, 0.5, 1, 3, 10**6])
+def test_evaluation_takes_every_example_once_in_full_batches(size: int, limit: float):
+    batches = evaluation_batches(LENGTHS[:500], size, limit)
+    assert sorted(index for batch in batches for index in batch) == list(range(500))
+    assert [len(batch) == size for batch in batches].count(False) <= 1
+
+
+@pytest.mark.parametrize("limit", [2, 0.2])
+def test_a_limited_evaluation_is_of_a_sample_not_of_the_longest(limit: float):
+    lengths = list(range(640))
+    batches = evaluation_batches(lengths, 64, limit)
+    chosen = [index for batch in batches[:2] for index in batch]
+    assert chosen == sorted(chosen, reverse=True)  # pads are saved all the same
+    assert 280 < sum(chosen) / len(chosen) < 360  # of a mean of 320
+    assert batches == evaluation_batches(lengths, 64, limit)
+
+
+def test_a_loader_made_for_a_later_epoch_begins_it_at_its_start():
+    orders = []
+    for epoch in (1, 2):
+        sampler = LengthGroupedBatches(LENGTHS, 16, 0, True, begin=(1, 3))
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert [len(order) for order in orders] == [len(LengthGroupedBatches(LENGTHS, 16, 0, True)) - 3, 313]
+
+
+def test_fixed_epochs_are_the_first():
+    first, sampler = (LengthGroupedBatches(LENGTHS, 16, 0, True, fixed=fixed) for fixed in (False, True))
+    sampler.set_epoch(7)
+    assert list(sampler) == list(first)
 
 
 def test_evaluation_takes_the_longest_first_and_keeps_ties_in_order():

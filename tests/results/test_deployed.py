@@ -75,13 +75,6 @@ def test_a_strategy_that_could_not_run_is_one_line_below_both_tables():
     assert text.count(reason) == 1
 
 
-def test_training_that_was_cut_short_is_said_so():
-    short = finished(config={"trainer": {"max_steps": 20}})
-    assert "Training ended after at most 20 steps (trainer.max_steps)." in printed([short])
-    assert "trainer.max_steps" not in printed([finished(config={"trainer": {"max_steps": -1}})])
-    assert "trainer.max_steps" not in printed([finished(config={})])
-
-
 GRID = Grid("a title", ["name", "tuned\nweights"], [["a|b*", "1,000"], ["c", "–"]], ["* starred: x|y"])
 
 

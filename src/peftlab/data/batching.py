@@ -23,15 +23,25 @@ class LengthGroupedBatches(Sampler[list[int]]):
         batch_size: examples in a batch.
         seed: together with the epoch, seeds the draw.
         grouped: batch by length.
+        begin: an epoch and a batch, counted from 0: a run that was interrupted has trained on those before it.
+        fixed: every epoch is the first, batch for batch.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        grouped: bool,
+        begin: tuple[int, int] = (0, 0),
+        fixed: bool = False,
+    ) -> None:
         self._lengths = torch.tensor(lengths)
         self.batch_size = batch_size
         self._seed = seed
-        self._grouped = grouped
-        self._epoch = 0
-        self._taken = 0
+        self._grouped, self._fixed = grouped, fixed
+        self._begin = begin
+        self._epoch = begin[0]
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
@@ -42,22 +52,19 @@ class LengthGroupedBatches(Sampler[list[int]]):
         """Choose the epoch whose order comes next; the trainer calls this."""
         self._epoch = epoch
 
-    def begin_at(self, epoch: int, batch: int) -> None:
-        """Leave out the first batches of an epoch, once: a run that was interrupted has trained on them."""
-        self._epoch, self._taken = epoch, batch
-
     def __len__(self) -> int:
         return -(-len(self._lengths) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(_mixed(self._seed, self._epoch))
+        generator = torch.Generator().manual_seed(_mixed(self._seed, 0 if self._fixed else self._epoch))
         order = torch.randperm(len(self._lengths), generator=generator)
         if self._grouped:
             pieces = order.split(MEGABATCH * self.batch_size)
             order = torch.cat([piece[self._lengths[piece].argsort(descending=True, stable=True)] for piece in pieces])
         batches = order.split(self.batch_size)
         rank, ranks = _place()
-        taken, self._taken = self._taken, 0
+        # Another loader of the same run, made for a later epoch, begins that one at its start.
+        taken = self._begin[1] if self._epoch == self._begin[0] else 0
         for position in torch.randperm(len(batches), generator=generator).tolist()[taken:]:
             batch: list[int] = batches[position].tolist()
             # A rank without an example would leave the others waiting.
@@ -79,6 +86,27 @@ def _mixed(seed: int, epoch: int) -> int:
 def longest_first(lengths: Sequence[int]) -> list[int]:
     """Return the examples' numbers, the longest first: for evaluation, where order does not matter but pads do."""
     return sorted(range(len(lengths)), key=lambda index: -lengths[index])
+
+
+def evaluation_batches(lengths: Sequence[int], size: int, limit: int | float = 1.0) -> list[list[int]]:
+    """Return batches of all examples, the longest first; those up to `limit` are a sample, the same in every run.
+
+    Args:
+        lengths: tokens of each example.
+        size: examples in a batch.
+        limit: how many of the batches will be asked for, from the first on: a number, or a share up to 1.0.
+    """
+    batches = -(-len(lengths) // size)
+    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if used in (0, batches):
+        return list(cut(longest_first(lengths), size))
+    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = set(order[: used * size])
+    ordered = longest_first(lengths)
+    return [
+        *cut((index for index in ordered if index in chosen), size),
+        *cut((index for index in ordered if index not in chosen), size),
+    ]
 
 
 def shortest_first(lengths: Sequence[int]) -> list[int]:

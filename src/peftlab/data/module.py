@@ -1,7 +1,7 @@
 """One LightningDataModule for every task, full or few-shot."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from peftlab.backbones.forward import outputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.cache import RunCache
-from peftlab.data.batching import ORDERS, LengthGroupedBatches, Order, cut, longest_first
+from peftlab.data.batching import ORDERS, LengthGroupedBatches, Order, cut, evaluation_batches
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.data.shots import few_shot, hold_out
 from peftlab.errors import prefix_errors, require
@@ -156,9 +156,10 @@ class TaskData(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Return the training batches, ordered by the seed and the epoch."""
         split = self.splits["train"]
-        batches = LengthGroupedBatches(split.lengths, self.batch_size, self._seed, self._length_grouped)
-        batches.begin_at(*self._begin)
-        return self._loader(split, batch_sampler=batches)
+        # Lightning takes the first batches of an epoch for those to overfit: they must be the same in each.
+        fixed = getattr(self.trainer, "overfit_batches", 0) > 0
+        order = (split.lengths, self.batch_size, self._seed, self._length_grouped)
+        return self._loader(split, LengthGroupedBatches(*order, begin=self._begin, fixed=fixed))
 
     def begin_at(self, epoch: int, batch: int) -> None:
         """Let training begin at a batch of an epoch, both counted from 0: where it was interrupted."""
@@ -166,11 +167,13 @@ class TaskData(LightningDataModule):
 
     def val_dataloader(self) -> list[Loader]:
         """Return a loader for each of `validation_names`."""
-        return [self._evaluation_loader(name) for name in self.validation_names]
+        limit = self.trainer.limit_val_batches if self.trainer is not None else 1.0
+        return [self._evaluation_loader(name, limit) for name in self.validation_names]
 
     def test_dataloader(self) -> list[Loader]:
         """Return a loader for each of `test_names`."""
-        return [self._evaluation_loader(name) for name in self.test_names]
+        limit = self.trainer.limit_test_batches if self.trainer is not None else 1.0
+        return [self._evaluation_loader(name, limit) for name in self.test_names]
 
     def sample(self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full") -> Split:
         """Return n training examples, drawn by `seed` without replacement; all of the pool where it has fewer.
@@ -228,20 +231,20 @@ class TaskData(LightningDataModule):
                 log.warning("%d of the %d examples of %s hold no text", number, len(texts[name]), name)
         return {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap, "empty": empty}
 
-    def _evaluation_loader(self, name: str) -> Loader:
+    def _evaluation_loader(self, name: str, limit: int | float) -> Loader:
         split = self.splits[name]
-        return self._loader(split, sampler=longest_first(split.lengths), batch_size=self._eval_batch_size)
+        return self._loader(split, evaluation_batches(split.lengths, self._eval_batch_size, limit))
 
-    def _loader(self, split: Split, **how: Any) -> Loader:
+    def _loader(self, split: Split, batches: Iterable[list[int]]) -> Loader:
         return DataLoader(
             split,
+            batch_sampler=batches,
             collate_fn=partial(self.kind.collate, encoder=self.encoder),
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             # Of its own: a loader draws once for its workers, and dropout would depend on how many there are.
             generator=torch.Generator(),
-            **how,
         )
 
 

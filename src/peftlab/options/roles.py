@@ -62,6 +62,7 @@ ROLES = {
     "trainer.enable_model_summary": Role.NOTHING,
     "trainer.log_every_n_steps": Role.NOTHING,
     "trainer.profiler": Role.NOTHING,
+    "trainer.enable_autolog_hparams": Role.NOTHING,
     "logger": Role.NOTHING,
     "force": Role.NOTHING,
     "any_code": Role.NOTHING,

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from peftlab.results.aggregate import TASK_NAMES, Block, Cell, Method, Setting, aggregate
+from peftlab.results.cuts import cuts_of
 from peftlab.results.found import read_records
 from peftlab.results.record import RunRecord
 
@@ -89,16 +90,7 @@ def _setting(record: RunRecord) -> Setting:
     data = record.config.get("data")
     holdout = data.get("holdout") if isinstance(data, Mapping) else None
     held = holdout if isinstance(holdout, float) else None
-    return Setting(record.task, Block(record.backbone, record.shots, held, _is_partial(record)))
-
-
-def _is_partial(record: RunRecord) -> bool:
-    trainer = record.config.get("trainer")
-    limits = (
-        [trainer.get(f"limit_{split}_batches") for split in ("val", "test")] if isinstance(trainer, Mapping) else []
-    )
-    # 1.0 is all of them, 1 is one.
-    return any(limit is not None and (type(limit) is int or limit != 1.0) for limit in limits)
+    return Setting(record.task, Block(record.backbone, record.shots, held, partial=bool(cuts_of(record).evaluation)))
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

@@ -132,12 +132,25 @@ class Training:
     stopped_early: bool | None = None
 
 
+@dataclass
+class CutShort:
+    """The Trainer's arguments by which a run was cut short, as ``trainer.max_steps=20``; empty where it was whole.
+
+    `training` ended before its epochs, or took some batches of each; `evaluation` took some batches of a set.
+    """
+
+    training: list[str] = field(default_factory=list)
+    evaluation: list[str] = field(default_factory=list)
+
+
 @dataclass(kw_only=True)
 class RunRecord:
     """One run. What a failed run never reached stays None; `started` is ISO 8601, `reason` one line.
 
     A run is `skipped` when its method does not fit the backbone or the kind of task: `reason` says why, and nothing
     failed.
+
+    `cut_short` is None in records from before it was kept: `peftlab.results.cuts` reads them, too.
 
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
     came to its data has none. `doubts` says by kind, each in a sentence, why the score may not mean what it seems to
@@ -159,6 +172,7 @@ class RunRecord:
     metric: Metric | None = None
     collapsed: bool = False
     doubts: dict[Doubt, str] = field(default_factory=dict)
+    cut_short: CutShort | None = None
     parameters: Parameters | None = None
     delta: Delta | None = None
     deployment: Deployment | None = None

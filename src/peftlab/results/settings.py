@@ -12,6 +12,8 @@ LEGACY_DEFAULTS = {
     "strategy.score_learning_rate": "2e-05",
     "training.compile": "null",
     "backbone.kernels": "true",
+    "trainer.reload_dataloaders_every_n_epochs": "0",
+    "trainer.sync_batchnorm": "false",
 }
 
 

@@ -6,6 +6,7 @@ from itertools import groupby
 from rich.console import Console
 
 from peftlab.results.aggregate import Block, Cell, Setting, aggregate
+from peftlab.results.cuts import describe_cuts
 from peftlab.results.deployed import deployed_grid
 from peftlab.results.grid import Grid
 from peftlab.results.record import RunRecord
@@ -74,7 +75,7 @@ def _title(cells: list[Cell]) -> str:
 
 def _numbers(cell: Cell) -> list[str]:
     return [
-        _score(cell) + ("*" if cell.collapsed else "") + ("†" if cell.doubts else ""),
+        _score(cell) + _marks(cell),
         _seeds(cell),
         _number(cell.tuned),
         _number(cell.share, digits=2),
@@ -88,6 +89,11 @@ def _score(cell: Cell) -> str:
     if cell.mean is None:
         return "–"
     return f"{cell.scale.text(cell.mean)} ± {'n/a' if cell.std is None else cell.scale.text(cell.std)}"
+
+
+def _marks(cell: Cell) -> str:
+    marked = {"*": cell.collapsed, "†": cell.doubts, "‡": describe_cuts(cell.finished)}
+    return "".join(mark for mark, found in marked.items() if found)
 
 
 def _seeds(cell: Cell) -> str:
@@ -107,8 +113,8 @@ def _notes(cells: list[Cell]) -> list[str]:
         "Score: mean ± sample standard deviation over seeds (n/a: one seed). Tuned: without the classifier."
         " Delta: the saved file. Memory: the peak. MB: a million bytes."
     ]
-    if limits := sorted({steps for cell in cells if (steps := _max_steps(cell.runs[0])) is not None}):
-        notes.append(f"Training ended after at most {' or '.join(map(str, limits))} steps (trainer.max_steps).")
+    if cuts := describe_cuts(run for cell in cells for run in cell.finished):
+        notes.append(f"‡ {cuts}.")
     collapsed = [f"{cell.method.label} with seed {_listed(cell.collapsed)}" for cell in cells if cell.collapsed]
     if collapsed:
         notes.append(f"* collapsed (one answer to everything, or a Matthews of 0): {'; '.join(collapsed)}")
@@ -127,12 +133,6 @@ def _doubts(cells: list[Cell]) -> list[str]:
         further = f", and {len(sentences) - 1} like it" if len(sentences) > 1 else ""
         notes.append(f"† {kind}: {sentences[0]}{further}: {'all runs' if everywhere else runs}")
     return notes
-
-
-def _max_steps(run: RunRecord) -> int | None:
-    """Return the step at which training was cut short; None where it was not."""
-    steps = run.config.get("trainer", {}).get("max_steps", -1)
-    return steps if type(steps) is int and steps >= 0 else None  # -1 is Lightning's word for no end
 
 
 def _missing(cells: list[Cell]) -> list[str]:

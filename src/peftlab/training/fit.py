@@ -11,6 +11,7 @@ from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
+from peftlab.training.extent import Extent, check_extent
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption
@@ -49,6 +50,7 @@ class FitResult:
     """What training did; the module holds the metrics of the weights that are kept."""
 
     steps: int
+    extent: Extent
     epochs: int
     best_epoch: int | None
     precision: str
@@ -64,12 +66,13 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
     Raises:
         UserError: an option of the trainer that does not fit the data.
     """
-    _check_interval(trainer, len(data.train_dataloader()))
+    check_extent(trainer, len(data.train_dataloader()))
     try:
         trainer.fit(module, datamodule=data, ckpt_path=observers.resumption.checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     steps, epochs = trainer.global_step, trainer.current_epoch
+    require(steps > 0, "trainer: training ended before its first step (trainer.max_time); allowed is a longer time")
     best_epoch = load_best(observers.best, module)
     trainer.validate(module, datamodule=data, verbose=False)
     if data.test_names:
@@ -77,6 +80,7 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
     attach, stopwatch = observers.attach, observers.stopwatch
     return FitResult(
         steps=steps,
+        extent=Extent.of(trainer, data),
         epochs=epochs,
         best_epoch=best_epoch,
         precision=str(trainer.precision),
@@ -84,14 +88,4 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
         selection=attach.selection,
         curve=observers.curve.rows,
         first_loss=observers.curve.first_loss,
-    )
-
-
-def _check_interval(trainer: Trainer, batches: int) -> None:
-    """Refuse to validate every so many batches where an epoch has fewer."""
-    every, limit = trainer.val_check_interval, trainer.limit_train_batches
-    there = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    require(
-        not isinstance(every, int) or 1 <= every <= there,
-        f"trainer.val_check_interval={every}: allowed are 1 to {there}, the batches of an epoch, or a share up to 1.0",
     )

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -58,6 +59,8 @@ def build_trainer(
     for remark in _KNOWN_REMARKS:
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
+    if "check_val_every_n_epoch" in options:  # null has a meaning of its own: batches are counted across epochs
+        given["check_val_every_n_epoch"] = options["check_val_every_n_epoch"]
     _check_types(given)
     if sparse_gradients and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
         given["strategy"] = "ddp_find_unused_parameters_true"
@@ -77,8 +80,7 @@ def build_trainer(
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        values = ", ".join(f"{name}={value}" for name, value in given.items())
-        raise UserError(f"trainer: {' '.join(str(error).split())} (given: {values})") from error
+        raise UserError(f"trainer: {' '.join(str(error).split())} (given: {_unlike_defaults(given)})") from error
 
 
 def find_device(options: Mapping[str, Any], folder: Path) -> torch.device:
@@ -89,6 +91,12 @@ def find_device(options: Mapping[str, Any], folder: Path) -> torch.device:
     """
     silent = {**options, "enable_progress_bar": False, "enable_model_summary": False}
     return build_trainer(silent, 1, folder, [], []).strategy.root_device
+
+
+def _unlike_defaults(given: Mapping[str, Any]) -> str:
+    """Return the arguments that Lightning would have chosen otherwise, as a command line says them."""
+    defaults = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
+    return ", ".join(f"{name}={value}" for name, value in given.items() if value != defaults.get(name))
 
 
 def _check_types(given: Mapping[str, Any]) -> None:
