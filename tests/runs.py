@@ -1,5 +1,6 @@
 """Whole runs for tests: the configuration a command line gives, small enough for seconds, and the command itself."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def write_rte(root: Path, train: int = 40, validation: int = 12) -> Path:
         rows = [f"{i}\tbird {i} sang\tdog {i} sang\t{('entailment', 'not_entailment')[i % 2]}" for i in range(examples)]
         write_split(root / "RTE" / name, "index\tsentence1\tsentence2\tlabel", rows)
     return root
+
+
+def logged_rows(folder: Path) -> list[dict[str, str]]:
+    """Return what a run logged, but for its speed, which no two runs share."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "train/examples_per_second"} for row in rows]
 
 
 def refused(config: dict[str, Any], folder: Path) -> str:

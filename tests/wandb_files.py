@@ -43,13 +43,13 @@ class OfflineRun:
         return {int(row["trainer/global_step"]): row[name] for row in self.history if name in row}
 
 
-def offline_runs(folder: Path) -> list[OfflineRun]:
+def offline_runs(folder: Path, patience: float = 60.0) -> list[OfflineRun]:
     """Return the offline runs that lie in a run's folder, the earliest first."""
-    return [offline_run(file) for file in sorted((folder / "wandb").glob("offline-run-*/*.wandb"))]
+    return [offline_run(file, patience) for file in sorted((folder / "wandb").glob("offline-run-*/*.wandb"))]
 
 
 def offline_run(file: Path, patience: float = 60.0) -> OfflineRun:
-    """Read a run that has ended; W&B's service writes beside us and may need a moment."""
+    """Read a run that has ended, or what there is of it; W&B's service writes beside us and may need a moment."""
     end = time.monotonic() + patience
     while True:
         run = _gathered(file)

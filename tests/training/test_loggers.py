@@ -1,6 +1,7 @@
 """CSV is always written; the others when asked; all are closed at the end, whatever the end was."""
 
 import csv
+import errno
 import json
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from peftlab.errors import UserError
 from peftlab.training.loggers import RunLoggers
 from wandb_files import forget_account, offline_runs
 
-WANDB = {"name": "wandb", "project": "peftlab", "entity": None, "offline": None}
+WANDB = {"name": "wandb", "project": "peftlab", "entity": None, "delta": True, "offline": None}
 RUN = {
     "id": "abc",
     "name": "rte-hifi-seed1",
@@ -49,6 +50,36 @@ def test_csv_is_always_written(options: dict[str, Any], status: str, tmp_path: P
     log_something(options, tmp_path, status=status)
     with (tmp_path / "metrics.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"step": "3", "train/loss": "0.5"}]
+
+
+def test_a_kill_or_a_full_disk_leaves_the_log_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file is written anew with each save: rows of other columns come, and writing stops in the middle of it."""
+    with closing(RunLoggers({"name": "csv"}, tmp_path)) as loggers:
+        (logger,) = loggers.open(RUN)
+        logger.log_metrics({"train/loss": 0.5}, step=3)
+        logger.save()
+        before = (tmp_path / "metrics.csv").read_bytes()
+        with monkeypatch.context() as patched:
+            patched.setattr(csv.DictWriter, "writerows", raise_full_disk)
+            logger.log_metrics({"validation/loss": 0.25}, step=4)
+            with pytest.raises(OSError, match="No space left"):
+                logger.save()
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"metrics.csv": before}
+        logger.save()
+        (tmp_path / "result.json").write_text('{"status": "finished"}')
+    assert [row["step"] for row in csv.DictReader((tmp_path / "metrics.csv").open())] == ["3", "4"]
+
+
+def raise_full_disk(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_an_earlier_log_stays_for_the_run_that_is_resumed_alone(resumed: bool, tmp_path: Path):
+    (tmp_path / "metrics.csv").write_text("step\n1\n")
+    with closing(RunLoggers({"name": "csv"}, tmp_path)) as loggers:
+        loggers.open({**RUN, "resumed": resumed})
+        assert (tmp_path / "metrics.csv").exists() is resumed
 
 
 def test_tensorboard_writes_its_events(tmp_path: Path):

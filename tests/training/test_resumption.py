@@ -19,7 +19,7 @@ from peftlab.run import run
 from peftlab.training.loggers import logged_text
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import FOLDER, Resumption, _set_random_states
-from runs import small, write_rte
+from runs import logged_rows, small, write_rte
 
 EPOCHS, STEPS_PER_EPOCH = 3, 3
 # What is a run's own: when, how long and how often; all else must be the same.
@@ -65,11 +65,11 @@ def killed_at(step: int, config: dict[str, Any], folder: Path, monkeypatch: pyte
 
 
 def outcome(record: RunRecord) -> dict[str, Any]:
-    """Return all that must not depend on an interruption: the record's facts and the files' bytes."""
+    """Return all that must not depend on an interruption: the record's facts, the log and the files' bytes."""
     facts = {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in (*OWN, "folder")}
     files = {path.name: path.read_bytes() for path in record.folder.iterdir() if path.is_file()}
-    del files["result.json"]
-    return facts | files
+    del files["result.json"], files["metrics.csv"]
+    return facts | files | {"metrics.csv": logged_rows(record.folder)}
 
 
 EVERY_STEP = "checkpoint.every_steps=1"

@@ -1,6 +1,10 @@
 """A run in Weights & Biases holds what its record holds; each test reads back what W&B would upload."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from wandb_files import OfflineRun, forget_account, offline_runs
 KEY = "0123456789abcdef0123456789abcdef01234567"
 LIVE = "logger=wandb trainer.log_every_n_steps=1"
 LABEL = {"id": "abc", "name": "n", "group": "g", "tags": [], "config": {}, "resumed": False}
-OPTIONS = {"name": "wandb", "project": "peftlab", "entity": None, "offline": None}
+OPTIONS = {"name": "wandb", "project": "peftlab", "entity": None, "delta": True, "offline": None}
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +93,39 @@ def test_selection_and_result_are_artifacts(uploaded: OfflineRun, folder: Path):
     assert {name: Path(place) for name, place in sent.items()} == {
         name: folder / name for name in ("selection.json", "selection.png", "result.json")
     }
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_delta_is_an_artifact_unless_that_is_declined(wanted, uploaded: OfflineRun, folder: Path, tmp_path: Path):
+    if not wanted:
+        run(small(f"{LIVE} logger.delta=false", "bitfit"), tmp_path)
+        (uploaded,), folder = offline_runs(tmp_path), tmp_path
+    sent = uploaded.artifacts.get(f"delta-{uploaded.id}", {})
+    names = ("delta.safetensors", "delta.json") if wanted else ()
+    assert {name: Path(place) for name, place in sent.items()} == {name: folder / name for name in names}
+
+
+def test_what_was_logged_before_a_kill_is_kept(tmp_path: Path):
+    code = f"""
+import os, signal, time
+from pathlib import Path
+from peftlab.run import run
+from peftlab.training.module import FineTuning
+from runs import small
+
+def training_step(module, batch, index):
+    if module.trainer.global_step == 9:
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train(module, batch, index)
+
+train, FineTuning.training_step = FineTuning.training_step, training_step
+run(small("{LIVE} logger.offline=true trainer.max_steps=20 training.batch_size=8", "bitfit"), Path({str(tmp_path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == -signal.SIGKILL
+    (found,) = offline_runs(tmp_path, patience=0.0)
+    assert list(found.logged("train/loss_step")) == [*range(9)]
 
 
 def test_the_final_table_is_a_row_of_the_comparison(uploaded: OfflineRun, folder: Path):

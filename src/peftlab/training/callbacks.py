@@ -114,6 +114,10 @@ class Stopwatch(Callback):
     on_test_start = on_validation_start
     on_test_end = on_validation_end
 
+    def seconds(self) -> float:
+        """Return the seconds spent in training up to now; an accelerator may have more in its queue."""
+        return self.training + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Count nothing of what is done inside."""

@@ -15,6 +15,7 @@ from peftlab.training.extent import Extent, check_extent
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import Resumption
+from peftlab.training.step_log import StepLog
 from peftlab.training.trajectory import KeepTrajectory
 
 
@@ -24,6 +25,7 @@ class RunCallbacks:
     def __init__(self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption) -> None:
         self.attach, self.resumption = attach, resumption
         self.stopwatch = resumption.stopwatch
+        self.step_log = StepLog(self.stopwatch)
         self.curve = LearningCurve()
         self.best = best_checkpoint(folder, kind.primary, kind.metrics[kind.primary].better)
         points = resumption.options.trajectory
@@ -33,7 +35,8 @@ class RunCallbacks:
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
         guards = [FiniteLoss(), CheckGradientFlow()]
-        return [self.attach, *guards, self.stopwatch, self.curve, self.resumption, self.best, *self.trajectory]
+        observers = [self.stopwatch, self.step_log, self.curve]
+        return [self.attach, *guards, *observers, self.resumption, self.best, *self.trajectory]
 
 
 @dataclass(frozen=True)

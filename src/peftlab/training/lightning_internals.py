@@ -11,8 +11,11 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 from torch.optim import Optimizer
+
+from peftlab.files import atomic_file
 
 
 def is_first_rank() -> bool:
@@ -67,6 +70,30 @@ def relocated_best(state: Mapping[str, Any], file: str, folder: str) -> dict[str
     paths = {"best_model_path": best, "kth_best_model_path": best, "last_model_path": "", "dirpath": folder}
     scores = dict.fromkeys([best] if best else [], state["best_model_score"])
     return {**state, **paths, "best_k_models": scores}
+
+
+class WholeCsv(ExperimentWriter):
+    """What a CSV logger writes with: all rows stay in memory, and the file is at any time a whole one."""
+
+    def save(self) -> None:
+        """Write all rows in place of the file."""
+        if not self.metrics:
+            return
+        self._record_new_keys()
+        with atomic_file(Path(self.metrics_file_path)) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(self.metrics)
+
+    def _check_log_dir_exists(self) -> None:
+        """Leave an earlier file: its run may be resumed, and be killed before it writes."""
+
+
+def whole_csv_logger(folder: Path) -> CSVLogger:
+    """Return a CSV logger of ``metrics.csv`` in `folder`, written whole or not at all."""
+    logger = CSVLogger(save_dir=folder, name="", version="")
+    logger._experiment = WholeCsv(log_dir=logger.log_dir)
+    return logger
 
 
 def csv_text(logger: CSVLogger) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from peftlab.errors import UserError
-from peftlab.training.lightning_internals import csv_text, is_first_rank, restore_csv
+from peftlab.training.lightning_internals import csv_text, is_first_rank, restore_csv, whole_csv_logger
+
+METRICS_FILE = "metrics.csv"
 
 
 class RunLoggers:
@@ -33,7 +35,9 @@ class RunLoggers:
         Raises:
             UserError: an unknown logger, or one that does not let the run begin.
         """
-        self._opened.append(CSVLogger(save_dir=self._folder, name="", version=""))
+        if is_first_rank() and not run["resumed"]:
+            (self._folder / METRICS_FILE).unlink(missing_ok=True)
+        self._opened.append(whole_csv_logger(self._folder))
         match self._options["name"]:
             case "csv":
                 pass
@@ -55,7 +59,7 @@ class RunLoggers:
             if isinstance(logger, WandbLogger):
                 from peftlab.training import wandb_run
 
-                wandb_run.end(logger, self._folder, record)
+                wandb_run.end(logger, self._folder, record, delta=self._options["delta"])
         self._opened = []
 
     def _record(self) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class FineTuning(LightningModule):
         self._backbone = backbone
         self._names = evaluation_names
         self._collected: dict[str, list[Predictions]] = {}
+        self._losses: dict[str, list[tuple[Tensor, int]]] = {}  # of batches: the loss, and how many examples it is of
         # A checkpoint holds what is trained; the frozen weights come from the backbone's own files.
         self.strict_loading = False
 
@@ -115,20 +116,20 @@ class FineTuning(LightningModule):
         self.attached.after_clipping()
 
     def validation_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Collect one batch's predictions."""
+        """Collect one batch's predictions and loss."""
         self._collect("validation", batch, dataloader_idx)
 
     def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Collect one batch's predictions."""
+        """Collect one batch's predictions and loss."""
         self._collect("test", batch, dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
         """Forget what an earlier evaluation collected."""
-        self._collected = {}
+        self._forget()
 
     def on_test_epoch_start(self) -> None:
         """Forget what an earlier evaluation collected."""
-        self._collected = {}
+        self._forget()
 
     def on_validation_epoch_end(self) -> None:
         """Compute and log the metrics of each validation set."""
@@ -206,8 +207,9 @@ class FineTuning(LightningModule):
         self._mean_loss.weight.fill_(weight)
 
     def _collect(self, stage: str, batch: Batch, loader: int) -> None:
-        name = self._names[stage][loader]
-        self._collected.setdefault(name, []).append(self.kind.predict(self(batch), batch))
+        name, outputs = self._names[stage][loader], self(batch)
+        self._collected.setdefault(name, []).append(self.kind.predict(outputs, batch))
+        self._losses.setdefault(name, []).append((self.kind.loss(outputs, batch), num_examples(batch)))
 
     def _evaluate(self) -> None:
         for name, parts in self._collected.items():
@@ -215,8 +217,17 @@ class FineTuning(LightningModule):
             for metric, value in self.kind.score(found).items():
                 self.results[f"{name}/{metric}"] = value
                 self.log(f"{name}/{metric}", value, sync_dist=True)
+            self.log(f"{name}/loss", _mean(self._losses[name]), sync_dist=True)
             # The progress bar has room for one short name.
             primary = self.kind.primary
             if name == "validation":
                 self.log(primary, self.results[f"validation/{primary}"], prog_bar=True, logger=False, sync_dist=True)
-        self._collected = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._collected, self._losses = {}, {}
+
+
+def _mean(losses: list[tuple[Tensor, int]]) -> Tensor:
+    """Return the mean loss over examples, float64, of batches of these losses and sizes."""
+    return torch.stack([loss.double() * size for loss, size in losses]).sum() / sum(size for _, size in losses)

@@ -23,7 +23,6 @@ _KNOWN_REMARKS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*Found .* module.* in eval mode at the start of training.*",
-    ".*Experiment logs directory .* exists and is not empty.*",
     # The data itself begins at the right batch.
     ".*your dataloader is not resumable.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",

@@ -12,6 +12,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE
 from peftlab.errors import UserError
 from peftlab.network import has_wandb_key, wandb_reachable
 
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 # W&B's own numbers: 0 finished, 255 killed (what it takes for Ctrl-C), anything else failed.
 EXIT_CODES = {"finished": 0, "skipped": 0, "interrupted": 255}
 FAILED = 1
+# Its service writes once a block of 32 KB is full, else every 15 seconds, and a kill would take the rest with it.
+# Seconds; older versions have no such setting.
+_FLUSH = "x_transaction_log_flush_interval"
+_KEPT_ON_A_KILL = {_FLUSH: 0.5} if _FLUSH in wandb.Settings.model_fields else {}
 # The folder that W&B makes of a run: when it began, and its id.
 _FOLDER = re.compile(r"(?:offline-)?run-(?P<began>\d{8}_\d{6})-(?P<id>.+)")
 # A run's row in the table that W&B joins over the runs of a project: (column, path in the record).
@@ -56,7 +61,7 @@ def begin(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> W
         group=run["group"],
         tags=run["tags"],
         config=run["config"],
-        settings={"silent": True},
+        settings={"silent": True, **_KEPT_ON_A_KILL},
     )
     try:
         _tell(logger.experiment)  # asking for it begins the run
@@ -67,15 +72,16 @@ def begin(options: Mapping[str, Any], folder: Path, run: Mapping[str, Any]) -> W
 
 
 @rank_zero_only
-def end(logger: WandbLogger, folder: Path, record: Mapping[str, Any]) -> None:
+def end(logger: WandbLogger, folder: Path, record: Mapping[str, Any], delta: bool = True) -> None:
     """Give W&B what the run left in its `folder` and end it as its `record`, the content of result.json, says.
 
+    The delta is an artifact where `delta` says so; that of full fine-tuning is as large as the model.
     The record is whole by then: what W&B refuses now is a warning, no failure of the run.
     """
     exit_code = EXIT_CODES.get(str(record.get("status")), FAILED)
     try:
         try:
-            _publish(logger.experiment, folder, record)
+            _publish(logger.experiment, folder, record, delta)
         finally:
             logger.experiment.finish(exit_code)
     except wandb.Error as error:
@@ -105,7 +111,7 @@ def _id(folder: Path, identity: str, resumed: bool) -> str:
     return f"{identity}-{secrets.token_hex(3)}"
 
 
-def _publish(run: wandb.Run, folder: Path, record: Mapping[str, Any]) -> None:
+def _publish(run: wandb.Run, folder: Path, record: Mapping[str, Any], delta: bool) -> None:
     selection, picture = folder / "selection.json", folder / "selection.png"
     if selection.exists():
         run.log_artifact(_artifact(run, "selection", [selection, picture]))
@@ -113,6 +119,8 @@ def _publish(run: wandb.Run, folder: Path, record: Mapping[str, Any]) -> None:
         run.log({"heads": wandb.Image(str(picture))})
     if record.get("status") == "finished":
         run.log_artifact(_artifact(run, "result", [folder / "result.json"]))
+        if delta:
+            run.log_artifact(_artifact(run, "delta", [folder / TENSORS_FILE, folder / FACTS_FILE]))
         run.log({"table": _table(record)})  # an artifact, too: run-<id>-table
     run.summary.update(dict(record))
 
