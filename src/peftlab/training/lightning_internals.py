@@ -28,6 +28,12 @@ def batches_done(trainer: Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
+def is_logged(trainer: Trainer) -> bool:
+    """Return whether loggers are told of the optimiser step that is about to be taken."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return bool(trainer.loggers) and (trainer.global_step + 1) % every == 0
+
+
 def unfetch_batch(checkpoint: dict[str, Any]) -> None:
     """Undo in a checkpoint that is written before a batch that the batch was fetched: a resumed run begins with it."""
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from peftlab.training.callbacks import Stopwatch
+from peftlab.training.lightning_internals import is_logged
 from peftlab.training.module import FineTuning
 
 
@@ -33,7 +34,7 @@ class StepLog(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Log where the step will be: all of its gradients are there, none is clipped yet."""
-        if not trainer.loggers or (trainer.global_step + 1) % trainer.log_every_n_steps:
+        if not is_logged(trainer):
             return
         assert isinstance(pl_module, FineTuning)
         examples, seconds = pl_module.examples_seen, self._stopwatch.seconds()
