@@ -14,6 +14,12 @@ NAMES = [
         MISSPELT,
     ),
     ("hydra.core.global_hydra:GlobalHydra", "instance clear", "composing the configuration beside a command"),
+    ("hydra.core.global_hydra:GlobalHydra", "config_loader", "saying how many runs a sweep has"),
+    (
+        "hydra._internal.core_plugins.basic_sweeper:BasicSweeper",
+        "split_arguments",
+        "saying how many runs a sweep has",
+    ),
 ]
 
 

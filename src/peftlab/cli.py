@@ -3,6 +3,7 @@
 Nothing heavy is imported before a run starts, so `--help` and shell completion answer at once.
 """
 
+import logging
 import os
 import secrets
 import signal
@@ -21,13 +22,17 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab import arguments, hydra_errors, resume, search_path
 from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError
+from peftlab.hydra_internals import number_of_jobs
 from peftlab.job import Job, quiet_libraries, tell
 from peftlab.options.roles import folder_digest
-from peftlab.outcome import Outcome, exit_code, take_outcomes
+from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
 from peftlab.registry import load_plugins
+from peftlab.terminal import PRINTED
 
 if TYPE_CHECKING:
     from peftlab.results.record import RunRecord
+
+log = logging.getLogger(__name__)
 
 CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the folder that users change
 
@@ -37,10 +42,14 @@ class Told(Callback):
 
     sweep: ClassVar[Path | None] = None
     outcome: ClassVar[Outcome | None] = None
+    token: ClassVar[str] = ""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder: its jobs leave their outcomes there."""
+        """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are."""
         Told.sweep = Path(config.hydra.sweep.dir)
+        runs = number_of_jobs(config.hydra)
+        begin_sweep(Told.sweep, Told.token, runs)
+        print(f"{'a sweep' if runs is None else f'{runs} runs'} into {Told.sweep}", flush=True)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
@@ -48,15 +57,16 @@ class Told(Callback):
         Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
-    def forget(cls) -> None:
-        """Begin a command."""
+    def begin(cls) -> None:
+        """Begin a command, whose jobs are known by its token."""
         cls.sweep = cls.outcome = None
+        cls.token = secrets.token_hex(8)
 
     @classmethod
-    def outcomes(cls, token: str) -> list[Outcome]:
-        """Return what became of the jobs of the command `token`."""
+    def outcomes(cls) -> list[Outcome]:
+        """Return what became of the jobs of the command."""
         if cls.sweep is not None:
-            return take_outcomes(cls.sweep, token)
+            return take_outcomes(cls.sweep, cls.token)
         return [cls.outcome] if cls.outcome is not None else []
 
 
@@ -79,10 +89,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
     OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
-    Told.forget()
-    token = secrets.token_hex(8)
-    code = _hydra(token, Signals())
-    outcomes = Told.outcomes(token)
+    Told.begin()
+    code = _hydra(Signals())
+    outcomes = Told.outcomes()
     code = code or exit_code(outcomes)
     # Of the processes of a distributed run the first one speaks.
     if outcomes and os.environ.get("LOCAL_RANK", "0") == "0":
@@ -90,12 +99,12 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _hydra(token: str, signals: Signals) -> int:
+def _hydra(signals: Signals) -> int:
     """Let Hydra do what the command line says; return the exit code of what went wrong outside of the runs."""
     try:
         sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
         prepare(sys.argv[1:])
-        job = Job(tuple(typed_command()), token, CONF)
+        job = Job(tuple(typed_command()), Told.token, CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
@@ -140,7 +149,7 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
         sweep: the sweep's folder; None for a single run, which says where its record is.
         code: the exit code of the command.
     """
-    from peftlab.results.table import print_sweep
+    from peftlab.results.table import print_sweep, sweep_in_markdown
 
     found = [_record(outcome.folder) for outcome in outcomes]
     records = [record for record in found if record is not None]
@@ -148,6 +157,7 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
     if sweep is not None or finished:
         print_sweep(records)
     if sweep is None:
+        log.info("%s", sweep_in_markdown(records), extra=PRINTED)
         for record in finished:
             print(f"record: {record.folder}/result.json")
         for outcome in outcomes:

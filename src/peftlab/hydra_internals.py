@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -23,6 +24,7 @@ __all__ = [
     "compose_apart",
     "first_values",
     "flag_parser",
+    "number_of_jobs",
     "override_values",
     "register_plugin",
 ]
@@ -49,6 +51,16 @@ def override_values(overrides: Sequence[str]) -> list[Any]:
         HydraException: one of them is not of Hydra's grammar.
     """
     return [override.value() for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def number_of_jobs(hydra: DictConfig) -> int | None:
+    """Return how many runs a sweep has, from the node `hydra` of its configuration; None if only its sweeper knows."""
+    if hydra.sweeper.get("_target_") != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        return None
+    swept = [f"{name}={value}" for name, value in (hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*swept, *hydra.overrides.task])
+    return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, None))
 
 
 def register_plugin(plugin: type[Plugin]) -> None:

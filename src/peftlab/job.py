@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import sys
-import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,12 @@ from peftlab import hydra_errors
 from peftlab.cache import RunCache
 from peftlab.command_line import working_for
 from peftlab.errors import BusyError, UserError, require, shown
-from peftlab.outcome import Outcome, outcome_of_error, write_outcome
+from peftlab.job_lines import first_line, last_line
+from peftlab.outcome import Outcome, outcome_of_error, progress_of, write_outcome
+from peftlab.run_config import read_config
+from peftlab.terminal import working
+
+log = logging.getLogger(__name__)
 
 # Backbones and tasks that a sweep holds in memory; a sweep over tasks comes back to each again and again.
 KEPT = 2
@@ -57,6 +61,7 @@ class Job:
                 write_outcome(Outcome(folder, "interrupted"), sweep, self.token, hydra.job.num)
                 raise
             write_outcome(outcome, sweep, self.token, hydra.job.num)
+            log.info("%s", last_line(outcome, progress_of(sweep, self.token)))
             return outcome
 
     def _done(self, config: DictConfig, folder: Path, cache: RunCache, is_sweep: bool) -> Outcome:
@@ -64,15 +69,17 @@ class Job:
             plain = self._plain(config)
             if is_sweep:
                 _check_sweep(plain)
+            read_config(plain)
+            log.info("%s", first_line(plain, folder))
             return _run(plain, folder, cache)
         except UserError as error:
             if is_sweep and isinstance(error, BusyError):
-                print(f"{error} and does it; on to the next")
+                log.info("%s and does it; on to the next", error)
                 return outcome_of_error(folder, "busy", error)
-            tell(error)
+            log.error("%s", error)
             return outcome_of_error(folder, "mistake", error)
         except Exception as error:
-            traceback.print_exc()
+            log.exception("%s crashed", folder.name)
             return outcome_of_error(folder, "crashed", f"{type(error).__name__}: {error}")
 
     def _plain(self, config: DictConfig) -> dict[str, Any]:
@@ -98,8 +105,9 @@ def quiet_libraries() -> None:
 
 
 def _run(config: dict[str, Any], folder: Path, cache: RunCache) -> Outcome:
-    from peftlab.results.record import FILE_NAME, RunRecord
-    from peftlab.run import run_unless_finished
+    with working("starting torch and transformers"):
+        from peftlab.results.record import FILE_NAME, RunRecord
+        from peftlab.run import run_unless_finished
 
     if not run_unless_finished(config, folder, cache):
         return Outcome(folder, "already finished")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from peftlab.files import write_text_atomic
 from peftlab.redaction import redact
 
 FOLDER = ".outcomes"
+_BEGUN = "begun"  # when a sweep began and how many runs it has, beside what its jobs leave
 
 Status = Literal[
     "started",  # and no more was heard of it: its process was killed
@@ -52,6 +54,46 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return next((code for code in (1, 2) if code in codes), 0)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes:
+        done: how many of its runs have ended, however.
+        worked: how many of these were really carried out.
+        runs: how many there are; None where only the sweeper knows.
+        seconds: since the sweep began.
+    """
+
+    done: int
+    worked: int
+    runs: int | None
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long the rest takes at the pace so far, as many runs at a time; None where nothing tells."""
+        if self.runs is None or not self.worked:
+            return None
+        return self.seconds / self.worked * (self.runs - self.done)
+
+
+def begin_sweep(sweep: Path, token: str, runs: int | None) -> None:
+    """Note that the command `token` begins a sweep of so many runs, for `progress_of`."""
+    write_text_atomic(sweep / FOLDER / token / _BEGUN, json.dumps({"runs": runs, "time": time.time()}) + "\n")
+
+
+def progress_of(sweep: Path, token: str) -> Progress | None:
+    """Return how far the command `token` is, from what its jobs left; None where its beginning was not noted."""
+    begun = sweep / FOLDER / token / _BEGUN
+    if not begun.is_file():
+        return None
+    noted = json.loads(begun.read_text(encoding="utf-8"))
+    ended = [outcome for outcome in _read(sweep, token) if outcome.status != "started"]
+    worked = [outcome for outcome in ended if outcome.status not in ("already finished", "busy")]
+    return Progress(len(ended), len(worked), noted["runs"], time.time() - noted["time"])
+
+
 def write_outcome(outcome: Outcome, sweep: Path, token: str, number: int) -> None:
     """Write the outcome of job `number` of the command `token` into the folder `sweep`, whole or not at all."""
     content = {"folder": str(outcome.folder), "status": outcome.status, "message": outcome.message}
@@ -60,11 +102,16 @@ def write_outcome(outcome: Outcome, sweep: Path, token: str, number: int) -> Non
 
 def take_outcomes(sweep: Path, token: str) -> list[Outcome]:
     """Return the outcomes of the command `token`, in the order of its jobs, and remove their files."""
-    place = sweep / FOLDER / token
-    read = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(place.glob("*.json"), key=_number)]
+    read, place = _read(sweep, token), sweep / FOLDER / token
     shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError):  # another command's are there, or none were written
         place.parent.rmdir()
+    return read
+
+
+def _read(sweep: Path, token: str) -> list[Outcome]:
+    files = sorted((sweep / FOLDER / token).glob("*.json"), key=_number)
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     return [Outcome(Path(content["folder"]), content["status"], content["message"]) for content in read]
 
 

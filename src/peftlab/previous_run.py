@@ -9,8 +9,9 @@ from peftlab.backbones.loading import load_backbone
 from peftlab.cache import RunCache
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
-from peftlab.plan import DeploymentOptions, check_length, make_plan
+from peftlab.plan import check_length, make_plan
 from peftlab.results.record import FILE_NAME, RunRecord
+from peftlab.run_config import DeploymentOptions
 from peftlab.training.resumption import remove_checkpoints
 from peftlab.training.trainer import find_device
 from peftlab.training.trajectory import trajectory_files

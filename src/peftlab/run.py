@@ -17,14 +17,16 @@ from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
-from peftlab.plan import Plan, check_identity, check_length, make_plan
+from peftlab.plan import Plan, check_length, make_plan
 from peftlab.previous_run import find_finished
 from peftlab.recording import count_parameters, describe_run, fill_results, new_record
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
+from peftlab.run_config import check_identity
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
+from peftlab.terminal import show_bars, working
 from peftlab.training.callbacks import AttachStrategy
 from peftlab.training.fit import RunCallbacks, fit_and_evaluate
 from peftlab.training.lightning_internals import is_first_rank
@@ -96,8 +98,9 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
     result.id, result.identity = plan.identity.id, asdict(plan.identity)
     _write(result, at.folder)  # a run that is killed says what it was
     seed_everything(plan.seed, workers=True, verbose=False)
-    backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, at.cache)
-    _check_fit(plan, backbone)
+    with working(f"loading {plan.spec.name}"):
+        backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, at.cache)
+        _check_fit(plan, backbone)
     data = _task_data(plan, backbone, at.cache)
     data.setup()
 
@@ -143,7 +146,8 @@ def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: Ru
     _write(result, folder)
     _discard_earlier(folder, trajectory_too=not result.resumed)
     try:
-        execute(make_plan(config, cache), result, at)
+        with show_bars(bool(config["trainer"]["enable_progress_bar"])):
+            execute(make_plan(config, cache), result, at)
         result.status = "finished"
     except SkippedError as reason:
         result.stop("skipped", reason)

@@ -13,9 +13,9 @@ from torch import nn
 from models import tiny
 from peftlab.deployment.measure import measure_delay, settle, structure
 from peftlab.deployment.paired import paired_ratio
-from peftlab.plan import DeploymentOptions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
+from peftlab.run_config import DeploymentOptions
 from runs import small
 
 OPTIONS = DeploymentOptions(measure=True, batch_size=1, length=16, pairs=40)

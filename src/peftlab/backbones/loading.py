@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import transformers
@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
+from peftlab.backbones.spec import Attention, BackboneSpec
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
@@ -25,30 +26,8 @@ from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
 from peftlab.output_layer import MULTIPLE_CHOICE, OutputLayer
 
-Attention = Literal["auto", "sdpa", "eager"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
 _ENDLESS = 10**30  # what a tokenizer says of texts without a limit
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights.
-
-    `kernels`: whether attention, dropout and products are the laboratory's own where those are faster.
-    """
-
-    name: str
-    hub: str | None = None
-    path: str | None = None
-    package: str | None = None
-    sha256: str | None = None
-    attention: Attention = "auto"
-    kernels: bool = True
-    random: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        if self.attention not in get_args(Attention):
-            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.deployment.paired import paired_ratio
 from peftlab.output_layer import OutputLayer
-from peftlab.plan import DeploymentOptions
 from peftlab.results.record import Delay, Deployment
+from peftlab.run_config import DeploymentOptions
 from peftlab.strategies.restore import restore
 
 

@@ -17,6 +17,7 @@ from peftlab.heads.pagerank import pagerank
 from peftlab.heads.ranking import RankingContext, rank_heads
 
 FILE_NAME, PICTURE = "selection.json", "selection.png"
+_LAYERS_SHOWN = 12  # in a line of the terminal
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,12 @@ class HeadSelection:
             "iterations": self.iterations.tolist(),
             "heads": [list(layer) for layer in self.heads],
         }
+
+    def summary(self) -> str:
+        """Return the chosen heads of the first layers in a line."""
+        shown = [" ".join(map(str, layer)) or "none" for layer in self.heads[:_LAYERS_SHOWN]]
+        more = f" | ... ({FILE_NAME} has all {len(self.heads)} layers)" if len(self.heads) > _LAYERS_SHOWN else ""
+        return f"heads by {self.scores.examples} examples, layer by layer: {' | '.join(shown)}{more}"
 
     def to_json(self) -> str:
         """Return the text of `selection.json`; every float64 comes back from it exactly, spectra to three digits."""

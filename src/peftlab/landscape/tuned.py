@@ -13,8 +13,8 @@ from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import prefix_errors, require
 from peftlab.inputs.encoder import num_examples
 from peftlab.options.schema import build
-from peftlab.plan import DataOptions
 from peftlab.results.record import RunRecord
+from peftlab.run_config import DataOptions
 from peftlab.strategies.restore import apply_delta
 from peftlab.tasks.task import Task
 from peftlab.training.trajectory import trajectory_files

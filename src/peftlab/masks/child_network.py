@@ -90,3 +90,8 @@ class ChildNetwork:
             "entries": self.entries,
             "density": self.kept / self.entries,
         }
+
+    def summary(self) -> str:
+        """Return how many weights were kept in a line."""
+        share = 100 * self.kept / self.entries
+        return f"child network by {self.examples} examples: {self.kept:,} of {self.entries:,} weights ({share:.1f} %)"

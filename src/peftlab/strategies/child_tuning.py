@@ -1,6 +1,7 @@
 """Child-Tuning (Xu et al., 2021, arXiv 2109.05687): gradients reach only a child network of the backbone."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from peftlab.masks.packing import pack, packed_bytes, unpack
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
 from peftlab.strategies.contract import SelectionContext
+from peftlab.terminal import track
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,8 @@ class ChildTuning(InPlaceStrategy):
         size = data.batch_size if self.fisher == "batch" else 1
         encoder = backbone.view.encoder_parameters()
         batches, loss = data.batches(examples, size, context.device), data.loss_of(backbone)
-        measured = fisher_information(backbone.model, loss, batches, encoder, self.max_norm)
+        shown = track(batches, "measuring weights", math.ceil(len(examples) / size))
+        measured = fisher_information(backbone.model, loss, shown, encoder, self.max_norm)
         masks, threshold = largest_share(measured, self.p)
         return ChildNetwork({name: mask.cpu() for name, mask in masks.items()}, threshold, len(examples))
 

@@ -45,6 +45,10 @@ class Selection(Protocol):
         """Return the few facts that belong into the run's record."""
         ...
 
+    def summary(self) -> str:
+        """Return what was chosen, and by what, in a line for the terminal."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """Return what `delta.json` keeps, as plain values: what is needed to attach again."""
         ...

@@ -29,6 +29,7 @@ from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, sele
 from peftlab.layers.head_rows import HeadRowsLinear
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
+from peftlab.terminal import track
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,9 @@ class HiFi(Strategy):
             endless = data.batches(data.sample(None, seed, self.pool), self.batch_size, device, "endless")
             state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
         with state:
-            return score_heads(backbone, data.batches(examples, self.batch_size, device, "shortest"), self.xi)
+            batches = data.batches(examples, self.batch_size, device, "shortest")
+            total = math.ceil(len(examples) / self.batch_size)
+            return score_heads(backbone, track(batches, "scoring heads", total), self.xi)
 
     def _state(self) -> dict[str, Any]:
         """Return what the selection says of the state in which the backbone was scored."""

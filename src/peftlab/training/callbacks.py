@@ -1,5 +1,6 @@
 """What happens around training: the look at the data before it, the best weights, the time each part takes."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
+
+log = logging.getLogger(__name__)
 
 # What Lightning calls the direction of a metric.
 _MODES: dict[Better, str] = {"higher": "max", "lower": "min"}
@@ -61,6 +64,7 @@ class AttachStrategy(Callback):
         self.seconds = time.perf_counter() - started
         if self.selection is not None and trainer.is_global_zero:
             self.selection.save(self._folder)
+            log.info("%s", self.selection.summary())
 
     def _select(self, device: torch.device) -> Selection | None:
         if self._resumed and self._has_selection():

@@ -14,6 +14,7 @@ from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_check
 from peftlab.training.extent import Extent, check_extent
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
+from peftlab.training.narration import Narrator
 from peftlab.training.resumption import Resumption
 from peftlab.training.step_log import StepLog
 from peftlab.training.trajectory import KeepTrajectory
@@ -27,6 +28,7 @@ class RunCallbacks:
         self.stopwatch = resumption.stopwatch
         self.step_log = StepLog(self.stopwatch)
         self.curve = LearningCurve()
+        self.narrator = Narrator(self.curve, kind.metrics)
         self.best = best_checkpoint(folder, kind.primary, kind.metrics[kind.primary].better)
         points = resumption.options.trajectory
         self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []
@@ -35,7 +37,7 @@ class RunCallbacks:
     def callbacks(self) -> list[Callback]:
         """Return them in the order in which they act."""
         guards = [FiniteLoss(), CheckGradientFlow()]
-        observers = [self.stopwatch, self.step_log, self.curve]
+        observers = [self.stopwatch, self.step_log, self.curve, self.narrator]
         return [self.attach, *guards, *observers, self.resumption, self.best, *self.trajectory]
 
 

@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,28 +26,11 @@ from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import batches_done, restore_logged_steps, unfetch_batch
 from peftlab.training.loggers import logged_text, take_back_log
 from peftlab.training.module import FineTuning
+from peftlab.training.settings import CheckpointOptions
 
 FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
 _OURS = "resumption"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@dataclass(frozen=True)
-class CheckpointOptions:
-    """The group `checkpoint` of `conf/config.yaml`: when to write one; null: never for that reason.
-
-    `trajectory` is how many weights are kept along the way, besides the start; they stay when the run has finished.
-    """
-
-    every_epoch: bool = True
-    every_steps: int | None = None
-    every_minutes: float | None = 10.0
-    trajectory: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("every_steps", "every_minutes", "trajectory"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"checkpoint.{name}={value}: allowed is above 0, or null")
 
 
 def remove_checkpoints(folder: Path) -> None:

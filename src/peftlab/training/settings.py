@@ -39,6 +39,24 @@ class TrainingSettings:
             raise UserError(f"training.compile={self.compile}: allowed are null, {', '.join(BACKENDS)}")
 
 
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """The group `checkpoint` of `conf/config.yaml`: when to write one; null: never for that reason.
+
+    `trajectory` is how many weights are kept along the way, besides the start; they stay when the run has finished.
+    """
+
+    every_epoch: bool = True
+    every_steps: int | None = None
+    every_minutes: float | None = 10.0
+    trajectory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "every_minutes", "trajectory"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"checkpoint.{name}={value}: allowed is above 0, or null")
+
+
 def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, Any]:
     """Return the entries of a backbone's recipe for a strategy's row and a task.
 
@@ -73,3 +91,14 @@ def resolve_settings(
         found["epochs"] = shots["epochs"]
     given = {name: value for name, value in training.items() if value is not None}
     return build(TrainingSettings, {**found, **given}, "training")
+
+
+def check_given(training: Mapping[str, Any]) -> None:
+    """Check what the user gives of the settings, before anything is known of the rest.
+
+    Raises:
+        UserError: an unknown setting, or a value that is not allowed.
+    """
+    given = {name: value for name, value in training.items() if value is not None}
+    # Any that are valid stand for those that a recipe will give.
+    build(TrainingSettings, {"learning_rate": 1.0, "batch_size": None, "epochs": 1, **given}, "training")

@@ -10,12 +10,14 @@ from typing import Any, get_type_hints
 import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichModelSummary
 from lightning.pytorch.loggers import Logger
 
 from peftlab.errors import UserError
 from peftlab.options.schema import checked
+from peftlab.terminal import bars_are_shown, show_bars
 from peftlab.training.checkpoint_files import SafeCheckpoints
+from peftlab.training.narration import Bar
 
 # What Lightning remarks on, and is meant so here.
 _KNOWN_REMARKS = (
@@ -64,8 +66,10 @@ def build_trainer(
     if sparse_gradients and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
         given["strategy"] = "ddp_find_unused_parameters_true"
     shown: list[Callback] = []
-    if given.get("enable_progress_bar"):
-        shown.append(RichProgressBar())
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if bars_are_shown() and not has_bar:
+        shown.append(Bar())
+    given["enable_progress_bar"] = has_bar or bool(shown)
     if given.get("enable_model_summary"):
         shown.append(RichModelSummary(max_depth=1))
     try:
@@ -88,8 +92,8 @@ def find_device(options: Mapping[str, Any], folder: Path) -> torch.device:
     Raises:
         UserError: Lightning refuses an argument, or the accelerator is not there.
     """
-    silent = {**options, "enable_progress_bar": False, "enable_model_summary": False}
-    return build_trainer(silent, 1, folder, [], []).strategy.root_device
+    with show_bars(False):
+        return build_trainer({**options, "enable_model_summary": False}, 1, folder, [], []).strategy.root_device
 
 
 def _unlike_defaults(given: Mapping[str, Any]) -> str:

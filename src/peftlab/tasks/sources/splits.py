@@ -7,12 +7,13 @@ from datasets import Dataset, Features
 
 from peftlab.errors import UserError
 from peftlab.tasks.kind import kind_of
+from peftlab.tasks.sources.contrast import make_contrast
 from peftlab.tasks.sources.demo import make_demo
 from peftlab.tasks.sources.hub import OFFLINE_WAYS, read_hub
 from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
-GENERATORS = {"demo": make_demo}
+GENERATORS = {"contrast": make_contrast, "demo": make_demo}
 
 
 def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
