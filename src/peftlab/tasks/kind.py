@@ -94,6 +94,7 @@ class TaskKind(ABC):
     name: ClassVar[str]
     metrics: ClassVar[Mapping[str, Metric]]
     columns: ClassVar[Mapping[str, Any]]  # what a source may deliver, with the types that `datasets` keeps it in
+    form: ClassVar[str] = "texts"  # how a source's rows become these (`tasks/forms/`), unless it names another form
 
     task: Task
 

@@ -24,7 +24,8 @@ class SentenceKind(TaskKind):
         super().check()
         for key, source in self.task.sources.items():
             where = f"task={self.task.name}: {key}.text={source.text}"
-            require(len(source.text) in (1, 2), f"{where}: allowed are one or two column names")
+            named = len(source.text) in (1, 2) or source.form is not None
+            require(named, f"{where}: allowed are one or two column names")
 
     def predict(self, outputs: Any, batch: Batch) -> Predictions:
         """Return logits in float32 [B, C] with the labels [B]."""

@@ -2,26 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from peftlab.errors import require
 from peftlab.options.schema import build
-
-REQUIRED_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class HubSource:
     """A dataset of the Hugging Face Hub.
 
-    `text` and `label` name its columns; `splits` maps our split names to the dataset's.
+    `text` and `label` name its columns; `splits` maps our split names to the dataset's; `form` names one of
+    `tasks/forms/`, which makes the kind's rows of the dataset's, where columns alone are not enough. `revision` is a
+    branch of its repository: `refs/convert/parquet` where the dataset itself is a script, which nobody runs.
     """
 
     path: str
     config: str
-    text: list[str]
-    label: str
-    splits: dict[str, str]
+    text: list[str] = field(default_factory=list)
+    label: str = "label"
+    splits: dict[str, str] = field(default_factory=dict)
+    form: str | None = None
+    revision: str | None = None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -31,25 +33,32 @@ class HubSource:
 
 @dataclass(frozen=True)
 class FileSource:
-    """Tab-separated files without quoting, as in the GLUE release.
+    """Files below `data.root`.
 
     `splits` maps our split names to file names inside `folder`; `header` gives the column names of files that
     have no header line; `labels` says how the files write the task's labels, in the task's order, where that
-    differs; `skip_short_rows` drops rows that lack columns instead of refusing the file.
+    differs; `skip_short_rows` drops rows that lack columns instead of refusing the file. `format` is `tsv`,
+    tab-separated without quoting, as in the GLUE release; `csv`; `jsonl`, an object a line, as in SuperGLUE's;
+    `squad`, SQuAD's JSON; or `conll`, a word a line with its tag last. `form` is as for the Hub.
     """
 
     folder: str
-    text: list[str]
-    label: str
-    splits: dict[str, str]
+    text: list[str] = field(default_factory=list)
+    label: str = "label"
+    splits: dict[str, str] = field(default_factory=dict)
     header: list[str] | None = None
     labels: list[str] | None = None
     skip_short_rows: bool = False
+    format: Literal["tsv", "csv", "jsonl", "squad", "conll"] = "tsv"
+    form: str | None = None
 
     @property
     def columns(self) -> dict[str, str]:
         """Its column for each of ours."""
         return _columns(self.text, self.label)
+
+
+Source = HubSource | FileSource
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Task:
     hub: HubSource | None = None
     files: FileSource | None = None
     generator: str | None = None
+    max_length: int | None = None
 
     @property
     def kind_name(self) -> str:
@@ -96,8 +106,13 @@ class Task:
         found = self.sources or self.generator
         require(bool(found), f"{where}: give one of hub, files, generator; nothing says where the examples come from")
         for key, source in self.sources.items():
-            for split in REQUIRED_SPLITS:
+            for split in required_splits(source):
                 require(split in source.splits, f"{where}: {key}.splits.{split}: missing")
+
+
+def required_splits(source: Source) -> tuple[str, ...]:
+    """Return the splits that a source must have: a task without validation set is measured on its test set."""
+    return ("train", "validation" if "validation" in source.splits or "test" not in source.splits else "test")
 
 
 def _columns(text: list[str], label: str) -> dict[str, str]:

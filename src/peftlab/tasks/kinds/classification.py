@@ -47,6 +47,11 @@ def macro_f1(predictions: Predictions) -> float:
     return multiclass_f1_score(chosen(predictions), predictions.gold, number, average="macro").item()
 
 
+def accuracy_with_macro_f1(predictions: Predictions) -> float:
+    """Return the mean of accuracy and macro F1, in [0, 1]: what SuperGLUE ranks CommitmentBank by."""
+    return (accuracy(predictions) + macro_f1(predictions)) / 2
+
+
 def balanced_accuracy(predictions: Predictions) -> float:
     """Return the mean over the gold labels of the share that was found of each, in [0, 1]."""
     found, gold = chosen(predictions), predictions.gold
@@ -75,6 +80,7 @@ class Classification(SentenceKind):
         "matthews": Metric(matthews),
         "macro_f1": Metric(macro_f1),
         "balanced_accuracy": Metric(balanced_accuracy),
+        "accuracy_with_macro_f1": Metric(accuracy_with_macro_f1),
     }
     columns: ClassVar = {**TEXTS, "label": Value("int64")}
 

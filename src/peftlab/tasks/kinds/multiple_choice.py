@@ -44,6 +44,7 @@ class MultipleChoice(TaskKind):
 
     name = "multiple-choice"
     metrics: ClassVar = {"accuracy": Metric(accuracy)}
+    form = "choices"
     columns: ClassVar = {
         "id": Value("string"),
         "text_a": Value("string"),
@@ -64,7 +65,7 @@ class MultipleChoice(TaskKind):
         """One output for each sequence."""
         return choice()
 
-    def label(self, value: Any, spelt: Sequence[str] | None = None) -> int:
+    def label(self, value: Any, spelt: Sequence[str] | None = None) -> Any:
         """Return the place of the right choice, counted from 0."""
         text, allowed = str(value), spelt
         if allowed is not None:

@@ -80,6 +80,7 @@ class QuestionAnswering(TaskKind):
         "exact_match_answerable": of_questions(EXACT_MATCH, True),
         "f1_unanswerable": of_questions(F1, False),
     }
+    form = "questions"
     columns: ClassVar = {
         "id": Value("string"),
         "question": Value("string"),

@@ -74,6 +74,7 @@ class TokenClassification(TaskKind):
         "recall": entities("recall_score"),
         "f1_lenient": entities("f1_score", strict=False),
     }
+    form = "words"
     columns: ClassVar = {
         "id": Value("string"),
         "tokens": List(Value("string")),

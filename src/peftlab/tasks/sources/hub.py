@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
@@ -11,14 +11,15 @@ from datasets import ClassLabel, Dataset
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.network import hub_reachable
 from peftlab.tasks.kind import TaskKind
-from peftlab.tasks.task import REQUIRED_SPLITS, HubSource
+from peftlab.tasks.sources.examples import Columns, columns_of
+from peftlab.tasks.task import HubSource, required_splits
 
 log = logging.getLogger(__name__)
 
 OFFLINE_WAYS = "data.root=FOLDER (a folder of the GLUE release) and task=demo work without a network"
 
 
-def read_hub(kind: TaskKind, source: HubSource) -> dict[str, dict[str, list[Any]]]:
+def read_hub(kind: TaskKind, source: HubSource) -> dict[str, Columns]:
     """Return for each split its columns as the kind names them, rows in the dataset's order.
 
     Without a network the local cache is used where it holds the dataset; no dataset script is ever run.
@@ -27,12 +28,13 @@ def read_hub(kind: TaskKind, source: HubSource) -> dict[str, dict[str, list[Any]
         UserError: the dataset cannot be had, or its columns or labels are not those of the task.
     """
     found = _load(source)
-    splits: dict[str, dict[str, list[Any]]] = {}
+    splits: dict[str, Columns] = {}
     for split, theirs in source.splits.items():
         if theirs in found:
             splits[split] = _columns(kind, source, found[theirs])
         else:
-            require(split not in REQUIRED_SPLITS, f"{_spelt(source)}: no split {theirs!r}; it has {', '.join(found)}")
+            needed = split in required_splits(source)
+            require(not needed, f"{_spelt(source)}: no split {theirs!r}; it has {', '.join(found)}")
             log.warning("%s has no split %s; continuing without %s", _spelt(source), theirs, split)
     return splits
 
@@ -41,7 +43,10 @@ def _load(source: HubSource) -> dict[str, Dataset]:
     reachable = hub_reachable()
     try:
         with contextlib.nullcontext() if reachable else _offline():
-            return dict(datasets.load_dataset(source.path, source.config))
+            if source.revision is None:
+                return dict(datasets.load_dataset(source.path, source.config))
+            # A branch of converted files has a folder for each configuration, and no list of them.
+            return dict(datasets.load_dataset(source.path, data_dir=source.config, revision=source.revision))
     except Exception as error:  # the library lets errors of a dozen libraries through
         reason = "the Hub cannot be reached and the cache does not hold it"
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}" if reachable else reason
@@ -59,7 +64,9 @@ def _offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _columns(kind: TaskKind, source: HubSource, dataset: Dataset) -> dict[str, list[Any]]:
+def _columns(kind: TaskKind, source: HubSource, dataset: Dataset) -> Columns:
+    if source.form or kind.form != "texts":
+        return columns_of(kind, source, _rows(source, dataset))
     for column in source.columns.values():
         known = ", ".join(dataset.column_names)
         require(column in dataset.column_names, f"{_spelt(source)}: no column {column!r}; the columns are {known}")
@@ -75,6 +82,27 @@ def _labels(kind: TaskKind, feature: Any, values: list[Any]) -> list[Any]:
         return [named[value] for value in values]
     known = {value: kind.label(value) for value in sorted(set(values))}
     return [known[value] for value in values]
+
+
+def _rows(source: HubSource, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows with their places; numbers of classes, also in lists, become the classes' names."""
+    turned = {name: _names(feature) for name, feature in dataset.features.items()}
+    for number, row in enumerate(dataset):
+        yield f"{_spelt(source)}, example {number}", {name: turned[name](value) for name, value in row.items()}
+
+
+def _names(feature: Any) -> Callable[[Any], Any]:
+    if isinstance(feature, ClassLabel):
+        return lambda value: _name(feature, value)
+    inside = getattr(feature, "feature", None)
+    if isinstance(inside, ClassLabel):
+        return lambda values: [_name(inside, value) for value in values]
+    return lambda value: value
+
+
+def _name(feature: ClassLabel, value: int) -> str:
+    require(value >= 0, "a label is hidden (-1); only labelled splits can be used")
+    return str(feature.names[value])
 
 
 def _spelt(source: HubSource) -> str:

@@ -1,14 +1,15 @@
-"""Read a task's examples from a folder in the layout of the GLUE release."""
+"""Read a task's examples from files, in the layout of the release that they come from."""
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from peftlab.errors import UserError, prefix_errors, require
+from peftlab.errors import UserError, require
 from peftlab.tasks.kind import TaskKind
-from peftlab.tasks.task import REQUIRED_SPLITS, FileSource, Task
+from peftlab.tasks.sources.examples import Columns, columns_of
+from peftlab.tasks.sources.formats import FORMATS
+from peftlab.tasks.task import FileSource, Task, required_splits
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ RawRow = dict[str, str]
 _ID = "index"
 
 
-def read_release(kind: TaskKind, source: FileSource, root: Path) -> dict[str, dict[str, list[Any]]]:
+def read_release(kind: TaskKind, source: FileSource, root: Path) -> dict[str, Columns]:
     """Return for each split its columns as the kind names them, rows in file order.
 
     Args:
@@ -47,31 +48,35 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
     paths = {split: root / source.folder / name for split, name in source.splits.items()}
     missing = [split for split, path in paths.items() if not path.is_file()]
     for split in missing:
-        require(split not in REQUIRED_SPLITS, f"task={task.name}: {paths[split]} is missing under data.root={root}")
+        require(
+            split not in required_splits(source), f"task={task.name}: {paths[split]} is missing under data.root={root}"
+        )
         log.warning("task=%s: %s is missing; continuing without %s", task.name, paths[split], split)
     return {split: path for split, path in paths.items() if split not in missing}
 
 
-def _columns(kind: TaskKind, source: FileSource, path: Path) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in source.columns}
+def _columns(kind: TaskKind, source: FileSource, path: Path) -> Columns:
+    rows = _once(_rows(source, path)) if source.format == "tsv" else FORMATS[source.format](path)
+    columns = columns_of(kind, source, rows)
+    require(bool(columns), f"{path}: empty, no example in it")
+    return columns
+
+
+def _once(rows: Iterable[tuple[str, RawRow]]) -> Iterator[tuple[str, RawRow]]:
+    """Yield the rows, and refuse an index that an earlier one has."""
     lines: dict[str, str] = {}
-    for where, row in _rows(source, path):
+    for where, row in rows:
         if _ID in row:
             first = lines.setdefault(row[_ID], where)
             require(first == where, f"{where}: {_ID} {row[_ID]!r} stands in line {first.rpartition(':')[2]} already")
-        with prefix_errors(f"{where}: "):
-            label = kind.label(row[source.label], source.labels)
-        for name, column in source.columns.items():
-            columns[name].append(label if name == "label" else row[column])
-    require(bool(columns["label"]), f"{path}: empty, no example in it")
-    return columns
+        yield where, row
 
 
 def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:
     """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
     lines = _lines(path)
     header = source.header or next(lines, ("", [""]))[1]
-    for column in source.columns.values():
+    for column in source.columns.values() if source.text else ():
         require(column in header, f"{path}:1: no column {column!r}; the columns are {', '.join(header)}")
     skipped = 0
     for where, fields in lines:

@@ -29,10 +29,10 @@ def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
     Raises:
         UserError: files missing or malformed, no network, or no such source for this task.
     """
-    types, splits = kind_of(task).columns, {}
+    kind, splits = kind_of(task), {}
     for split, columns in _read(task, root).items():
-        features = Features(**{name: types[name] for name in columns})
-        splits[split] = Dataset.from_dict(columns, features=features)
+        features = Features(**{name: kind.columns[name] for name in columns})
+        splits[split] = kind.admit(Dataset.from_dict(columns, features=features), split)
     return splits
 
 
@@ -41,7 +41,8 @@ def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
     if task.generator is not None:
         return {"generator": task.generator}
     if root is None and task.hub is not None:
-        return {"hub": task.hub.path, "config": task.hub.config}
+        revision = {"revision": task.hub.revision} if task.hub.revision else {}
+        return {"hub": task.hub.path, "config": task.hub.config, **revision}
     if root is not None and task.files is not None:
         return {"folder": task.files.folder, "files": file_hashes(task, task.files, root)}
     raise _no_source(task, root)

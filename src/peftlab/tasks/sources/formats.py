@@ -1,0 +1,106 @@
+"""Rows of files that are not tab-separated: CSV, JSON lines, SQuAD's JSON, CoNLL's columns; each with its place."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from peftlab.errors import UserError, require
+
+Row = tuple[str, dict[str, Any]]
+_DOCUMENT = "-DOCSTART-"
+
+
+def csv_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a comma-separated file with a header line."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        header = next(reader)
+        for fields in reader:
+            where = f"{path}:{reader.line_num}"
+            require(len(fields) == len(header), f"{where}: {len(fields)} columns where {len(header)} are expected")
+            yield where, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: not CSV ({error})") from error
+
+
+def jsonl_rows(path: Path) -> Iterator[Row]:
+    """Yield the objects of a file with one a line."""
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            row = _json(line, f"{path}:{number}")
+            require(isinstance(row, dict), f"{path}:{number}: must be a JSON object, found {type(row).__name__}")
+            yield f"{path}:{number}", row
+
+
+def squad_rows(path: Path) -> Iterator[Row]:
+    """Yield the questions of a file of SQuAD 1.1 or 2.0: `id`, `question`, `context`, `answers`."""
+    content = _json(_text(path), str(path))
+    for article in _list(content, "data", str(path)):
+        for paragraph in _list(article, "paragraphs", str(path)):
+            for question in _list(paragraph, "qas", str(path)):
+                where = f"{path}: question {question.get('id')}" if isinstance(question, dict) else str(path)
+                require("question" in question and "id" in question, f"{where}: allowed are tables of question and id")
+                answers = [] if question.get("is_impossible") else _list(question, "answers", where)
+                for answer in answers:
+                    known = isinstance(answer, dict) and {"text", "answer_start"} <= answer.keys()
+                    require(known, f"{where}: an answer without text or answer_start")
+                yield where, {**question, "context": paragraph.get("context"), "answers": answers}
+
+
+def conll_rows(path: Path) -> Iterator[Row]:
+    """Yield sentences, `tokens` and `tags`: a word a line, its tag last, blank lines between; no document marks.
+
+    Columns are cut at tabs, or at blanks where a line has none.
+    """
+    words: list[str] = []
+    tags: list[str] = []
+    begun = 1
+    for number, line in enumerate([*_text(path).split("\n"), ""], start=1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            if words:
+                yield f"{path}:{begun}", {"tokens": words, "tags": tags}
+            words, tags = [], []
+            continue
+        fields = line.rstrip("\r").split("\t") if "\t" in line else line.split()
+        if fields[0] == _DOCUMENT:
+            continue
+        require(len(fields) > 1 and bool(fields[0].strip()), f"{where}: a word and its tag are expected")
+        begun = begun if words else number
+        words.append(fields[0])
+        tags.append(fields[-1].strip())
+
+
+FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "csv": csv_rows,
+    "jsonl": jsonl_rows,
+    "squad": squad_rows,
+    "conll": conll_rows,
+}
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    require(bool(content.strip()), f"{path}: the file is empty")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def _json(content: str, where: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON ({error})") from error
+
+
+def _list(table: Any, name: str, where: str) -> list[Any]:
+    found = table.get(name) if isinstance(table, dict) else None
+    require(isinstance(found, list), f"{where}: no list {name!r}")
+    assert isinstance(found, list)
+    return found
