@@ -66,7 +66,7 @@ class Theirs:
         config = configuration(f"+strategy=lora {rte()} backbone=minilm")
         plan = make_parts(config)
         spec = plan.spec
-        self._folder = find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+        self._folder = find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder)
         root = Path(plan.data.root) if plan.data.root else None
         data = TaskData(

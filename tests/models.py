@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.check.small import SIZES, batch, logits, with_biases
 from peftlab.errors import MissingPackageError
 from peftlab.output_layer import OutputLayer, classes, score
@@ -15,7 +18,17 @@ from peftlab.strategies.registry import create_strategy
 
 TEXTS = (["every bird sang", "no dog slept in the old garden"], ["a sparrow sang", "no puppy slept"])
 
-__all__ = ["SIZES", "TEXTS", "batch", "logits", "output_layer", "strategy_or_skip", "tiny", "tiny_spec"]
+__all__ = [
+    "SIZES",
+    "TEXTS",
+    "batch",
+    "logits",
+    "output_layer",
+    "strategy_or_skip",
+    "tiny",
+    "tiny_spec",
+    "write_backbone",
+]
 
 # Asked of the installation: the library, once imported, hides where it came from.
 HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
@@ -33,6 +46,16 @@ def tiny_spec(kind: str = "bert", attention: str = "sdpa", kernels: bool = True,
 
 def tiny(kind: str = "bert", labels: tuple[str, ...] = ("yes", "no"), seed: int = 1, **options: Any) -> Backbone:
     return with_biases(load_backbone(tiny_spec(kind, **options), output_layer(labels), seed))
+
+
+def write_backbone(folder: Path, kind: str = "bert", seed: int = 1, **sizes: Any) -> Path:
+    """Write a tiny random backbone as a folder of its own, as somebody has who tuned one; return it."""
+    tokenizer = character_tokenizer()
+    torch.manual_seed(seed)
+    model = random_model({"model_type": kind, **SIZES, **sizes}, tokenizer, "sdpa", output_layer(("yes", "no")))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def strategy_or_skip(name: str, options: dict[str, Any]) -> Strategy:

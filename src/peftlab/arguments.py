@@ -26,7 +26,7 @@ def normalise(arguments: list[str]) -> list[str]:
     """
     flags = ["-m"] if any(argument in _SWEEP for argument in arguments) else []
     folders, rest = split_config_dirs([argument for argument in arguments if argument not in _SWEEP])
-    return flags + folders + [_normal(argument) for argument in rest]
+    return flags + folders + [*map(_normal, rest), *_chosen_by_path(rest)]
 
 
 def normalise_line(line: str) -> str:
@@ -81,7 +81,16 @@ def _normal(argument: str) -> str:
         return f"+{argument}"
     if argument.startswith("strategy.options."):
         return f"++{argument}"
+    if argument.startswith("backbone.path="):
+        return f"++{argument}"
     return re.sub(r"\b(?<!')(\d+)\b(?!')", r"'\1'", argument) if argument.startswith("shots=") else argument
+
+
+def _chosen_by_path(arguments: Sequence[str]) -> list[str]:
+    """Return the choice of backbone that weights in a folder ask for, where none was made."""
+    given = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
+    named = given.get("backbone.path", "") not in ("", "null")
+    return ["backbone=folder"] if named and "backbone" not in given else []
 
 
 def _check_flags(arguments: list[str]) -> None:

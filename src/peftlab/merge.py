@@ -14,9 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=program("merge", "python -m peftlab.merge"), description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder: it holds delta.safetensors and delta.json")
     parser.add_argument("target", type=Path, help="the folder to write; it must not exist yet, or be empty")
-    parser.add_argument(
-        "--backbone", metavar="FOLDER", help="the backbone's files, when the run took them from a folder"
-    )
+    parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, where the run's are gone")
     add_plugins_option(parser)
     arguments = parser.parse_args()
     try:
@@ -29,7 +27,7 @@ def main() -> None:
             export_merged,  # torch and transformers: only when they are needed
         )
 
-        export_merged(arguments.run, arguments.target, arguments.backbone)
+        export_merged(arguments.run, arguments.target, arguments.backbone, "--backbone FOLDER")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from peftlab.backbones.spec import folder_name
 from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
 from peftlab.plan import Plan
@@ -34,7 +35,7 @@ def new_record(config: Mapping[str, Any]) -> RunRecord:
     return RunRecord(
         task=config["task"]["name"],
         strategy=config["strategy"]["name"],
-        backbone=config["backbone"]["name"],
+        backbone=folder_name(config["backbone"]) or config["backbone"]["name"],
         seed=config["seed"],
         shots=config["shots"]["per_class"],
         config={name: value for name, value in config.items() if name != "recipe"},
@@ -82,11 +83,17 @@ def count_parameters(attached: Attached) -> record.Parameters:
     )
 
 
-def describe_run(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs."""
+def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]:
+    """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs.
+
+    Args:
+        config: the resolved configuration.
+        result: the record, which says what the backbone is.
+    """
     shown = redact({name: value for name, value in config.items() if name != "recipe"})
-    digest = hashlib.sha256(json.dumps(experiment_settings(shown), sort_keys=True).encode()).hexdigest()[:8]
-    tags = [config["task"]["name"], config["strategy"]["name"], config["backbone"]["name"]]
+    defining = [experiment_settings(shown), result.fingerprint]
+    digest = hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()[:8]
+    tags = [config["task"]["name"], config["strategy"]["name"], result.backbone]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
     group = "-".join([*tags, digest])
     return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}

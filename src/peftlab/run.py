@@ -98,8 +98,9 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
     result.id, result.identity = plan.identity.id, asdict(plan.identity)
     _write(result, at.folder)  # a run that is killed says what it was
     seed_everything(plan.seed, workers=True, verbose=False)
-    with working(f"loading {plan.spec.name}"):
+    with working(f"loading {plan.spec.title}"):
         backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, at.cache)
+        result.backbone, result.fingerprint = backbone.name, backbone.fingerprint
         _check_fit(plan, backbone)
     data = _task_data(plan, backbone, at.cache)
     data.setup()
@@ -109,7 +110,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
     callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
-    loggers = at.loggers.open(describe_run(plan.config) | {"id": result.id, "resumed": result.resumed > 0})
+    loggers = at.loggers.open(describe_run(plan.config, result) | {"id": result.id, "resumed": result.resumed > 0})
     around = (at.folder, loggers, callbacks.callbacks, plan.strategy.traits.sparse_gradients)
     trainer = build_trainer(plan.config["trainer"], plan.settings.epochs, *around)
     device = trainer.strategy.root_device

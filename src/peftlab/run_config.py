@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from peftlab.backbones.spec import BackboneSpec
+from peftlab.backbones.spec import BackboneSpec, folder_name
 from peftlab.errors import require, shown
 from peftlab.options.schema import build
 from peftlab.results.plausible import check_name
@@ -126,7 +126,9 @@ def check_identity(config: Mapping[str, Any]) -> None:
         require(isinstance(config[group], Mapping), one)
     for group in ("task", "strategy", "backbone"):
         require("name" in config[group], f"{group}.name: missing")
-        check_name(config[group]["name"], f"{group}.name")
+        # A folder of weights has a name of its own.
+        if not (group == "backbone" and config[group]["name"] is None and folder_name(config[group])):
+            check_name(config[group]["name"], f"{group}.name")
     seed = config["seed"]
     require(type(seed) is int and 0 <= seed < SEEDS, f"seed={seed}: allowed are whole numbers from 0 to {SEEDS - 1}")
     build(ShotsOptions, config["shots"], "shots")

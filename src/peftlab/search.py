@@ -7,17 +7,20 @@ than the others is given no rate: the budget is the same for all, or it is no co
 """
 
 import argparse
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.backbones.spec import folder_name
 from peftlab.command_line import add_plugins_option, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
 from peftlab.results.aggregate import mean
+from peftlab.results.backbones import Backbones
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from peftlab.results.scores import PERCENT, Scale, common_scale
@@ -38,9 +41,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The trials of each row of the recipe, best first, their scale, and the rows whose trials are not all there."""
+    """The trials of each row of the recipe, best first, their scale, and the rows whose trials are not all there.
+
+    `choice` is what chooses the backbone on a command line, `recipe` what its new recipe builds upon.
+    """
 
     backbone: str
+    choice: str
+    recipe: str
     held_out: str
     scale: Scale
     trials: dict[str, list[Trial]]
@@ -56,7 +64,8 @@ def find_best(records: Iterable[RunRecord]) -> SearchResult:
     """
     records = list(records)
     by_row = _by_rate(records)
-    settings = {(record.backbone, _held_out(record)) for record in records}
+    backbones = Backbones(records)
+    settings = {(backbones.name(record), _held_out(record)) for record in records}
     scale = _scale(records)
     worst = _worst(records, scale)
     trials = {
@@ -69,7 +78,9 @@ def find_best(records: Iterable[RunRecord]) -> SearchResult:
     require(len(settings) == 1, f"one search has one backbone and one split, here are {sorted(settings)}")
     ((backbone, held_out),) = settings
     skipped = {_row(run): f"skipped on {run.task}: {run.reason}" for run in records if run.status == "skipped"}
-    return SearchResult(backbone, held_out, scale, trials, _incomplete(trials) | skipped)
+    return SearchResult(
+        backbone, *_choice(backbone, records[0]), held_out, scale, trials, _incomplete(trials) | skipped
+    )
 
 
 def _by_rate(records: Iterable[RunRecord]) -> dict[str, dict[float, dict[TaskSeed, RunRecord]]]:
@@ -95,11 +106,11 @@ def to_recipe(result: SearchResult, folder: Path) -> str:
     count = max((len(trials) for trials in done.values()), default=0)
     shown = result.scale.factor.replace("×", "x") + result.scale.remark
     lines = [
-        f"# python train.py +strategy=NAME task=TASK backbone={result.backbone} recipe={name}",
+        f"# python train.py +strategy=NAME task=TASK {result.choice} recipe={name}",
         f"# Made by: python -m peftlab.search {folder} --write conf/recipe/{name}.yaml",
         f"# {count} rates a strategy, {result.held_out}, tasks {tasks}, seeds {seeds}; the best mean over tasks.",
         f"# Beside each: mean{shown} of every rate, and how many of its runs collapsed or failed.",
-        f"defaults: [{result.backbone}]",
+        f"defaults: [{result.recipe}]",
         "searched:" if done else "searched: {}",
         *(
             f"  {row}: {{learning_rate: {_number(trials[0].rate)}}}   # {_told(trials, result.scale)}"
@@ -131,6 +142,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stdout.write(recipe)
     return 0
+
+
+def _choice(backbone: str, record: RunRecord) -> tuple[str, str]:
+    """Return what chooses the backbone, and the recipe that there was before: a folder of weights has none."""
+    given = record.config.get("backbone", {})
+    if folder_name(given):
+        return shlex.quote(f"backbone.path={given['path']}"), "folder"
+    return f"backbone={backbone}", backbone
 
 
 def _rate(record: RunRecord) -> float:

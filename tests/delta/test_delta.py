@@ -37,7 +37,7 @@ TENSORS = {
     "a.very.long.name": torch.tensor(7, dtype=torch.float64),
 }
 HEADS = ((0, 2), (3,))
-SPEC = {**asdict(tiny_spec()), "path": "/somewhere/here"}
+SPEC = asdict(tiny_spec())
 
 
 @pytest.fixture
@@ -78,6 +78,13 @@ def test_a_described_delta_names_heads_and_backbone_but_no_path_of_this_machine(
     assert (facts.strategy, facts.options["k"], facts.task, facts.labels) == ("hifi", 2, "rte", ["yes", "no"])
     assert "selection" not in facts.options
     assert facts.tensors == len(load_delta(saved).tensors) == 2 * 3 + 2
+
+
+def test_a_delta_of_a_folders_weights_says_what_they_are_and_not_where():
+    attached = HiFi(k=2).attach(load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1), ChosenHeads(HEADS))
+    facts = describe_delta(attached, {**SPEC, "path": "/somewhere/here"}, "rte", ["yes", "no"], {}).facts
+    assert facts.backbone == {"name": "tiny-bert", "attention": "sdpa", "kernels": True}
+    assert facts.fingerprint == attached.backbone.fingerprint
 
 
 def test_restored_heads_are_the_stored_ones(saved: Path):
@@ -160,7 +167,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a missing key": (FACTS_FILE, without("fingerprint"), "fingerprint: missing"),
     "a key of another type": (FACTS_FILE, facts(labels="yes"), "labels=yes: allowed is a list"),
     "a backbone of another kind": (FACTS_FILE, facts(backbone={"nome": "x"}), "backbone.nome: no such option"),
-    "a backbone that is not there": (FACTS_FILE, facts(backbone={"name": "gone"}), "backbone=gone"),
+    "a backbone that is not there": (FACTS_FILE, facts(backbone={"name": "gone"}), "backbone gone was a folder's"),
     "an unknown strategy": (FACTS_FILE, facts(strategy="hifo"), "there is no strategy hifo here"),
     "an unknown option": (FACTS_FILE, facts(options={"kk": 1}), "strategy.kk: no such option"),
     "an option out of range": (FACTS_FILE, facts(options={"k": 0}), "strategy.k=0"),

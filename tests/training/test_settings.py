@@ -55,8 +55,12 @@ def test_looking_up_leaves_the_recipe_as_it_is():
 
 
 def test_without_a_rate_the_message_says_what_to_give():
-    with pytest.raises(UserError, match=r"^recipe: .*strategy hifi on task rte; give training\.learning_rate$"):
+    with pytest.raises(
+        UserError, match=r"^recipe: .*strategy hifi on task rte: .*recipe=NAME.* training\.learning_rate"
+    ):
         resolve_settings(NOTHING, {"default": {"batch_size": 32}}, FULL, "hifi", "rte")
+    given = {**NOTHING, "learning_rate": 1e-3}
+    assert resolve_settings(given, {"default": {"batch_size": 32, "epochs": 2}}, FULL, "hifi", "rte").epochs == 2
 
 
 @pytest.mark.parametrize(

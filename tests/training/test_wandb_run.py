@@ -15,7 +15,7 @@ from PIL import Image
 from commands import command
 from peftlab import network
 from peftlab.errors import UserError
-from peftlab.recording import describe_run
+from peftlab.recording import describe_run, new_record
 from peftlab.results.record import RunRecord
 from peftlab.run import run
 from peftlab.training import wandb_run
@@ -199,13 +199,16 @@ def test_a_resumed_run_goes_on_in_its_first_and_a_repeated_one_does_not(tmp_path
     assert len(set(ids)) == 2
 
 
+def group_of(overrides: str) -> str:
+    config = small(overrides)
+    return str(describe_run(config, new_record(config))["group"])
+
+
 def test_a_run_of_another_seed_shares_the_group_and_nothing_else_does():
-    group = describe_run(small("logger=wandb"))["group"]
+    group = group_of("logger=wandb")
     same = ["seed=2", "force=true", "any_code=true", "data.num_workers=2", "logger.project=other"]
-    assert [describe_run(small(f"logger=wandb {override}"))["group"] == group for override in same] == [True] * len(
-        same
-    )
-    assert describe_run(small("logger=wandb strategy.k=2"))["group"] != group
+    assert [group_of(f"logger=wandb {override}") == group for override in same] == [True] * len(same)
+    assert group_of("logger=wandb strategy.k=2") != group
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
         for part in view.classifier_modules():
             _draw_again(model, part)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
-    return Backbone(spec.name, model.eval(), tokenizer, view, identity, size)
+    return Backbone(spec.name_of(identity), model.eval(), tokenizer, view, identity, size)
 
 
 def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
     Raises:
         UserError: files missing or altered.
     """
-    return dict(spec.random) if spec.random else file_hashes(_folder(spec))
+    return dict(spec.drawn) if spec.drawn else file_hashes(_folder(spec))
 
 
 def model_type(spec: BackboneSpec) -> str:
@@ -92,14 +92,14 @@ def model_type(spec: BackboneSpec) -> str:
     Raises:
         UserError: files missing or altered, or a config without it.
     """
-    if spec.random:
-        return str(spec.random.get("model_type", ""))
+    if spec.drawn:
+        return str(spec.drawn.get("model_type", ""))
     file = _folder(spec) / "config.json"
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"backbone={spec.name}: {file} does not name a model_type ({reason})") from error
+        raise UserError(f"backbone={spec.title}: {file} does not name a model_type ({reason})") from error
 
 
 def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
@@ -122,21 +122,21 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _folder(spec: BackboneSpec) -> Path:
-    return find_files(spec.name, spec.path, spec.hub, spec.package, spec.sha256)
+    return find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256)
 
 
 def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:
     """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
     if cache is None or not cache.most:
         return _load(spec, output)
-    stamps = [] if spec.random else file_stamps(_folder(spec))
+    stamps = [] if spec.drawn else file_stamps(_folder(spec))
     key = json.dumps([asdict(spec), asdict(output), stamps], default=str)
     return copy.deepcopy(cache.get("backbone", key, lambda: _load(spec, output)))
 
 
 def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
-    model, tokenizer = _random(spec, output) if spec.random else _pretrained(spec, output)
+    model, tokenizer = _random(spec, output) if spec.drawn else _pretrained(spec, output)
     tokenizer.model_max_length = architecture(model.config.model_type).position_limit(model) or _ENDLESS
     return model, tokenizer, fingerprint(model)
 
@@ -162,8 +162,8 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"backbone={spec.name}: {folder} cannot be loaded: {reason}") from error
-    _check_weights(spec.name, folder, model, report)
+        raise UserError(f"backbone={spec.title}: {folder} cannot be loaded: {reason}") from error
+    _check_weights(spec.title, folder, model, report)
     return model, tokenizer
 
 
@@ -183,9 +183,9 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 
 
 def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    assert spec.random is not None
+    assert spec.drawn is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.random, tokenizer, _asked_for(spec.attention), output), tokenizer
+    return random_model(spec.drawn, tokenizer, _asked_for(spec.attention), output), tokenizer
 
 
 def _asked_for(attention: Attention) -> str | None:

@@ -1,23 +1,27 @@
 """Which model a run loads, as `conf/backbone/*.yaml` says it; nothing here needs torch."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require
 
 Attention = Literal["auto", "sdpa", "eager"]
+SHORT = 8  # digits of a fingerprint that stand in a name
+_LONGEST = 60  # characters of a folder's name that do
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights.
 
-    `kernels`: whether attention, dropout and products are the laboratory's own where those are faster.
+    A `path` goes before all else. `kernels`: whether attention, dropout and products are the laboratory's own where
+    those are faster.
     """
 
-    name: str
+    name: str | None
     hub: str | None = None
     path: str | None = None
     package: str | None = None
@@ -29,8 +33,37 @@ class BackboneSpec:
     def __post_init__(self) -> None:
         if self.attention not in get_args(Attention):
             raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
+        require(self.name is not None or self.path is not None, "backbone=folder: backbone.path=FOLDER says which")
 
     @property
     def folder(self) -> Path | None:
         """The user's folder of files, if one is given."""
         return Path(self.path).expanduser() if self.path else None
+
+    @property
+    def drawn(self) -> Mapping[str, Any] | None:
+        """The sizes of random weights; None where the weights are in files."""
+        return None if self.path else self.random
+
+    @property
+    def title(self) -> str:
+        """What messages call it before its weights are read."""
+        return folder_name(asdict(self)) or str(self.name)
+
+    def name_of(self, identity: str) -> str:
+        """Return the backbone's name once the fingerprint of its weights is known."""
+        own = folder_name(asdict(self))
+        return f"{own}-{identity[:SHORT]}" if own else str(self.name)
+
+
+def folder_name(backbone: Mapping[str, Any]) -> str | None:
+    """Return the name of the folder whose weights go by it, from the fields of a `BackboneSpec`; None for all others.
+
+    The name of a backbone that is elsewhere says nothing of a folder's weights, unless their SHA-256 is known.
+    """
+    path, name = backbone.get("path"), backbone.get("name")
+    others = any(backbone.get(source) for source in ("hub", "package", "random"))
+    if not path or (name is not None and not (others and not backbone.get("sha256"))):
+        return None
+    own = Path(str(path)).expanduser().resolve().name
+    return re.sub(r"[^\w.+-]", "_", own)[:_LONGEST] or "folder"

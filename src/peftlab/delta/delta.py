@@ -90,16 +90,17 @@ def delta_fingerprint(folder: Path) -> str | None:
     return None if None in parts else hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
-def check_backbone(facts: DeltaFacts, name: str, fingerprint: str) -> None:
+def check_backbone(facts: DeltaFacts, name: str, fingerprint: str, option: str | None = None) -> None:
     """Refuse a delta that was made on another backbone.
 
     Raises:
-        UserError: naming both fingerprints.
+        UserError: naming both fingerprints, and the `option` that names a folder with the right one.
     """
     if facts.fingerprint != fingerprint:
         raise UserError(
             f"delta: it was made on backbone {facts.backbone.get('name')} with fingerprint {facts.fingerprint}, "
             f"this is {name} with fingerprint {fingerprint}"
+            + (f"; {option} names the folder of its weights" if option else "")
         )
 
 

@@ -71,6 +71,6 @@ def _parser() -> argparse.ArgumentParser:
         "--without-embeddings", action="store_true", help="leave embeddings where they are along random directions"
     )
     parser.add_argument("--data-root", metavar="FOLDER", help="the task's files, when they are not where they were")
-    parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, when the runs had backbone.path")
+    parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, where the runs' are gone")
     add_plugins_option(parser)
     return parser

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
@@ -15,9 +15,11 @@ from peftlab.inputs.encoder import num_examples
 from peftlab.options.schema import build
 from peftlab.results.record import RunRecord
 from peftlab.run_config import DataOptions
-from peftlab.strategies.restore import apply_delta
+from peftlab.strategies.restore import apply_delta, backbone_spec
 from peftlab.tasks.task import Task
 from peftlab.training.trajectory import trajectory_files
+
+_OPTION = "--backbone FOLDER"
 
 
 class TunedRun:
@@ -39,7 +41,8 @@ class TunedRun:
         require(record.id is not None, f"{self.folder}: its record has no id; run it again")
         self.id = str(record.id)
         self._delta = load_delta(self.folder)
-        self._spec = build(BackboneSpec, {**self._delta.facts.backbone, "path": backbone_path}, "backbone")
+        with prefix_errors(f"{self.folder}: "):
+            self._spec = backbone_spec(self.folder, self._delta.facts, backbone_path, _OPTION)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -69,7 +72,7 @@ class TunedRun:
         tensors = self._delta.tensors if step is None else read_tensors(trajectory_files(self.folder)[step])
         with prefix_errors(f"{self.folder}: "):
             backbone = load_backbone(self._spec, self._delta.facts.output_layer, seed=0, cache=self._cache)
-            apply_delta(Delta(self._delta.facts, tensors), backbone).merge()
+            apply_delta(Delta(self._delta.facts, tensors), backbone, _OPTION).merge()
         return backbone
 
     def way(self) -> Iterator[dict[str, Tensor]]:

@@ -29,6 +29,8 @@ class Role(Enum):
     CONTENT = "what is read, or made, by this value", "content", "value", "value"
     # The data, the weights and the cache are the same wherever they are; the id hashes what was found there.
     PLACE = "where things lie", "no", "no", "no"
+    # As with a place, it is what they hold that counts; but a sweep over folders is one of several backbones.
+    WEIGHTS = "whose weights are tuned", "no", "no", "value"
     MEASURE = "what is measured or kept besides", "no", "no", "no"
     NOTHING = "nothing: what is shown, and how a command is carried out", "no", "no", "no"
 
@@ -46,7 +48,8 @@ ROLES = {
     "robustness": Role.GIVES,
     "backbone.random": Role.CONTENT,
     "backbone.hub": Role.PLACE,
-    "backbone.path": Role.PLACE,
+    "backbone.name": Role.NOTHING,  # a backbone is what its weights are
+    "backbone.path": Role.WEIGHTS,
     "backbone.package": Role.PLACE,
     "backbone.sha256": Role.PLACE,
     "task.hub": Role.PLACE,

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from peftlab.results.aggregate import TASK_NAMES, Block, Cell, Method, Setting, aggregate
+from peftlab.results.backbones import Backbones
 from peftlab.results.cuts import cuts_of
 from peftlab.results.found import read_records
 from peftlab.results.record import RunRecord
@@ -82,15 +83,19 @@ def gather(records: Iterable[RunRecord], unreadable: Iterable[str] = ()) -> Stud
     An option that is varied on one task of a block names the method on all of its tasks: k = 2 and k = 3 are two
     methods everywhere. An option that follows the task, as the number of epochs does, names none.
     """
-    cells = aggregate(records, _setting, named_together=lambda setting: setting.block)
+    records = list(records)
+    setting = partial(_setting, Backbones(records))
+    cells = aggregate(records, setting, named_together=lambda setting: setting.block)
     return Study(tuple(sorted(cells, key=_place)), tuple(unreadable))
 
 
-def _setting(record: RunRecord) -> Setting:
+def _setting(backbones: Backbones, record: RunRecord) -> Setting:
     data = record.config.get("data")
     holdout = data.get("holdout") if isinstance(data, Mapping) else None
     held = holdout if isinstance(holdout, float) else None
-    return Setting(record.task, Block(record.backbone, record.shots, held, partial=bool(cuts_of(record).evaluation)))
+    return Setting(
+        record.task, Block(backbones.name(record), record.shots, held, partial=bool(cuts_of(record).evaluation))
+    )
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

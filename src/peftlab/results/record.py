@@ -152,6 +152,9 @@ class RunRecord:
 
     `cut_short` is None in records from before it was kept: `peftlab.results.cuts` reads them, too.
 
+    `fingerprint` is that of the backbone's pretrained tensors, which say what it is; `backbone` is what it is called.
+    Records from before it, and of runs that never came to their backbone, have none.
+
     `id` is the hash of all that defines the run, `identity` those of its parts (peftlab.identity); a run that never
     came to its data has none. `doubts` says by kind, each in a sentence, why the score may not mean what it seems to
     (`results/doubts.py`). `resumed` is how many times it was interrupted and resumed; its seconds are those of
@@ -165,6 +168,7 @@ class RunRecord:
     task: str
     strategy: str
     backbone: str
+    fingerprint: str | None = None
     seed: int
     shots: int | None = None
     id: str | None = None

@@ -6,6 +6,7 @@ from itertools import groupby
 from rich.console import Console
 
 from peftlab.results.aggregate import Block, Cell, Setting, aggregate
+from peftlab.results.backbones import Backbones
 from peftlab.results.cuts import describe_cuts
 from peftlab.results.deployed import deployed_grid
 from peftlab.results.grid import Grid
@@ -20,7 +21,9 @@ def summarise(records: Iterable[RunRecord]) -> list[Cell]:
 
     All else that differs between runs, held-out data among it, is an option that the table shows.
     """
-    cells = aggregate(records, lambda record: Setting(record.task, Block(record.backbone, record.shots)))
+    records = list(records)
+    backbones = Backbones(records)
+    cells = aggregate(records, lambda record: Setting(record.task, Block(backbones.name(record), record.shots)))
     return sorted(cells, key=lambda cell: (_place(cell.setting), cell.scale.order(cell.mean)))
 
 

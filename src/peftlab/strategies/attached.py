@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from peftlab.backbones.forward import hidden_states
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import UserError, require
 from peftlab.strategies.traits import Traits
 
+# What a sum in another order may come to, where a method declares that nothing changes.
+_ROUNDING = 1e-5
 Schedule = Literal["run", "decay", "constant"]
 
 
@@ -180,12 +183,23 @@ class Attached(ABC):
         """Write the delta into the backbone's own weights and return the plain model that is left.
 
         Raises:
-            UserError: the method cannot be merged.
+            UserError: the method cannot be merged; or what is left is another model than the one that was tuned, by its
+                parameters or by what it makes of a batch. It is then of no use.
         """
-        if not self.strategy.traits.mergeable:
-            name = self.strategy.name
+        name, tolerance = self.strategy.name, self.strategy.traits.merge_tolerance
+        if tolerance is None:
             raise UserError(f"strategy {name}: its delta cannot be merged into the backbone's weights")
+        tuned = hidden_states(self.backbone)
         self._merge()
+        odd = sorted(self._trainable_before.keys() ^ {name for name, _ in self.model.named_parameters()})
+        require(not odd, f"strategy {name}: its delta cannot be merged, other parameters would be left, {odd[:1]}")
+        apart = (hidden_states(self.backbone) - tuned).abs().max() / tuned.abs().max()
+        allowed = max(tolerance, _ROUNDING)
+        require(
+            not bool(apart > allowed),
+            f"strategy {name}: its delta cannot be merged, the model would answer differently: hidden states move "
+            f"by {float(apart):.1e} of the largest; allowed is {allowed:g}",
+        )
         return self._release()
 
     def detach(self) -> PreTrainedModel:

@@ -13,6 +13,7 @@ from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import atomic_folder, disk_errors
 from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer
+from peftlab.results.record import RunRecord
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy, strategy_names
 
@@ -31,8 +32,7 @@ def describe_delta(
         strategy=strategy.name,
         options=strategy.given_options(),
         selection={} if attached.selection is None else attached.selection.facts(),
-        # A path is this machine's; whoever restores names the folder again.
-        backbone={name: value for name, value in backbone_spec.items() if name != "path"},
+        backbone=_portable(backbone_spec, attached.backbone.name),
         fingerprint=attached.backbone.fingerprint,
         task=task,
         labels=labels,
@@ -43,13 +43,18 @@ def describe_delta(
     return Delta(facts, tensors)
 
 
-def apply_delta(delta: Delta, backbone: Backbone) -> Attached:
+def apply_delta(delta: Delta, backbone: Backbone, option: str | None = None) -> Attached:
     """Attach the delta's strategy to a fresh backbone, load its tensors, and return what is attached.
+
+    Args:
+        delta: of a run.
+        backbone: untouched.
+        option: what names the folder of a backbone's files, for messages.
 
     Raises:
         UserError: the backbone is another one, or the delta does not fit its strategy.
     """
-    check_backbone(delta.facts, backbone.name, backbone.fingerprint)
+    check_backbone(delta.facts, backbone.name, backbone.fingerprint, option)
     # A delta may come from anywhere: it names no package that would be imported.
     require(
         delta.facts.strategy in strategy_names(),
@@ -63,23 +68,48 @@ def apply_delta(delta: Delta, backbone: Backbone) -> Attached:
     return attached
 
 
-def restore(folder: Path, backbone_path: str | None = None) -> Attached:
+def restore(folder: Path, backbone_path: str | None = None, option: str = "backbone_path=FOLDER") -> Attached:
     """Load a run's delta onto a freshly loaded backbone; `restore(folder).model` is the tuned model.
 
     Args:
         folder: a run's folder.
-        backbone_path: where the backbone's files are, when they come from a folder.
+        backbone_path: where the backbone's files are, when they come from a folder and are no longer where the run
+            found them.
+        option: what names that folder, for messages.
 
     Raises:
         UserError: anything that does not fit; names the folder.
     """
     delta = load_delta(folder)
     with prefix_errors(f"{folder}: "):
-        spec = build(BackboneSpec, {**delta.facts.backbone, "path": backbone_path}, "backbone")
-        return apply_delta(delta, load_backbone(spec, delta.facts.output_layer, seed=0))
+        spec = backbone_spec(folder, delta.facts, backbone_path, option)
+        return apply_delta(delta, load_backbone(spec, delta.facts.output_layer, seed=0), option)
 
 
-def export_merged(folder: Path, target: Path, backbone_path: str | None = None) -> None:
+def backbone_spec(folder: Path, facts: DeltaFacts, path: str | None, option: str) -> BackboneSpec:
+    """Return the backbone that a run's delta belongs to; of a folder's weights the fingerprint says if it is theirs.
+
+    Args:
+        folder: the run's.
+        facts: the delta's.
+        path: the folder of the backbone's files, if somebody names one.
+        option: what names that folder, for messages.
+
+    Raises:
+        UserError: the weights were a folder's, which is not where the run found it.
+    """
+    found = path or _recorded_path(folder)
+    spec = build(BackboneSpec, {**facts.backbone, "path": found}, "backbone")
+    if not (spec.path or spec.hub or spec.package or spec.random):
+        raise UserError(
+            f"its backbone {spec.name} was a folder's, and is not where the run found it: {option} names it"
+        )
+    return spec
+
+
+def export_merged(
+    folder: Path, target: Path, backbone_path: str | None = None, option: str = "backbone_path=FOLDER"
+) -> None:
     """Merge a run's delta into its backbone and write a plain Hugging Face folder, whole or not at all.
 
     `AutoModelForSequenceClassification.from_pretrained(target)` of stock transformers loads it.
@@ -87,7 +117,7 @@ def export_merged(folder: Path, target: Path, backbone_path: str | None = None) 
     Raises:
         UserError: the delta does not fit, its method cannot be merged, `target` holds something, or the disk says no.
     """
-    attached = restore(folder, backbone_path)
+    attached = restore(folder, backbone_path, option)
     model, processor = attached.merge(), attached.processor
     with disk_errors(target), atomic_folder(target) as temporary:
         try:
@@ -95,3 +125,18 @@ def export_merged(folder: Path, target: Path, backbone_path: str | None = None) 
             processor.save_pretrained(temporary)
         except SafetensorError as error:
             raise UserError(f"{target}: cannot be written ({error})") from error
+
+
+def _portable(backbone: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what a delta says of its backbone: no path of this machine, and of a folder's weights no place at all."""
+    elsewhere = ("hub", "package", "sha256", "random") if backbone.get("path") and not backbone.get("sha256") else ()
+    return {**{key: value for key, value in backbone.items() if key not in ("path", *elsewhere)}, "name": name}
+
+
+def _recorded_path(folder: Path) -> str | None:
+    """Return where a run found its backbone's folder, if it is there still."""
+    try:
+        path = RunRecord.read(folder).config["backbone"]["path"]
+    except (UserError, KeyError, TypeError):
+        return None
+    return path if isinstance(path, str) and Path(path).expanduser().is_dir() else None

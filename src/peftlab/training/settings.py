@@ -63,17 +63,11 @@ def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, An
     A recipe is read from the general to the particular: `default`, then `epochs` of the task, then the row's own
     `default`, then the row's entry for the task, then what a search found for the row (`python -m peftlab.search`).
 
-    Raises:
-        UserError: the recipe has neither the row nor a rate to fall back on.
     """
     row = recipe.get("strategies", {}).get(strategy, {})
     epochs = recipe.get("epochs", {}).get(task)
     found = {**recipe.get("default", {}), **({"epochs": epochs} if epochs else {})}
     found |= {**row.get("default", {}), **row.get(task, {}), **recipe.get("searched", {}).get(strategy, {})}
-    if "learning_rate" not in found:
-        raise UserError(
-            f"recipe: it has no learning rate for strategy {strategy} on task {task}; give training.learning_rate"
-        )
     return found
 
 
@@ -83,6 +77,9 @@ def resolve_settings(
     """Return the settings of a run: what the user gives, else what the shots ask for, else the recipe.
 
     With few shots and no batch size given, `batch_size` is None: the size of the training set (App. A.3).
+
+    Raises:
+        UserError: a value that is not allowed; no rate is given, and the recipe has none to fall back on.
     """
     found = look_up(recipe, strategy, task)
     if shots["per_class"] is not None:
@@ -90,6 +87,11 @@ def resolve_settings(
     if shots["epochs"] is not None:
         found["epochs"] = shots["epochs"]
     given = {name: value for name, value in training.items() if value is not None}
+    require(
+        "learning_rate" in found | given,
+        f"recipe: it has no learning rate for strategy {strategy} on task {task}: name one that fits the backbone "
+        "(recipe=NAME), give training.learning_rate, or search (experiment=search)",
+    )
     return build(TrainingSettings, {**found, **given}, "training")
 
 
