@@ -85,7 +85,7 @@ def moment(folder: Path) -> str:
         return "after its delta"
     if FILE_NAME not in names:
         return "before the first checkpoint"
-    phase = read_checkpoint(folder / FOLDER / FILE_NAME, tensors_too=False)["phase"]
+    phase = read_checkpoint(folder / FOLDER / FILE_NAME)["phase"]
     return "training or evaluation" + (f", phase {phase + 1}" if phase else "")
 
 

@@ -30,6 +30,7 @@ FLOORS = [
     ["backbones", "inputs", "results"],
     ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome", "hydra_internals"],
     ["terminal"],
+    ["tensor_files"],
     ["files", "redaction", "command_line"],
     ["transformers_internals"],
     ["errors"],

@@ -1,11 +1,19 @@
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from datasets import Dataset
 from safetensors import safe_open
+from safetensors.torch import load, save
 from transformers import AutoTokenizer, BertTokenizerFast
 
 from data.tokenizers_for_tests import WORDS, small_tokenizer
@@ -163,6 +171,19 @@ def test_a_slow_tokenizer_is_refused():
         tokenizer_fingerprint(Slow())  # type: ignore[arg-type]
 
 
+def _with_labels_inverted(content: bytes) -> bytes:
+    """The file as another tool would write it, its description left as it was."""
+    tensors = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return save({**tensors, "labels": 1 - tensors["labels"]}, metadata=header["__metadata__"])
+
+
+def _of_another_split() -> bytes:
+    with TemporaryDirectory() as folder:
+        tokenise(PAIRS.select([2, 1, 0]), small_tokenizer(), 128, Path(folder))
+        return cached(Path(folder))[0].read_bytes()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -170,6 +191,10 @@ def test_a_slow_tokenizer_is_refused():
         pytest.param(lambda content: b"", id="empty"),
         pytest.param(lambda content: b"\0" * len(content), id="zeroed"),
         pytest.param(lambda content: content.replace(b'"labels"', b'"lobels"'), id="a tensor of another name"),
+        pytest.param(lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], id="one bit"),
+        pytest.param(lambda content: content.replace(b"sha256", b"sha255"), id="a hash of another name"),
+        pytest.param(lambda content: _with_labels_inverted(content), id="inverted labels"),
+        pytest.param(lambda content: _of_another_split(), id="another split's file"),
     ],
 )
 def test_a_damaged_cache_file_is_made_anew_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage):
@@ -209,3 +234,38 @@ def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(tmp_path: Pat
         split = tokenise(PAIRS, small_tokenizer(), 128, tmp_path / "file" / "cache")
     assert same(split, tokenise(PAIRS, small_tokenizer(), 128))
     assert "data.cache_dir" in caplog.text
+
+
+def test_a_pipe_in_the_place_of_a_cache_file_keeps_nobody_waiting(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    made = tokenise(PAIRS, small_tokenizer(), 128, tmp_path)
+    (file,) = cached(tmp_path)
+    file.unlink()
+    os.mkfifo(file)
+    assert same(tokenise(PAIRS, small_tokenizer(), 128, tmp_path), made)
+    assert "not a regular file" in caplog.text
+    assert file.is_file()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from peftlab.files import exclusive_lock
+
+with exclusive_lock(Path(sys.argv[1])) as alone:
+    print(alone, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_waiting_for_a_process_that_tokenises_is_said_and_ends_when_that_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        threading.Timer(0.3, other.send_signal, [signal.SIGKILL]).start()
+        begun = time.monotonic()
+        split = tokenise(PAIRS, small_tokenizer(), 128, tmp_path)
+        assert time.monotonic() - begun < 10
+    assert same(split, tokenise(PAIRS, small_tokenizer(), 128))
+    assert caplog.text.count(f"data.cache_dir={tmp_path}: waiting for another process that is making tokens") == 1

@@ -8,14 +8,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from peftlab.files import exclusive_lock, write_bytes_atomic
+from peftlab.errors import UserError, require
+from peftlab.files import exclusive_lock
+from peftlab.tensor_files import read_tensor_file, write_tensor_file
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # of the file; in 1 there was no hash of its content
 Tensors = dict[str, Tensor]
 WAIT_SECONDS = 600.0  # for another run that tokenises; then it is done twice
 
@@ -28,7 +29,8 @@ def cached(
 ) -> Tensors:
     """Return the tensors of a split, from the cache where they were made before.
 
-    The cache's file is named by the hash of all that defines it. A damaged file is made anew.
+    The cache's file is named by the hash of all that defines it, and holds the hash of its content. A file that was
+    damaged or changed, or is another split's, is made anew.
 
     Args:
         defines: what the tensors depend on, as plain values.
@@ -38,13 +40,14 @@ def cached(
     """
     if cache_dir is None:
         return make()
+    defines = json.loads(json.dumps({"file": FORMAT, **defines}))
     name = hashlib.sha256(json.dumps(defines, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_dir / f"{name}.safetensors"
-    found = _load(path, check)
+    found = _load(path, defines, check)
     if found is None:
         with _first_to_make(cache_dir):
             # Another run may have made it while this one waited.
-            found = _load(path, check)
+            found = _load(path, defines, check)
             if found is None:
                 found = make()
                 _keep(path, found, defines)
@@ -62,7 +65,10 @@ def _first_to_make(cache_dir: Path) -> Iterator[None]:
     """Let one run at a time make tokens for a cache; a cache that cannot be written guards nothing."""
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(exclusive_lock(cache_dir, WAIT_SECONDS))
+            if not stack.enter_context(exclusive_lock(cache_dir)):
+                # The lock goes with the process that holds it, however that ends.
+                log.warning("data.cache_dir=%s: waiting for another process that is making tokens", cache_dir)
+                stack.enter_context(exclusive_lock(cache_dir, WAIT_SECONDS))
         yield
 
 
@@ -71,20 +77,20 @@ def _keep(path: Path, tensors: Tensors, defines: Mapping[str, Any]) -> None:
     share = truncated.float().mean().item() if len(truncated) else 0.0
     description = {**defines, "examples": len(truncated), "truncated_share": share}
     try:
-        write_bytes_atomic(path, save(tensors, metadata={"peftlab": json.dumps(description, sort_keys=True)}))
+        write_tensor_file(path, tensors, description)
     except OSError as error:
         # A cache that cannot be written costs time, not a run.
         log.warning("data.cache_dir=%s: tokens are not kept (%s)", path.parent, error)
 
 
-def _load(path: Path, check: Callable[[Tensors], None]) -> Tensors | None:
-    if not path.is_file():
+def _load(path: Path, defines: Mapping[str, Any], check: Callable[[Tensors], None]) -> Tensors | None:
+    if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check(tensors)
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        found = read_tensor_file(path)
+        require({name: found.facts.get(name) for name in defines} == defines, "it holds another split's tokens")
+        check(found.tensors)
+    except (UserError, TypeError, LookupError, ValueError) as error:
         log.warning("%s: damaged (%s); it is made anew", path, error)
         return None
-    return tensors
+    return found.tensors

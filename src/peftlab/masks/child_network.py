@@ -8,15 +8,14 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.files import content_sha256, write_bytes_atomic
 from peftlab.masks.packing import pack, unpack
+from peftlab.tensor_files import FACTS, read_tensor_file
 
 FILE_NAME = "child_network.safetensors"
-_FACTS = "peftlab"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class ChildNetwork:
         shapes = {name: list(mask.shape) for name, mask in self.masks.items()}
         facts = {"examples": self.examples, "threshold": self.threshold, "shapes": shapes}
         # One entry: safetensors writes several in an order that changes from file to file.
-        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={_FACTS: json.dumps(facts)}))
+        write_bytes_atomic(file, safetensors.torch.save(packed, metadata={FACTS: json.dumps(facts)}))
         return [file]
 
     @classmethod
@@ -56,16 +55,15 @@ class ChildNetwork:
         """
         file = path / FILE_NAME if path.is_dir() else path
         with prefix_errors(f"child network {file}: "):
+            content = read_tensor_file(file, hash_required=False)
             try:
-                with safe_open(file, framework="pt") as content:
-                    facts = json.loads((content.metadata() or {})[_FACTS])
-                    shapes = {name: torch.Size(shape) for name, shape in facts["shapes"].items()}
-                    masks = {name: unpack(content.get_tensor(name), shape) for name, shape in shapes.items()}
+                shapes = {name: torch.Size(shape) for name, shape in content.facts["shapes"].items()}
+                lacking = shapes.keys() - content.tensors.keys()
+                require(not lacking, f"cannot be read (no tensor {', '.join(lacking)})")
+                masks = {name: unpack(content.tensors[name], shape) for name, shape in shapes.items()}
                 require(bool(masks), "holds no masks")
-                return cls(masks, float(facts["threshold"]), int(facts["examples"]))
-            except (SafetensorError, OSError) as error:
-                raise UserError(f"cannot be read ({error})") from error
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                return cls(masks, float(content.facts["threshold"]), int(content.facts["examples"]))
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
                 raise UserError(f"holds no masks with shapes, threshold and examples ({error})") from error
 
     @classmethod

@@ -1,17 +1,14 @@
 """Checkpoints as safetensors: tensors, and a JSON text of all else in the file's metadata; nothing in it is code."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from lightning.fabric.plugins import CheckpointIO
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from peftlab.errors import UserError
-from peftlab.files import atomic_file
+from peftlab.errors import UserError, require
+from peftlab.tensor_files import read_tensor_file, write_tensor_file
 
 _REST = "checkpoint"
 
@@ -23,15 +20,10 @@ class SafeCheckpoints(CheckpointIO):
         """Write a checkpoint of plain values, dicts, lists, tuples and tensors.
 
         Raises:
-            UserError: the disk does not take it.
+            OSError: the disk does not take it.
         """
         tensors: dict[str, Tensor] = {}
-        rest = json.dumps(_tree(checkpoint, tensors))
-        try:
-            with atomic_file(Path(path)) as temporary:
-                safetensors.torch.save_file(tensors, temporary, metadata={_REST: rest})
-        except SafetensorError as error:
-            raise UserError(f"{path}: cannot be written ({error})") from error
+        write_tensor_file(Path(path), tensors, {_REST: _tree(checkpoint, tensors)})
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Return a checkpoint, its tensors on the CPU.
@@ -46,17 +38,15 @@ class SafeCheckpoints(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, tensors_too: bool = True) -> dict[str, Any]:
-    """Return what `SafeCheckpoints` wrote, without `tensors_too` None for each tensor; UserError for anything else."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what `SafeCheckpoints` wrote; UserError for anything else, and for what was damaged or changed since."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) if tensors_too else None for name in file.keys()}  # noqa: SIM118
-            checkpoint = _grown(json.loads((file.metadata() or {})[_REST]), tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        file = read_tensor_file(path)
+        checkpoint = _grown(file.facts[_REST], file.tensors)
+        require(isinstance(checkpoint, dict), "no table of values")
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to start anew") from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"{path}: not a whole checkpoint (no table of values); remove it to start anew")
     return checkpoint
 
 
@@ -76,7 +66,7 @@ def _tree(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"a checkpoint holds no {type(value).__name__}")
 
 
-def _grown(tree: Any, tensors: Mapping[str, Tensor | None]) -> Any:
+def _grown(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if not isinstance(tree, dict):
         return tree
     ((kind, content),) = tree.items()

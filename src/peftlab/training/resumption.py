@@ -182,7 +182,7 @@ def seconds_taken(folder: Path, settings: Mapping[str, Any]) -> float:
         UserError: the checkpoint is damaged, or belongs to a run with other settings.
     """
     file = folder / FOLDER / FILE_NAME
-    ours = read_checkpoint(file, tensors_too=False).get(_OURS, {})
+    ours = read_checkpoint(file).get(_OURS, {})
     require("settings" in ours, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
     before, now = json.loads(ours["settings"]), _stored(settings)
     for name in sorted(before.keys() | now.keys()):
