@@ -1,5 +1,5 @@
 # make setup   an environment in .venv with pinned versions
-# make demo    three seeds of HiFi on the demo task, from nothing to a table of results
+# make demo    HiFi, LoRA, full fine-tuning and the classifier alone, three seeds each, from nothing to a table and a page
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
@@ -35,7 +35,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python train.py +strategy=hifi task=demo backbone=minilm -m seed=1,2,3
+	$(BIN)/python train.py experiment=demo
+	$(BIN)/python report.py multirun/demo --output report/demo
 
 bench: setup-dev
 	$(BIN)/python -m bench

@@ -1,3 +1,3 @@
 """PEFT Lab: compare every way of tuning a transformer lightly, fairly and with statistics."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 _CONSOLE = ("peftlab", "peftlab.exe")
+_CHECKOUT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _typed: ContextVar[tuple[str, ...] | None] = ContextVar("typed", default=None)
 
 
@@ -33,6 +34,12 @@ def typed_command() -> list[str]:
     """
     own = program("train", Path(sys.argv[0]).name).removeprefix("python ").split(" ")
     return list(_typed.get() or (*own, *sys.argv[1:]))
+
+
+def install_extra(name: str) -> str:
+    """Return the command that installs an extra of `pyproject.toml`: here, or beside an installed package."""
+    what = f"--editable '.[{name}]' -c constraints.txt" if _CHECKOUT.is_file() else f"'peftlab[{name}]'"
+    return f"python -m pip install {what}"
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`python report.py`: what a person types, gets and is told."""
 
-import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -45,22 +44,8 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments, told, tmp_path: Path, 
     assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
-def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeypatch, capsys) -> None:
-    for name in [name for name in sys.modules if name.startswith(("peftlab.report.", "jinja2"))]:
-        if name != "peftlab.report.command":
-            room, _, part = name.rpartition(".")
-            monkeypatch.delattr(sys.modules.get(room), part, raising=False)
-            monkeypatch.delitem(sys.modules, name)
-    real = builtins.__import__
-
-    def missing(name, *arguments, **others):
-        if name.partition(".")[0] == "jinja2":
-            raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
-        return real(name, *arguments, **others)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == (
-        "error: the report needs jinja2, which is not installed:"
-        " python -m pip install --editable '.[report]' -c constraints.txt\n"
-    )
+def test_the_last_line_says_where_the_page_is(tmp_path: Path, capsys) -> None:
+    write(tmp_path / "sweep", runs(SCORES))
+    assert main([str(tmp_path), "--output", str(tmp_path / "report")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {tmp_path / 'report' / 'index.html'}"
+    assert (tmp_path / "report" / "index.html").is_file()

@@ -200,4 +200,6 @@ def test_without_the_package_one_line_says_what_to_install(tmp_path, monkeypatch
 
     monkeypatch.setattr(builtins, "__import__", missing)
     assert dashboard_of(RUNS, tmp_path) == 2
-    assert "needs wandb_workspaces.reports, which is not installed" in capsys.readouterr().err
+    what = "python -m pip install --editable '.[wandb]' -c constraints.txt"
+    told = f"error: --wandb needs wandb_workspaces.reports, which is not installed: {what}\n"
+    assert capsys.readouterr().err == told

@@ -41,7 +41,7 @@ def test_versions_are_those_that_would_be_imported():
 
 def test_a_library_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(environment, "LIBRARIES", ("torch", "no-such-library"))
-    assert versions().keys() == {"python", "torch"}
+    assert versions().keys() == {"python", "peftlab", "torch"}
 
 
 def test_a_clean_checkout_gives_its_commit(checkout: Path):

@@ -4,16 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from peftlab.command_line import add_plugins_option, program
+from peftlab.command_line import add_plugins_option, install_extra, program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
 
-EXTRA = {"plotly", "jinja2", "wandb_workspaces"}
-# In a checkout as the README says it; an installed package is asked for its extra.
-_CHECKOUT = Path(__file__).resolve().parents[3] / "pyproject.toml"
-_WHAT = "--editable '.[report]' -c constraints.txt" if _CHECKOUT.is_file() else "'peftlab[report]'"
-INSTALL = f"python -m pip install {_WHAT}"
+EXTRA = {"wandb", "wandb_workspaces"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
         load_plugins(given.plugins)
         summary = write(given.folders, given.output, given.reference)
         print("\n".join(f"{about}: {said}" for about, said in summary))
-        print(f"page: {given.output / 'index.html'}   tables: {given.output}/*.md, *.tex, *.csv")
+        print(f"tables: {given.output}/*.md, *.tex, *.csv")
+        print(f"page: {given.output / 'index.html'}")
         if given.wandb:
             print(f"dashboard: {publish(given.folders)}")
     except UserError as error:
@@ -32,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
             raise
-        sys.stderr.write(f"error: the report needs {error.name}, which is not installed: {INSTALL}\n")
+        sys.stderr.write(f"error: --wandb needs {error.name}, which is not installed: {install_extra('wandb')}\n")
         return 2
     return 0
 

@@ -10,15 +10,20 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import peftlab
+
 LIBRARIES = (
-    "peftlab", "torch", "transformers", "lightning", "peft", "datasets", "torchmetrics",
+    "torch", "transformers", "lightning", "peft", "datasets", "torchmetrics",
     "hydra-core", "omegaconf", "safetensors",
 )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed `LIBRARIES`, without importing any of them."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, of the laboratory and of the installed `LIBRARIES`, which are not imported.
+
+    The laboratory's is that of the code that runs; a checkout that was installed once may say another.
+    """
+    found = {"python": platform.python_version(), "peftlab": peftlab.__version__}
     for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

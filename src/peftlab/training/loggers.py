@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from peftlab.errors import UserError
+from peftlab.command_line import install_extra
+from peftlab.errors import MissingPackageError, UserError
 from peftlab.training.lightning_internals import csv_text, is_first_rank, restore_csv, whole_csv_logger
 
 METRICS_FILE = "metrics.csv"
@@ -44,7 +45,11 @@ class RunLoggers:
             case "tensorboard":
                 self._opened.append(TensorBoardLogger(save_dir=self._folder, name="", version="tensorboard"))
             case "wandb":
-                from peftlab.training import wandb_run  # wandb takes its time to import
+                try:
+                    from peftlab.training import wandb_run  # wandb takes its time to import
+                except ModuleNotFoundError as error:
+                    what = f"logger=wandb needs {error.name}, which is not installed: {install_extra('wandb')}"
+                    raise MissingPackageError(what) from error
 
                 self._opened.append(wandb_run.begin(self._options, self._folder, run))
             case unknown:

@@ -15,7 +15,7 @@ import random
 from typing import Any
 
 NEGATIVE, POSITIVE = 0, 1
-TRAIN_SIZE, VALIDATION_SIZE = 640, 320
+TRAIN_SIZE, VALIDATION_SIZE = 480, 240
 
 # {main} and {opinion} decide; {other} and {contrary} are the concession, {same} agrees with the verdict.
 FRAMES = (
