@@ -4,23 +4,23 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
-from transformers import get_linear_schedule_with_warmup
+from transformers import get_scheduler
 
 from models import tiny
 from peftlab.strategies.attached import ParameterGroup
 from peftlab.strategies.registry import create_strategy
-from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups, rate_factor
+from peftlab.training.optimiser import SCHEDULES, build_optimiser, build_schedule, clip_groups, rate_factor
 
 
-def rates(steps: int, warmup: float) -> list[float]:
+def rates(steps: int, warmup: float, *schedule: str) -> list[float]:
     """Return the learning rate that each of `steps` is taken with, for a rate of 1."""
     optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=1.0)
-    schedule = build_schedule(optimiser, steps, warmup)
+    stepped = build_schedule(optimiser, steps, warmup, *schedule)
     used = []
     for _ in range(steps):
         used.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
-        schedule.step()
+        stepped.step()
     return [*used, optimiser.param_groups[0]["lr"]]
 
 
@@ -68,16 +68,24 @@ def test_every_step_moves_and_the_rate_is_zero_only_after_the_last(steps: int, w
     assert used[-1] == 0
 
 
+def test_a_schedule_is_followed_from_the_warm_up_on():
+    assert rates(5, 0.2, "constant") == [1 / 2, 1, 1, 1, 1, 1]
+    assert rates(5, 0.2, "cosine") == pytest.approx([1 / 2, 1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2, 0])
+
+
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert rates(4, 0.0) == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("steps", "warmup"), [(10, 2), (50, 5), (7, 0), (3, 1)])
-def test_the_rate_is_that_of_transformers_but_for_the_warm_up(steps: int, warmup: int):
+def test_the_rate_is_that_of_transformers_but_for_the_warm_up(steps: int, warmup: int, schedule: str):
     optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=1.0)
-    (theirs,) = get_linear_schedule_with_warmup(optimiser, warmup, steps).lr_lambdas
-    ours = [rate_factor(step, steps, warmup) for step in range(steps + 1)]
-    assert ours[warmup:] == [theirs(step) for step in range(warmup, steps + 1)]
+    name = schedule if schedule != "constant" else "constant_with_warmup"
+    (theirs,) = get_scheduler(name, optimiser, warmup, steps).lr_lambdas
+    ours = [rate_factor(step, steps, warmup, schedule) for step in range(steps + 1)]
+    expected = [theirs(step) for step in range(warmup, steps + 1)]
+    assert ours[warmup:] == (expected if schedule == "linear" else pytest.approx(expected, abs=1e-12))
     # Theirs begins with a step of rate 0, which does nothing; ours spreads the rise over one step more.
     assert ours[:warmup] == pytest.approx([theirs(step + 1) * warmup / (warmup + 1) for step in range(warmup)])
     assert warmup == 0 or theirs(0) == 0

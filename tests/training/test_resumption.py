@@ -82,6 +82,8 @@ RUNS = [
     ("hifi", f"{EVERY_STEP} data.num_workers=1", [6]),
     ("hifi", f"{EVERY_STEP} trainer.max_steps=8", [3, 2]),
     ("hifi", f"{EVERY_STEP} trainer.val_check_interval=1", [3, 3]),
+    ("lora", f"{EVERY_STEP} training.schedule=cosine training.warmup=0.3", [2, 4]),
+    ("bitfit", f"{EVERY_STEP} training.schedule=constant", [5]),
     ("lora", f"{EVERY_STEP} trainer.accumulate_grad_batches=2", [3, 3]),
     ("lora", f"{EVERY_STEP} trainer.check_val_every_n_epoch=2", [5]),
     ("lora", f"{EVERY_STEP} trainer.reload_dataloaders_every_n_epochs=1", [3, 3]),

@@ -11,6 +11,8 @@ LEGACY_DEFAULTS = {
     "strategy.score_after_steps": "0",
     "strategy.score_learning_rate": "2e-05",
     "training.compile": "null",
+    "training.schedule": "linear",
+    "training.early_stopping": "null",
     "backbone.kernels": "true",
     "trainer.reload_dataloaders_every_n_epochs": "0",
     "trainer.sync_batchnorm": "false",

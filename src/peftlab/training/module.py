@@ -154,7 +154,7 @@ class FineTuning(LightningModule):
             require(alone, f"{devices}; allowed is 1")
         groups = self.attached.parameter_groups()
         optimiser = build_optimiser(groups, self.settings.learning_rate, self.settings.weight_decay)
-        schedule = build_schedule(optimiser, self._phases.steps, self.settings.warmup)
+        schedule = build_schedule(optimiser, self._phases.steps, self.settings.warmup, self.settings.schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @property

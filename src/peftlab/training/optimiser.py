@@ -1,6 +1,7 @@
-"""AdamW over the trained parameters only, with linear warm-up and decay."""
+"""AdamW over the trained parameters only, with a linear warm-up and a schedule after it."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from peftlab.strategies.attached import ParameterGroup
 from peftlab.training.lightning_internals import allow_clipping
+
+# The factor on the learning rate after the warm-up, given the share of steps that is left: from 1 to 0.
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda left: left,
+    "cosine": lambda left: (1 - math.cos(math.pi * left)) / 2,
+    "constant": lambda left: 1.0,
+}
 
 
 def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weight_decay: float) -> AdamW:
@@ -30,24 +38,24 @@ def build_optimiser(groups: Sequence[ParameterGroup], learning_rate: float, weig
     return optimiser
 
 
-def build_schedule(optimiser: AdamW, steps: int, warmup_share: float) -> LambdaLR:
-    """Return a schedule that rises linearly over the first `warmup_share` of `steps`, then falls linearly to 0.
+def build_schedule(optimiser: AdamW, steps: int, warmup_share: float, schedule: str = "linear") -> LambdaLR:
+    """Return a schedule that rises linearly over the first `warmup_share` of `steps`, then goes as one of `SCHEDULES`.
 
-    Groups with a schedule of their own fall from the first step on, or keep their rate.
+    Groups with a schedule of their own begin with it at the first step, or keep their rate.
     """
     factors: dict[str, Callable[[int], float]] = {
-        "run": partial(rate_factor, steps=steps, warmup=round(steps * warmup_share)),
-        "decay": partial(rate_factor, steps=steps, warmup=0),
+        "run": partial(rate_factor, steps=steps, warmup=round(steps * warmup_share), schedule=schedule),
+        "decay": partial(rate_factor, steps=steps, warmup=0, schedule=schedule),
         "constant": lambda step: 1.0,
     }
     return LambdaLR(optimiser, [factors[group.get("schedule", "run")] for group in optimiser.param_groups])
 
 
-def rate_factor(step: int, steps: int, warmup: int) -> float:
+def rate_factor(step: int, steps: int, warmup: int, schedule: str = "linear") -> float:
     """Return the factor on the learning rate at `step`, counted from 0; the first step already moves."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return max(0.0, (steps - step) / max(1, steps - warmup))
+    return SCHEDULES[schedule](max(0.0, (steps - step) / max(1, steps - warmup)))
 
 
 def clip_groups(optimiser: Optimizer) -> list[Optimizer]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from peftlab.errors import UserError, require
 from peftlab.options.schema import build
@@ -17,6 +17,8 @@ class TrainingSettings:
     """Learning rate and what goes with it. `batch_size` None: the size of the training set.
 
     `epochs` is what `trainer.max_epochs` is when nobody sets it. `compile` names a backend of `torch.compile`.
+    `schedule` is that of the rate after the warm-up. `early_stopping` ends training after so many evaluations in a row
+    without a better validation score.
     """
 
     learning_rate: float
@@ -25,6 +27,8 @@ class TrainingSettings:
     weight_decay: float
     warmup: float
     compile: str | None = None
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    early_stopping: int | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
@@ -35,6 +39,8 @@ class TrainingSettings:
         require(self.epochs >= 1, f"training.epochs={self.epochs}: allowed is 1 or more")
         require(self.weight_decay >= 0, f"training.weight_decay={self.weight_decay}: allowed is 0 or more")
         require(0 <= self.warmup < 1, f"training.warmup={self.warmup}: allowed is [0, 1), a share of all steps")
+        patience = self.early_stopping
+        require(patience is None or patience >= 1, f"training.early_stopping={patience}: allowed is 1 or more, or null")
         if self.compile not in (None, *BACKENDS):
             raise UserError(f"training.compile={self.compile}: allowed are null, {', '.join(BACKENDS)}")
 
