@@ -66,6 +66,7 @@ def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskDa
         precision=fitted.precision,
         length_grouped=plan.data.length_grouped,
         first_loss=fitted.first_loss,
+        stopped_early=fitted.stopped_early,
     )
     options = plan.config["trainer"]
     result.cut_short = fitted.extent.cut_short(options, options.get("max_epochs") or plan.settings.epochs)

@@ -123,11 +123,31 @@ def test_the_record_says_how_many_times_it_was_resumed_and_times_add_up(configur
     assert record.throughput.examples_per_second == pytest.approx(EPOCHS * 40 / record.seconds.training)
 
 
+# Rates at which no score moves: the second evaluation ends training, at an epoch's end or in its midst.
+STOPS_EARLY = "training.learning_rate=1e-12 training.early_stopping=1 trainer.max_epochs=4"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kills", "steps"),
+    [(STOPS_EARLY, [5], 6), (f"{STOPS_EARLY} {EVERY_STEP} trainer.val_check_interval=2", [2, 2], 5)],
+)
+def test_early_stopping_survives_kills(overrides, kills, steps, configured, tmp_path, monkeypatch):
+    config = configured(overrides, "bitfit")
+    undisturbed = run(config, tmp_path / "undisturbed")
+    assert (undisturbed.training.stopped_early, undisturbed.training.steps) == (True, steps)
+    for step in kills:
+        killed_at(step, config, tmp_path / "killed", monkeypatch)
+    killed(config, tmp_path / "killed", monkeypatch, "peftlab.training.fit.load_best", kill)  # once it has stopped
+    monkeypatch.setattr(FineTuning, "training_step", kill)
+    assert outcome(run(config, tmp_path / "killed")) == outcome(undisturbed)
+
+
+def kill(*_: Any, **__: Any) -> None:
+    raise KilledError
+
+
 @pytest.mark.parametrize("place", ["run.save_delta", "run.fill_results", "training.fit.load_best"])
 def test_after_training_only_evaluation_is_done_again(place, configured, tmp_path, monkeypatch):
-    def kill(*_, **__):
-        raise KilledError
-
     undisturbed = run(configured(), tmp_path / "undisturbed")
     killed(configured(), tmp_path / "killed", monkeypatch, f"peftlab.{place}", kill)
     monkeypatch.setattr(FineTuning, "training_step", kill)

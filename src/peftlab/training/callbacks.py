@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
@@ -220,6 +221,38 @@ def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> Bes
         save_top_k=1,
         save_weights_only=True,
         enable_version_counter=False,
+    )
+
+
+class StopEarly(EarlyStopping):
+    """Ends training after `patience` evaluations in a row without a better score; of the last phase of training only.
+
+    Scores of the phases before are not what a strategy stores. `stopped` says whether it has ended training.
+    """
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience was exhausted."""
+        return self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a run that was interrupted after it had ended training not train on."""
+        trainer.should_stop = trainer.should_stop or self.stopped
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the score, if its weights are final in kind."""
+        if _in_last_phase(pl_module):
+            super().on_validation_end(trainer, pl_module)
+
+
+def early_stopping(metric: str, better: Better, patience: int) -> StopEarly:
+    """Return a callback that ends training after `patience` evaluations without a better validation `metric`."""
+    return StopEarly(
+        f"validation/{metric}",
+        mode=_MODES[better],
+        patience=patience,
+        check_finite=False,  # a metric that is undefined says nothing of the training
+        check_on_train_epoch_end=False,
     )
 
 

@@ -10,7 +10,7 @@ from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
 from peftlab.tasks.kind import TaskKind
-from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, load_best
+from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, early_stopping, load_best
 from peftlab.training.extent import Extent, check_extent
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
@@ -21,15 +21,22 @@ from peftlab.training.trajectory import KeepTrajectory
 
 
 class RunCallbacks:
-    """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights."""
+    """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights.
 
-    def __init__(self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption) -> None:
+    `patience` is after how many evaluations without a better score training ends; None: never.
+    """
+
+    def __init__(
+        self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption, patience: int | None = None
+    ) -> None:
         self.attach, self.resumption = attach, resumption
         self.stopwatch = resumption.stopwatch
         self.step_log = StepLog(self.stopwatch)
         self.curve = LearningCurve()
         self.narrator = Narrator(self.curve, kind.metrics)
-        self.best = best_checkpoint(folder, kind.primary, kind.metrics[kind.primary].better)
+        better = kind.metrics[kind.primary].better
+        self.best = best_checkpoint(folder, kind.primary, better)
+        self.early = [early_stopping(kind.primary, better, patience)] if patience else []
         points = resumption.options.trajectory
         self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []
 
@@ -38,7 +45,7 @@ class RunCallbacks:
         """Return them in the order in which they act."""
         guards = [FiniteLoss(), CheckGradientFlow()]
         observers = [self.stopwatch, self.step_log, self.curve, self.narrator]
-        return [self.attach, *guards, *observers, self.resumption, self.best, *self.trajectory]
+        return [self.attach, *guards, *observers, *self.early, self.resumption, self.best, *self.trajectory]
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class FitResult:
     selection: Selection | None
     curve: list[dict[str, float | None]]
     first_loss: float | None
+    stopped_early: bool
 
 
 def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, observers: RunCallbacks) -> FitResult:
@@ -93,4 +101,5 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
         selection=attach.selection,
         curve=observers.curve.rows,
         first_loss=observers.curve.first_loss,
+        stopped_early=any(callback.stopped for callback in observers.early),
     )
