@@ -1,6 +1,6 @@
 """`python train.py +strategy=hifi task=rte`: tune a backbone on a task and leave a record of the run."""
 
-from peftlab.cli import main
+from peftlab.console import train
 
 if __name__ == "__main__":
-    main()
+    train()

@@ -1,6 +1,8 @@
 """A file is written whole or not at all."""
 
 import errno
+import fcntl
+import logging
 import os
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from peftlab.errors import UserError
 from peftlab.files import (
+    atomic_file,
     atomic_folder,
     disk_errors,
     exclusive_lock,
@@ -61,11 +64,66 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    kept = [".hydra", ".gitignore", "result.json", f"a.{'0' * 32}", f".x.{'0' * 31}"]
-    for name in [*kept, f".result.json.{'0' * 32}"]:
+    kept = [".hydra", ".gitignore", "result.json", f"result.json.{'0' * 32}", f".result.json.{'0' * 31}"]
+    kept += [f".env.{'0' * 32}", f".x.result.json.{'0' * 32}"]
+    for name in [*kept, f".result.json.{'0' * 32}", f".step-0000012.safetensors.{'f' * 32}"]:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, r"result\.json", r"step-\d+\.safetensors")
     assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+def test_whoever_writes_a_file_or_folder_removes_what_a_killed_process_left_of_it(tmp_path):
+    (tmp_path / f".table1.md.{'0' * 32}").write_text("half")
+    (tmp_path / f".env.{'0' * 32}").write_text("mine")
+    (tmp_path / f".merged.{'1' * 32}").mkdir()
+    (tmp_path / f".merged.{'1' * 32}" / "config.json").write_text("half")
+    write_text_atomic(tmp_path / "table1.md", "whole")
+    with atomic_folder(tmp_path / "merged") as temporary:
+        (temporary / "config.json").write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == [f".env.{'0' * 32}", "merged", "table1.md"]
+
+
+def test_what_another_process_is_writing_is_no_leftover(tmp_path):
+    """Both threads and processes: a lock is the open file's."""
+    with atomic_file(tmp_path / "a.txt") as first, atomic_file(tmp_path / "a.txt") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with atomic_folder(tmp_path / "b") as first:
+        with pytest.raises(OSError, match="aborted"), atomic_folder(tmp_path / "b"):
+            raise OSError("aborted")
+        (first / "b.txt").touch()
+    assert os.listdir(tmp_path / "b") == ["b.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
+def test_a_disk_that_knows_no_locks_is_told(number, tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / f".a.txt.{'0' * 32}").write_text("perhaps another's")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.WARNING), exclusive_lock(tmp_path) as alone:
+        assert alone
+        write_text_atomic(tmp_path / "a.txt", "whole")
+    (line,) = {record.getMessage() for record in caplog.records}
+    assert line.startswith(f"{tmp_path}: this disk knows no locks ({os.strerror(number)}); two processes")
+    assert sorted(os.listdir(tmp_path)) == [f".a.txt.{'0' * 32}", "a.txt"]
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_folder_that_is_moved_while_it_is_locked_is_not_made_again(how, tmp_path):
+    folder = tmp_path / "run"
+    message = rf"^{folder}: was moved or removed while a run was at work in it"
+    with pytest.raises(UserError, match=message), exclusive_lock(folder), disk_errors(folder):  # noqa: PT012
+        folder.rename(tmp_path / "moved")
+        if how == "replaced":
+            folder.mkdir()
+        if how == "removed":
+            (folder / "metrics.csv").open("a")
+        write_text_atomic(folder / "result.json", "whole")
+    assert folder.exists() == (how == "replaced")
+    assert list((tmp_path / "moved").iterdir()) == []
 
 
 @pytest.mark.parametrize("exists", [False, True])

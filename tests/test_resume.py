@@ -12,20 +12,20 @@ TASK = "    task: [+strategy=hifi, 'seed=1,2', \"shots='16'\"]\n"
 
 
 def test_without_it_the_arguments_stay_as_they_are():
-    assert replayed(["+strategy=hifi", "seed=1"]) == ["+strategy=hifi", "seed=1"]
+    assert replayed(["+strategy=hifi", "seed=1"]) == [["+strategy=hifi", "seed=1"]]
 
 
 def test_a_sweep_is_typed_again_for_its_folder(tmp_path):
     (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK)
     expected = ["-m", "+strategy=hifi", "seed=1,2", "shots='16'", f"hydra.sweep.dir='{tmp_path}'"]
-    assert replayed([f"resume={tmp_path}"]) == expected
+    assert replayed([f"resume={tmp_path}"]) == [expected]
 
 
 def test_a_run_is_typed_again_for_its_folder(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "hydra.yaml").write_text(OVERRIDES + TASK)
-    assert replayed([f"resume={tmp_path}"])[-1] == f"hydra.run.dir='{tmp_path}'"
-    assert "-m" not in replayed([f"resume={tmp_path}"])
+    assert replayed([f"resume={tmp_path}"])[0][-1] == f"hydra.run.dir='{tmp_path}'"
+    assert "-m" not in replayed([f"resume={tmp_path}"])[0]
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ def test_a_run_is_typed_again_for_its_folder(tmp_path):
 )
 def test_a_folder_cannot_tell_hydra_what_to_load(override, tmp_path):
     (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK.replace("[", f"[{override}, "))
-    assert replayed([f"resume={tmp_path}"])[:3] == ["-m", "+strategy=hifi", "seed=1,2"]
+    assert replayed([f"resume={tmp_path}"])[0][:3] == ["-m", "+strategy=hifi", "seed=1,2"]
 
 
 def test_what_is_typed_beside_it_goes_last(tmp_path):
     (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK)
-    assert replayed(["force=true", f"resume={tmp_path}"])[-1] == "force=true"
+    assert replayed(["force=true", f"resume={tmp_path}"])[0][-1] == "force=true"
 
 
 def test_a_folder_of_any_name_is_quoted(tmp_path):
     folder = tmp_path / "it's a=b, c"
     folder.mkdir()
     (folder / "multirun.yaml").write_text(OVERRIDES + TASK)
-    assert replayed([f"resume={folder}"])[-1].endswith("it\\'s a=b, c'")
+    assert replayed([f"resume={folder}"])[0][-1].endswith("it\\'s a=b, c'")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore
 from peftlab.training.checkpoint_files import read_checkpoint
-from runs import small, write_rte
+from runs import refused, small, write_rte
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -214,24 +214,31 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize(
-    "variable", ["WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MY_PASSWORD", "S3_SECRET"]
+    "variable",
+    ["WANDB_API_KEY", "HUGGING_FACE_HUB_TOKEN", "OPENAI_KEY", "PGPASSWORD", "SECRET_KEY", "GITHUB_PAT", "MYSQL_PWD"],
 )
 def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv(variable, SECRET)
     monkeypatch.setattr("sys.argv", ["train.py", f"logger.project={SECRET}", "seed=1"])
     config = small("data.cache_dir=null", "bitfit")
-    config["logger"] |= {"project": f"of-{SECRET}", "api_key": "another-secret"}
-    described = {"source": {"hub": f"https://me:{SECRET}@host"}, "content_sha256": {}}
-    monkeypatch.setattr(TaskData, "describe", lambda data: described)
+    config["logger"] |= {"project": f"of-{SECRET}"}
+    describe, source = TaskData.describe, {"hub": f"https://me:{SECRET}@host"}
+    monkeypatch.setattr(TaskData, "describe", lambda data: describe(data) | {"source": source})
     run(config, tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"result.json", "delta.json", "metrics.csv"} <= {path.name for path in files}
     for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
         assert SECRET.encode() not in content
-        assert b"another-secret" not in content
-    shown = json.dumps(describe_run(config, new_record(config)))
-    assert SECRET not in shown
-    assert "another-secret" not in shown
+    assert SECRET not in json.dumps(describe_run(config, new_record(config)))
+
+
+def test_a_key_among_the_options_is_refused_and_in_no_file(tmp_path, capfd):
+    config = small("data.cache_dir=null", "bitfit")
+    config["logger"] |= {"api_key": "another-secret"}
+    assert refused(config, tmp_path).startswith("logger.api_key: no such option")
+    assert "another-secret" not in json.dumps(describe_run(config, new_record(config)))
+    for content in (*(path.read_text() for path in tmp_path.rglob("*.*")), *capfd.readouterr()):
+        assert "another-secret" not in content
 
 
 def test_a_failure_tells_no_secret_in_its_record(tmp_path, monkeypatch):

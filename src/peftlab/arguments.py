@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
+
 from peftlab.errors import UserError, nearest, require
-from peftlab.hydra_internals import flag_parser
+from peftlab.hydra_internals import HYDRA_OPTIONS, flag_parser
 from peftlab.redaction import holds_secret, is_secret_name
 from peftlab.search_path import split_config_dirs
 
@@ -52,6 +54,8 @@ def check(arguments: list[str], *roots: Path) -> None:
         _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), roots)
     known = groups(roots)
     for name, value in given:
+        _check_hydra(name)
+        _check_recipe(name, roots)
         group = re.split("[@/]", name)[0]
         if group in known:
             require(
@@ -112,6 +116,29 @@ def _check_secrets(arguments: list[str]) -> None:
 
 def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; --hydra-help lists the flags")
+
+
+def _check_hydra(name: str) -> None:
+    """Refuse what Hydra would take and nobody would read."""
+    top, _, rest = name.partition(".")
+    option = rest.partition(".")[0]
+    known = HYDRA_OPTIONS
+    require(
+        top != "hydra" or option in known,
+        f"{name}: Hydra has no such option{nearest(option, known)}; it has {', '.join(known)}",
+    )
+
+
+def _check_recipe(name: str, roots: Sequence[Path]) -> None:
+    """Refuse a row of a recipe that no strategy, and an entry that no task, would ever take."""
+    recipe, part, row, *_ = *name.split("."), "", "", ""
+    if recipe != "recipe" or part not in ("strategies", "searched", "epochs"):
+        return
+    known = _all_choices(roots, "task" if part == "epochs" else "strategy")
+    files = [path for root in roots for path in (root / "recipe").glob("*.yaml")]
+    there = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files]
+    known = sorted({*known, *(key for content in there for key in content.get(part) or {})})
+    require(row in known, f"{name}: no such row{nearest(row, known)}; there are {', '.join(known)}")
 
 
 def _check_strategy(values: list[str], has_experiment: bool, roots: Sequence[Path]) -> None:

@@ -6,27 +6,26 @@ Nothing heavy is imported before a run starts, so `--help` and shell completion 
 import logging
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import arguments, hydra_errors, resume, search_path
-from peftlab.command_line import program, typed_command
+from peftlab import arguments, hydra_errors, resolvers, resume, search_path
+from peftlab.command_line import typed_command
 from peftlab.errors import UserError
-from peftlab.hydra_internals import number_of_jobs
+from peftlab.hydra_internals import forget_hydra, number_of_jobs
 from peftlab.job import Job, quiet_libraries, tell
-from peftlab.options.roles import folder_digest
+from peftlab.job_files import SweepFiles
 from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
 from peftlab.registry import load_plugins
+from peftlab.signals import Signals
 from peftlab.terminal import PRINTED
 
 if TYPE_CHECKING:
@@ -43,10 +42,12 @@ class Told(Callback):
     sweep: ClassVar[Path | None] = None
     outcome: ClassVar[Outcome | None] = None
     token: ClassVar[str] = ""
+    before: ClassVar[SweepFiles | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are."""
         Told.sweep = Path(config.hydra.sweep.dir)
+        Told.before = SweepFiles.read(Told.sweep)
         runs = number_of_jobs(config.hydra)
         begin_sweep(Told.sweep, Told.token, runs)
         print(f"{'a sweep' if runs is None else f'{runs} runs'} into {Told.sweep}", flush=True)
@@ -59,61 +60,72 @@ class Told(Callback):
     @classmethod
     def begin(cls) -> None:
         """Begin a command, whose jobs are known by its token."""
-        cls.sweep = cls.outcome = None
+        cls.sweep = cls.outcome = cls.before = None
         cls.token = secrets.token_hex(8)
 
     @classmethod
     def outcomes(cls) -> list[Outcome]:
-        """Return what became of the jobs of the command."""
-        if cls.sweep is not None:
-            return take_outcomes(cls.sweep, cls.token)
-        return [cls.outcome] if cls.outcome is not None else []
-
-
-class Signals:
-    """Lets SIGTERM end a command as Ctrl-C does; a run that trains writes its checkpoint first."""
-
-    def __init__(self) -> None:
-        self.last = signal.SIGINT
-        signal.signal(signal.SIGTERM, self._end)
-
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        self.last = signal.Signals(number)
-        raise KeyboardInterrupt
+        """Return what became of the jobs of the command; of a sweep that was refused nothing is kept."""
+        if cls.sweep is None:
+            return [cls.outcome] if cls.outcome is not None else []
+        outcomes = take_outcomes(cls.sweep, cls.token)
+        if cls.before is not None and all(outcome.status == "mistake" for outcome in outcomes):
+            cls.before.put_back()
+        return outcomes
 
 
 def main() -> None:
     """Run the command line; exit code 0, 2 for a user's mistake, 128 + its number for a signal, else 1."""
+    signals = Signals()
+    try:
+        raise SystemExit(_main())
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise SystemExit(128 + signals.last) from None
+
+
+def _main() -> int:
     quiet_libraries()
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
-    OmegaConf.register_new_resolver("program", lambda: program("train", "python train.py"), replace=True)
-    Told.begin()
-    code = _hydra(Signals())
-    outcomes = Told.outcomes()
-    code = code or exit_code(outcomes)
+    resolvers.register()
+    code, outcomes, interrupted = 0, [], None
+    try:
+        commands = resume.replayed(sys.argv[1:])
+    except UserError as error:
+        tell(error)
+        return 2
+    for words in commands:
+        Told.begin()
+        try:
+            code = _hydra(words) or code
+        except KeyboardInterrupt as error:
+            interrupted = error
+        outcomes += Told.outcomes()
+        if interrupted:
+            break
     # Of the processes of a distributed run the first one speaks.
+    code = code or (1 if interrupted else exit_code(outcomes))
     if outcomes and os.environ.get("LOCAL_RANK", "0") == "0":
         report(outcomes, Told.sweep, code)
-    raise SystemExit(code)
+    if interrupted:
+        raise interrupted
+    return code
 
 
-def _hydra(signals: Signals) -> int:
-    """Let Hydra do what the command line says; return the exit code of what went wrong outside of the runs."""
+def _hydra(words: list[str]) -> int:
+    """Let Hydra do what a command says; return the exit code of what went wrong outside of the runs."""
     try:
-        sys.argv[1:] = arguments.normalise(resume.replayed(sys.argv[1:]))
+        sys.argv[1:] = arguments.normalise(words)
         prepare(sys.argv[1:])
         job = Job(tuple(typed_command()), Told.token, CONF)
+        forget_hydra()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(hydra_errors.in_one_line(error, sys.argv[1:], CONF))
         return 2
-    except KeyboardInterrupt:
-        tell("interrupted")
-        return 128 + signals.last
     except Exception as error:
         if Told.sweep is None or "PEFTLAB_DEBUG" in os.environ:
             raise

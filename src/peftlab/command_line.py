@@ -1,6 +1,7 @@
 """What the user typed to get here: for hints, help and records, wherever the runs are done."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,13 @@ def program(command: str, otherwise: str) -> str:
     if called.name == "__main__.py" and called.parent.name == "peftlab":
         return f"python -m peftlab {command}"
     return otherwise
+
+
+def any_output() -> None:
+    """Let what is printed be shown by any terminal: one that knows ASCII alone shows a question mark for the rest."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def typed_command() -> list[str]:

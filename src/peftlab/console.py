@@ -2,11 +2,12 @@
 
 import importlib
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
-from peftlab.command_line import program
+from peftlab.command_line import any_output, program
 from peftlab.errors import nearest
 
 
@@ -48,8 +49,22 @@ def main() -> NoReturn:
         there = ", ".join(COMMANDS)
         print(f"error: {first}: no such command{nearest(first, COMMANDS)}; there are {there}", file=sys.stderr)
         raise SystemExit(2)
-    # A module's `main` may end by itself, or give the exit code.
-    raise SystemExit(importlib.import_module(COMMANDS[name].module).main())
+    _do(name)
+
+
+def train() -> NoReturn:
+    """Do what `python train.py` does."""
+    _do("train")
+
+
+def _do(name: str) -> NoReturn:
+    any_output()
+    try:
+        # A module's `main` may end by itself, or give the exit code.
+        raise SystemExit(importlib.import_module(COMMANDS[name].module).main())
+    except KeyboardInterrupt:  # while it is imported, or in a command that knows nothing of signals
+        print("error: interrupted", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def _overview() -> str:

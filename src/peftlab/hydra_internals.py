@@ -5,6 +5,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,11 +21,16 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
+# The entries of the group `hydra`.
+HYDRA_OPTIONS = [field.name for field in fields(HydraConf)]
+
 __all__ = [
+    "HYDRA_OPTIONS",
     "FileConfigSource",
     "compose_apart",
     "first_values",
     "flag_parser",
+    "forget_hydra",
     "number_of_jobs",
     "override_values",
     "register_plugin",
@@ -74,11 +81,16 @@ def compose_apart(conf: Path, overrides: Sequence[str]) -> DictConfig:
     Raises:
         HydraException: an override that does not fit.
     """
-    GlobalHydra.instance().clear()
+    forget_hydra()
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("config", overrides=list(overrides))
-    GlobalHydra.instance().clear()
+    forget_hydra()
     return config
+
+
+def forget_hydra() -> None:
+    """Let Hydra begin another command in this process."""
+    GlobalHydra.instance().clear()
 
 
 def _first(override: Override) -> str:

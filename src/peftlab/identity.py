@@ -28,6 +28,7 @@ _SILENT = {
     "results",
     "recording",
     "previous_run",
+    "run_folder",
     "identity",
     "network",
     "errors",

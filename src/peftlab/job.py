@@ -4,8 +4,9 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from peftlab import hydra_errors
 from peftlab.cache import RunCache
 from peftlab.command_line import working_for
 from peftlab.errors import BusyError, UserError, require, shown
+from peftlab.job_files import write_job_files
 from peftlab.job_lines import first_line, last_line
 from peftlab.outcome import Outcome, outcome_of_error, progress_of, write_outcome
+from peftlab.redaction import redact
 from peftlab.run_config import read_config
+from peftlab.signals import held_back
 from peftlab.terminal import working
 
 log = logging.getLogger(__name__)
@@ -65,13 +69,14 @@ class Job:
             return outcome
 
     def _done(self, config: DictConfig, folder: Path, cache: RunCache, is_sweep: bool) -> Outcome:
+        begin = partial(write_job_files, config, HydraConfig.get(), self.command, is_sweep)
         try:
             plain = self._plain(config)
             if is_sweep:
                 _check_sweep(plain)
             read_config(plain)
             log.info("%s", first_line(plain, folder))
-            return _run(plain, folder, cache)
+            return _run(plain, folder, cache, begin)
         except UserError as error:
             if is_sweep and isinstance(error, BusyError):
                 log.info("%s and does it; on to the next", error)
@@ -93,7 +98,7 @@ class Job:
 
 def tell(message: object) -> None:
     """Print one line on stderr."""
-    print(f"error: {shown(message)}", file=sys.stderr)
+    print(f"error: {redact(shown(message))}", file=sys.stderr)
 
 
 def quiet_libraries() -> None:
@@ -104,12 +109,12 @@ def quiet_libraries() -> None:
     logging.captureWarnings(True)
 
 
-def _run(config: dict[str, Any], folder: Path, cache: RunCache) -> Outcome:
-    with working("starting torch and transformers"):
+def _run(config: dict[str, Any], folder: Path, cache: RunCache, begin: Callable[[], None]) -> Outcome:
+    with working("starting torch and transformers"), held_back():
         from peftlab.results.record import FILE_NAME, RunRecord
         from peftlab.run import run_unless_finished
 
-    if not run_unless_finished(config, folder, cache):
+    if not run_unless_finished(config, folder, cache, begin):
         return Outcome(folder, "already finished")
     record = RunRecord.read(folder) if (folder / FILE_NAME).exists() else None
     if record is not None and record.status == "skipped":

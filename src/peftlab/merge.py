@@ -4,13 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from peftlab.command_line import add_plugins_option, program
+from peftlab.command_line import add_plugins_option, any_output, program
 from peftlab.errors import UserError
 from peftlab.registry import load_plugins
 
 
 def main() -> None:
     """Merge one run and say where the model lies; a mistake is one line on stderr and exit code 2."""
+    any_output()
     parser = argparse.ArgumentParser(prog=program("merge", "python -m peftlab.merge"), description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder: it holds delta.safetensors and delta.json")
     parser.add_argument("target", type=Path, help="the folder to write; it must not exist yet, or be empty")

@@ -1,11 +1,14 @@
-"""``resume=FOLDER``: the command that a run or a sweep was started with, typed again for the same folder.
+"""``resume=FOLDER``: the commands that a run or a sweep was started with, typed again for the same folder.
 
-A folder may come from anywhere. Of what Hydra itself would be told nothing is believed but where a user's own
-configuration lies, whose files may then load no classes (`search_path.ReplayedFolder`); no package is ever imported on
-a folder's word.
+A folder may come from anywhere. Of what Hydra itself would be told nothing is believed but which launcher and sweeper
+to take, how many runs at a time, and where a user's own configuration lies, whose files may then load no classes
+(`search_path.ReplayedFolder`). No package is ever imported on a folder's word, nothing of this machine is read into a
+name, and no name leads out of the folder.
 """
 
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,56 +17,96 @@ import yaml
 
 from peftlab.command_line import program
 from peftlab.errors import UserError, require
-from peftlab.search_path import USER, ReplayedFolder, split_config_dirs
+from peftlab.job_files import HYDRA, MULTIRUN, commands_of
+from peftlab.search_path import USER, ReplayedFolder, asks_for_more, split_config_dirs
 
 # What Hydra leaves: the first in a sweep's folder, the second in a run's.
-_SWEEP, _RUN = "multirun.yaml", ".hydra/hydra.yaml"
-# Flags; what Hydra is told, or what is put where it looks; packages.
-_NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins)\b")
+_SWEEP, _RUN = MULTIRUN, f"{HYDRA}/hydra.yaml"
+# Flags; what Hydra is told, or what is put where it looks; packages; a wish of the command that was typed.
+_NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins|force)\b")
+# Known plugins of Hydra, and whole numbers as n_jobs: neither runs anything that is not run anyway.
+_HARMLESS = re.compile(
+    r"hydra/launcher=(basic|joblib|ray|submitit_local|submitit_slurm)|hydra/sweeper=(basic|optuna)"
+    r"|\+{0,2}hydra\.(launcher|sweeper)\.\w+=\d+"
+)
+_PLACE = re.compile(r"\+{0,2}hydra(\.(run|sweep)\.dir|\.searchpath|\.mode)=|-m$|--multirun$")
 _PLUGINS = re.compile(r"\+{0,2}plugins=")
 
 
-def replayed(arguments: list[str]) -> list[str]:
-    """Return the arguments with `resume=FOLDER` replaced by those that the folder was made with; the others follow.
+def replayed(arguments: list[str]) -> list[list[str]]:
+    """Return the commands of a command line: of `resume=FOLDER` those that the folder was made with.
+
+    What else is typed follows in each. Without `resume` the command line is one command as it is.
 
     Raises:
         UserError: more than one folder, none of that name, or one that no run or sweep has left.
     """
     folders = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
     if not folders:
-        return arguments
+        return [arguments]
     require(len(folders) == 1, f"resume is given twice: {', '.join(folders)}; allowed is one folder")
     rest = [argument for argument in arguments if not argument.startswith("resume=")]
-    return [*_command(Path(folders[0]).expanduser(), rest), *rest]
+    folder = Path(folders[0]).expanduser()
+    return [[*_command(file, folder, is_sweep, rest), *rest] for file, is_sweep in _files(folder)]
 
 
 def hint(folder: Path, arguments: Sequence[str]) -> str:
-    """Return the command that does what is missing in `folder`; packages are named again."""
+    """Return the command that does what is missing in `folder`, for a shell; packages are named again."""
     plugins = [argument for argument in arguments if _PLUGINS.match(argument)]
-    return " ".join([program("train", "python train.py"), f"resume={folder}", *plugins])
+    return f"{program('train', 'python train.py')} {shlex.join([f'resume={folder}', *plugins])}"
 
 
-def _command(folder: Path, typed: Sequence[str]) -> list[str]:
+def _files(folder: Path) -> list[tuple[Path, bool]]:
+    """Return the files that say what was run in a folder, and whether that was a sweep."""
     require(folder.is_dir(), f"resume={folder}: no such folder")
-    is_sweep = (folder / _SWEEP).is_file()
-    file = folder / (_SWEEP if is_sweep else _RUN)
-    require(file.is_file(), f"resume={folder}: neither a sweep's folder ({_SWEEP}) nor a run's ({_RUN})")
+    commands = commands_of(folder)
+    sweep = commands or [file for file in [folder / _SWEEP] if file.is_file()]
+    run = [file for file in [folder / _RUN] if file.is_file()]
+    require(bool(sweep or run), f"resume={folder}: neither a sweep's folder ({_SWEEP}) nor a run's ({_RUN})")
+    return [(file, bool(sweep)) for file in sweep or run]
+
+
+def _command(file: Path, folder: Path, is_sweep: bool, typed: Sequence[str]) -> list[str]:
     try:
         given: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-        overrides = [str(override) for override in given["hydra"]["overrides"]["task"]]
+        said = given["hydra"]["overrides"]
+        overrides = [str(override) for override in (*(said.get("hydra") or []), *said["task"])]
         searched = _searched(given["hydra"].get("runtime") or {})
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"resume={folder}: {file} does not say what was run ({type(error).__name__})") from error
-    kept = [override for override in overrides if not _NOT_BELIEVED.match(override)]
+    _check_packages([override for override in overrides if _PLUGINS.match(override)], folder, typed)
+    kept = [override for override in overrides if _is_believed(override)]
+    for override in kept:
+        require(
+            not asks_for_more(override),
+            f"resume={folder}: was run with {override}, which asks for what no folder may; type it again with it",
+        )
+    _tell_left_out([override for override in overrides if override not in kept], folder, typed)
+    if searched and not (split_config_dirs(typed)[0] or any("hydra.searchpath=" in argument for argument in typed)):
+        kept.append(f"hydra.searchpath=[{','.join(map(_quoted, searched))}]")
     place = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    return [*(["-m"] if is_sweep else []), *kept, f"{place}={_quoted(folder)}"]
+
+
+def _is_believed(override: str) -> bool:
+    return bool(_HARMLESS.fullmatch(override)) or not _NOT_BELIEVED.match(override)
+
+
+def _check_packages(overrides: Sequence[str], folder: Path, typed: Sequence[str]) -> None:
     named = any(_PLUGINS.match(argument) for argument in typed)
-    for override in filter(_PLUGINS.match, overrides):
+    for override in overrides:
         require(
             named, f"resume={folder}: was run with {override}, code that no folder may choose; type it again with it"
         )
-    if searched and not (split_config_dirs(typed)[0] or any("hydra.searchpath=" in argument for argument in typed)):
-        kept.append(f"hydra.searchpath=[{','.join(map(_quoted, searched))}]")
-    return [*(["-m"] if is_sweep else []), *kept, f"{place}={_quoted(folder)}"]
+
+
+def _tell_left_out(overrides: Sequence[str], folder: Path, typed: Sequence[str]) -> None:
+    """Say which wishes of the first command hold no more, but for those that are typed again or are a place's."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        again = any(argument.partition("=")[0] == key for argument in typed)
+        if not (again or _PLACE.match(override) or _PLUGINS.match(override) or override.startswith("force")):
+            print(f"resume={folder}: {override!r} is taken from no folder; type it again to have it", file=sys.stderr)
 
 
 def _searched(runtime: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """One run, top to bottom: plan -> backbone -> strategy -> fit -> evaluate -> record."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +13,24 @@ from lightning.pytorch.utilities import rank_zero_only
 from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
-from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE, save_delta
+from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
-from peftlab.files import disk_errors, exclusive_lock, remove_leftovers
+from peftlab.files import disk_errors, exclusive_lock
 from peftlab.plan import Plan, check_length, make_plan
-from peftlab.previous_run import find_finished
+from peftlab.previous_run import (
+    Interrupted,
+    find_finished,
+    find_interrupted,
+    read_earlier,
+    set_unreadable_aside,
+)
 from peftlab.recording import count_parameters, describe_run, fill_results, new_record
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
 from peftlab.run_config import check_identity
+from peftlab.run_folder import check_folder, clear, discard, discard_delta, is_new
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
 from peftlab.terminal import show_bars, working
@@ -32,9 +39,8 @@ from peftlab.training.fit import RunCallbacks, fit_and_evaluate
 from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
-from peftlab.training.resumption import Resumption, has_checkpoint, remove_checkpoints, seconds_taken
+from peftlab.training.resumption import Resumption
 from peftlab.training.trainer import build_trainer
-from peftlab.training.trajectory import remove_trajectory
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,28 @@ class Workplace:
         folder: the run's output folder, which nobody else is at work in.
         cache: what the runs of this process share.
         loggers: not open yet.
-        begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before it was interrupted.
     """
 
     folder: Path
     cache: RunCache
     loggers: RunLoggers
-    begun: float
 
 
-def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> RunRecord:
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier attempt left in a run's folder: its record, what it is resumed from, and the plan of the run."""
+
+    plan: Plan
+    record: RunRecord | None
+    interrupted: Interrupted | None
+
+
+def run(
+    config: dict[str, Any],
+    folder: Path,
+    cache: RunCache | None = None,
+    begin: Callable[[], None] | None = None,
+) -> RunRecord:
     """Tune a backbone on a task as `config` says and leave `result.json`, the delta and the selection in `folder`.
 
     Args:
@@ -62,34 +80,48 @@ def run(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> 
         folder: the run's output folder; it is made if it is not there. A run that was interrupted there is resumed;
             whatever else an earlier attempt left is replaced.
         cache: what this run shares with the next ones of its process; nothing if it is not given.
+        begin: is called once the run is sure to begin, before anything is written.
 
     Returns:
         The record of the run: finished, or skipped where the method does not fit the backbone or the task.
 
     Raises:
-        UserError: a mistake in options, data or files; as with any other failure, the record says so. Without a
-            valid name, seed or shots there is no record, and a folder that holds something else is left as it is.
+        UserError: a mistake in options, data or files. In a new folder the record says so, as of any other failure; a
+            folder that holds something is left as it is.
         BusyError: another run is at work in `folder`, which is left to it.
     """
+    cache = cache or RunCache()
     with _locked(config, folder) as loggers:
-        return _recorded(config, folder, cache or RunCache(), loggers)
+        return _recorded(config, _look(config, folder, cache), Workplace(folder, cache, loggers), begin)
 
 
-def run_unless_finished(config: dict[str, Any], folder: Path, cache: RunCache | None = None) -> bool:
+def run_unless_finished(
+    config: dict[str, Any],
+    folder: Path,
+    cache: RunCache | None = None,
+    begin: Callable[[], None] | None = None,
+) -> bool:
     """Do a run as `run` does, unless `folder` holds the finished record of that very run; return whether it was done.
 
     Whether it has finished is asked under the folder's lock, so that no two processes do the same.
     """
     cache = cache or RunCache()
     with _locked(config, folder) as loggers:
-        missing = not is_first_rank() or find_finished(config, folder, cache) is None
-        if missing:
-            _recorded(config, folder, cache, loggers)
-        return missing
+        found = _look(config, folder, cache)
+        if found and is_first_rank() and find_finished(found.plan, found.record, folder, cache):
+            return False
+        _recorded(config, found, Workplace(folder, cache, loggers), begin)
+        return True
 
 
-def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
+def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
     """Load, fit, evaluate; fill the record and leave the delta.
+
+    Args:
+        plan: what is to be done.
+        result: the run's record.
+        at: where it is done.
+        begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before it was interrupted.
 
     Raises:
         UserError: what is planned does not fit the backbone or the data.
@@ -106,7 +138,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace) -> None:
     data.setup()
 
     attach = AttachStrategy(plan.strategy, backbone, data, plan.seed, at.folder, resumed=result.resumed > 0)
-    resumption = Resumption(plan.given.checkpoint, at.folder, plan.run_settings, data, at.begun)
+    resumption = Resumption(plan.given.checkpoint, at.folder, plan.run_settings, result.identity, data, begun)
     callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption, plan.settings.early_stopping)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
@@ -136,19 +168,41 @@ def _locked(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
         if is_first_rank() and not stack.enter_context(exclusive_lock(folder)):
             raise BusyError(f"{folder}: another run is at work in this folder")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
-        yield stack.enter_context(closing(RunLoggers(config["logger"], folder)))
+        loggers = stack.enter_context(closing(RunLoggers(config["logger"], folder)))
+        stack.enter_context(disk_errors(folder))  # while the lock tells whether the folder is still where it was
+        yield loggers
 
 
-def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: RunLoggers) -> RunRecord:
+def _look(config: dict[str, Any], folder: Path, cache: RunCache) -> Earlier | None:
+    """Return what an earlier attempt left in a folder that holds something; None for a new folder.
+
+    Raises:
+        UserError: a mistake in the configuration, an interrupted run that is another one, or a user's own files in the
+            run's way: all before anything is touched.
+    """
+    if is_new(folder):
+        return None
+    plan, record = make_plan(config, cache), read_earlier(folder)
+    if is_first_rank():
+        check_folder(folder, plan.strategy)
+    return Earlier(plan, record, find_interrupted(plan, record, folder))
+
+
+def _recorded(
+    config: dict[str, Any], found: Earlier | None, at: Workplace, begin: Callable[[], None] | None
+) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
-    result = new_record(config)
-    result.resumed, seconds = _interrupted(config, folder, cache)
-    at = Workplace(folder, cache, loggers, begun=time.perf_counter() - seconds)
-    _write(result, folder)
-    _discard_earlier(folder, trajectory_too=not result.resumed)
+    if begin:
+        begin()
+    result, begun = new_record(config), time.perf_counter()
+    if found and found.interrupted:
+        result.resumed, begun = found.interrupted.resumed, begun - found.interrupted.seconds
+    if found:
+        _discard_earlier(at.folder, found)
+    _write(result, at.folder)
     try:
         with show_bars(bool(config["trainer"]["enable_progress_bar"])):
-            execute(make_plan(config, cache), result, at)
+            execute(found.plan if found else make_plan(config, at.cache), result, at, begun)
         result.status = "finished"
     except SkippedError as reason:
         result.stop("skipped", reason)
@@ -163,21 +217,10 @@ def _recorded(config: dict[str, Any], folder: Path, cache: RunCache, loggers: Ru
         result.stop("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        result.seconds.total = time.perf_counter() - at.begun
-        _write(result, folder)
-    _clear(folder)
+        result.seconds.total = time.perf_counter() - begun
+        _write(result, at.folder)
+    _clear(at.folder)
     return result
-
-
-def _interrupted(config: dict[str, Any], folder: Path, cache: RunCache) -> tuple[int, float]:
-    """Return how many times this run was resumed, and its elapsed seconds: 0 and 0 for a new one."""
-    before = RunRecord.read(folder) if (folder / record.FILE_NAME).exists() else None
-    if before and before.status == "finished":
-        _clear(folder)
-    if not has_checkpoint(folder):
-        return 0, 0.0
-    seconds = seconds_taken(folder, make_plan(config, cache).run_settings)
-    return (before.resumed if before else 0) + 1, seconds
 
 
 def _check_fit(plan: Plan, backbone: Backbone) -> None:
@@ -225,14 +268,13 @@ def _write(result: RunRecord, folder: Path) -> None:
 
 @rank_zero_only
 def _clear(folder: Path) -> None:
-    remove_checkpoints(folder)
-    remove_leftovers(folder)
+    clear(folder)
 
 
 @rank_zero_only
-def _discard_earlier(folder: Path, trajectory_too: bool) -> None:
-    # If this attempt fails, the folder must not look as if it had succeeded.
-    for name in (TENSORS_FILE, FACTS_FILE):
-        (folder / name).unlink(missing_ok=True)
-    if trajectory_too:
-        remove_trajectory(folder)
+def _discard_earlier(folder: Path, found: Earlier) -> None:
+    set_unreadable_aside(folder, found.record)
+    if found.interrupted:
+        discard_delta(folder)
+    else:
+        discard(folder, found.plan.strategy, found.record)

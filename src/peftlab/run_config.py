@@ -8,6 +8,7 @@ from typing import Any, get_origin, get_type_hints
 from peftlab.backbones.spec import BackboneSpec, folder_name
 from peftlab.errors import require, shown
 from peftlab.options.schema import build
+from peftlab.redaction import holds_secret
 from peftlab.results.plausible import check_name
 from peftlab.tasks.task import Task
 from peftlab.training.settings import CheckpointOptions, check_given
@@ -66,6 +67,32 @@ class DeploymentOptions:
 
 
 @dataclass(frozen=True)
+class LoggerOptions:
+    """`conf/logger`: where metrics go; all but the name are for W&B (`training/wandb_run.py`)."""
+
+    name: str | None
+    project: str | None = None
+    entity: str | None = None
+    offline: bool | None = None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What `experiment=search` sweeps over: rates by strategy, and which of them; other options refer to it."""
+
+    trial: int
+    rates: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """What `experiment=fig3` sweeps over: settings by the paper's names, and which of them; others refer to it."""
+
+    setting: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """`conf/config.yaml` and its groups, typed; what stays a table is read by its owner."""
 
@@ -74,7 +101,7 @@ class RunConfig:
     backbone: BackboneSpec
     shots: ShotsOptions
     trainer: Mapping[str, Any]
-    logger: Mapping[str, Any]
+    logger: LoggerOptions
     recipe: Mapping[str, Any]
     training: Mapping[str, Any]
     data: DataOptions
@@ -83,8 +110,8 @@ class RunConfig:
     seed: int
     force: bool
     any_code: bool
-    search: Any = None
-    robustness: Any = None
+    search: SearchOptions | None = None
+    robustness: RobustnessOptions | None = None
     plugins: list[str] = field(default_factory=list)
 
 
@@ -128,7 +155,15 @@ def check_identity(config: Mapping[str, Any]) -> None:
         require("name" in config[group], f"{group}.name: missing")
         # A folder of weights has a name of its own.
         if not (group == "backbone" and config[group]["name"] is None and folder_name(config[group])):
-            check_name(config[group]["name"], f"{group}.name")
+            name = config[group]["name"]
+            check_name(name, f"{group}.name")
+            _check_new_name(name, f"{group}.name")
     seed = config["seed"]
     require(type(seed) is int and 0 <= seed < SEEDS, f"seed={seed}: allowed are whole numbers from 0 to {SEEDS - 1}")
     build(ShotsOptions, config["shots"], "shots")
+
+
+def _check_new_name(name: str, where: str) -> None:
+    """Refuse names that would lead out of a folder, or tell a secret wherever a run is named."""
+    require(not set(name) & set("/\\") and name not in (".", ".."), f"{where}={name}: allowed is a name, no path")
+    require(not holds_secret(name), f"{where}: a key, token or password of the environment is no name")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftlab.backbones.spec import folder_name
-from peftlab.command_line import add_plugins_option, program
+from peftlab.command_line import add_plugins_option, any_output, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
@@ -123,6 +123,7 @@ def to_recipe(result: SearchResult, folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the recipe, or write it; return 0, or 2 with one line on stderr."""
+    any_output()
     parser = argparse.ArgumentParser(prog=program("search", "python -m peftlab.search"), description=__doc__)
     parser.add_argument(
         "folder", type=Path, help="the folder of a search, multirun/search by default of the experiment"

@@ -7,7 +7,7 @@ choices.
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
 
 from peftlab.errors import UserError, require
 from peftlab.hydra_internals import FileConfigSource, override_values, register_plugin
@@ -26,6 +27,8 @@ USER, PLUGIN = "user", "plugin"
 # What a folder that a run names, and not the user, may say of Hydra itself: where runs are written, what is swept over.
 _HARMLESS = {"mode", "run", "sweep", "sweeper"}
 _POWERFUL = re.compile(r"\b(hydra|plugins)\b|@")
+# What refers to other options or to the moment, and to nothing of this machine: its environment, its files.
+_REFERENCE = re.compile(r"\$\{(?:[\w.]+|(?:oc\.select|now|folder_digest|path_part|unique):[^${}]*)\}")
 
 
 class ReplayedFolder(FileConfigSource):
@@ -39,7 +42,8 @@ class ReplayedFolder(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file; raises UserError where it would tell Hydra what to load or to run."""
         result = super().load_config(config_path)
-        if what := _power(result):
+        what = f"what {config_path} is" if _POWERFUL.search(config_path) else _power(result)
+        if what:
             raise UserError(
                 f"{self.path}/{config_path}: says {what}, which resume takes from no folder; "
                 f"if it is yours, name it: --config-dir {self.path}"
@@ -56,6 +60,13 @@ class UserFolders(SearchPathPlugin):
         """Add who names a folder, and its address."""
         for provider, address in self.folders:
             search_path.append(provider, address)
+
+
+def asks_for_more(text: str) -> bool:
+    """Return whether an option's value asks for more than other options: a variable of the environment, say."""
+    while text != (text := _REFERENCE.sub("x", text)):
+        pass
+    return "$" in text
 
 
 def use(arguments: Sequence[str], conf: Path) -> None:
@@ -138,6 +149,19 @@ def _values(key: str, arguments: Sequence[str]) -> list[Any]:
     return override_values(overrides)
 
 
+def _texts(content: Any) -> Iterator[str]:
+    """Yield the names and values of a configuration as text."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield str(name)
+            yield from _texts(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value)
+    else:
+        yield str(content)
+
+
 def _power(result: ConfigResult) -> str | None:
     """Return what in a file could make Hydra import or run something, None where nothing could."""
     content: Any = result.config if hasattr(result.config, "keys") else {}
@@ -148,9 +172,16 @@ def _power(result: ConfigResult) -> str | None:
             return f"defaults: {entry}"
     if "plugins" in content:
         return "plugins"
+    if asked := next(filter(asks_for_more, _texts(OmegaConf.to_container(content) if content else {})), None):
+        return asked
     hydra = content.get("hydra") or {}
-    params = ((hydra.get("sweeper") or {}) if hasattr(hydra, "get") else {}).get("params") or {}
+    sweep, sweeper = (_table(hydra, name) for name in ("sweep", "sweeper"))
     said = [f"hydra.{key}" for key in hydra if key not in _HARMLESS]
-    said += [f"hydra.sweeper.{key}" for key in (hydra.get("sweeper") or {}) if key != "params"]
-    said += [str(key) for key in params if _POWERFUL.search(str(key))]
+    said += ["hydra.sweep.subdir"] if "subdir" in sweep else []
+    said += [f"hydra.sweeper.{key}" for key in sweeper if key != "params"]
+    said += [str(key) for key in sweeper.get("params") or {} if _POWERFUL.search(str(key))]
     return said[0] if said else None
+
+
+def _table(config: Any, name: str) -> Any:
+    return (config.get(name) or {}) if hasattr(config, "get") else {}

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from models import write_backbone
+from peftlab import resolvers
 from peftlab.arguments import choices, normalise
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import content_hashes, model_type
@@ -302,7 +302,7 @@ def test_what_is_listed_is_there():
 
 def subdir(typed: str) -> str:
     """Return the folder in which a sweep has the run of a command."""
-    OmegaConf.register_new_resolver("folder_digest", folder_digest, replace=True)
+    resolvers.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=normalise(typed.split()), return_hydra_config=True)

@@ -222,7 +222,7 @@ def test_an_interrupted_run_is_resumed_where_nothing_that_counts_differs(overrid
 def test_a_finished_run_is_begun_anew(configured, tmp_path, monkeypatch):
     config = configured()
     with monkeypatch.context() as patched:
-        patched.setattr("peftlab.run.remove_checkpoints", lambda folder: None)  # killed just before it
+        patched.setattr("peftlab.run.clear", lambda folder: None)  # killed just before it
         first = run(config, tmp_path)
     assert (tmp_path / FOLDER).exists()
     assert (run(config, tmp_path).resumed, first.resumed) == (0, 0)

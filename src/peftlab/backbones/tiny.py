@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from peftlab.backbones.architecture import architecture
-from peftlab.errors import UserError
+from peftlab.errors import UserError, nearest, require
 from peftlab.output_layer import OutputLayer
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -52,6 +52,7 @@ def random_model(
     """
     model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
     entries = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
+    _check_options(options)
     try:
         bare, model = (
             model_class.from_config(
@@ -64,3 +65,11 @@ def random_model(
     # Some architectures draw the output layer first, and the number of labels would shift all later draws.
     model.base_model.load_state_dict(bare.base_model.state_dict())
     return model
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse an entry that the type's config would keep and nobody would read."""
+    config = AutoConfig.for_model(options["model_type"])
+    for name in options:
+        told = f"backbone.random.{name}: {config.model_type} has no such option{nearest(name, config.to_dict())}"
+        require(hasattr(config, name), told)

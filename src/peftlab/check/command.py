@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from peftlab.command_line import add_plugins_option, program
+from peftlab.command_line import add_plugins_option, any_output, program
 from peftlab.errors import UserError, nearest, require
 from peftlab.registry import load_plugins
 
@@ -20,6 +20,7 @@ BACKBONES = ("bert", "roberta")
 
 def main(arguments: list[str] | None = None) -> int:
     """Check, and return 0 where every promise is kept, 1 where one is broken, 2 for a mistake."""
+    any_output()
     given = _parser().parse_args(arguments)
     counts = {"ok": 0, "broken": 0, "skipped": 0}
     try:

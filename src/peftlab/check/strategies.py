@@ -152,7 +152,9 @@ def looks_at_data_without_a_trace(trial: Trial) -> None:
     promised(isinstance(selection, kind or ()), f"select gives {type(selection).__name__}, selection_type is {kind}")
     assert kind is not None
     with tempfile.TemporaryDirectory() as folder:
-        promised(bool(selection.save(Path(folder))), "save() names no file that it wrote")
+        written = {path.name for path in selection.save(Path(folder))}
+        promised(bool(written), "save() names no file that it wrote")
+        promised(written <= set(kind.files), f"save() wrote {_some(written)}, files names {_some(kind.files)}")
         promised(kind.load(Path(folder)).facts() == selection.facts(), "load() gives other facts() than were saved")
 
 

@@ -15,6 +15,7 @@ from peftlab.errors import UserError
 from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
 from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
+from peftlab.redaction import redact
 
 SCHEMA = 1
 TENSORS_FILE = "delta.safetensors"
@@ -60,7 +61,7 @@ class Delta:
 def save_delta(delta: Delta, folder: Path) -> int:
     """Write a delta into `folder` and return the bytes of its tensors file."""
     size = write_tensors(delta.tensors, folder / TENSORS_FILE)
-    write_text_atomic(folder / FACTS_FILE, json.dumps(asdict(delta.facts), indent=2) + "\n")
+    write_text_atomic(folder / FACTS_FILE, json.dumps(redact(asdict(delta.facts)), indent=2) + "\n")
     return size
 
 

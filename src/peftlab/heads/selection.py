@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +60,8 @@ class HeadSelection:
     there whatever was ranked; heads holds each layer's chosen heads in ascending order, none where a layer is
     not tuned.
     """
+
+    files: ClassVar[tuple[str, ...]] = (FILE_NAME, PICTURE)
 
     scores: HeadScores
     ranking: Tensor

@@ -12,7 +12,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from peftlab.command_line import add_plugins_option, program
+from peftlab.command_line import add_plugins_option, any_output, program
 from peftlab.errors import UserError
 from peftlab.files import disk_errors
 from peftlab.registry import load_plugins
@@ -30,6 +30,7 @@ _HELP = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and return 0; 2 with one line on stderr for a mistake, 130 when interrupted."""
+    any_output()
     given = _parser().parse_args(arguments)
     settings = LandscapeOptions(
         **{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -21,6 +21,8 @@ FILE_NAME = "child_network.safetensors"
 @dataclass(frozen=True, eq=False)
 class ChildNetwork:
     """Masks of the weights that are tuned, by parameter, and the smallest Fisher information among them."""
+
+    files: ClassVar[tuple[str, ...]] = (FILE_NAME,)
 
     masks: Mapping[str, Tensor]
     threshold: float

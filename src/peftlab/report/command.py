@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from peftlab.command_line import add_plugins_option, install_extra, program
+from peftlab.command_line import add_plugins_option, any_output, install_extra, program
 from peftlab.errors import UserError
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
@@ -14,6 +14,7 @@ EXTRA = {"wandb", "wandb_workspaces"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the report; return 0, or 2 with one line on stderr when that cannot be done."""
+    any_output()
     given = _parser().parse_args(arguments)
     try:
         load_plugins(given.plugins)

@@ -35,10 +35,12 @@ class SelectionContext:
 
 
 class Selection(Protocol):
-    """What a look at the data decided: HiFi's heads, Child-Tuning's mask."""
+    """What a look at the data decided: HiFi's heads, Child-Tuning's mask. `files` names what `save` writes."""
+
+    files: ClassVar[tuple[str, ...]]
 
     def save(self, folder: Path) -> list[Path]:
-        """Write the selection into a run's folder, for reading and for reuse; return its files."""
+        """Write the selection into a run's folder; return its files, the one that `load` reads first."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What happens around training: the look at the data before it, the best weights, the time each part takes."""
 
 import logging
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
+from peftlab.files import content_sha256, remove_files
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
 from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
@@ -21,6 +23,7 @@ from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
 
 log = logging.getLogger(__name__)
+FOLDER, BEST_FILE = "checkpoints", "best.safetensors"
 
 # What Lightning calls the direction of a metric.
 _MODES: dict[Better, str] = {"higher": "max", "lower": "min"}
@@ -45,6 +48,7 @@ class AttachStrategy(Callback):
         self._resumed = resumed
         self.selection: Selection | None = None
         self.seconds = 0.0
+        self._saved: dict[str, str | None] = {}
         self.strategy, self._backbone, self._data = strategy, backbone, data
         self._seed, self._folder = seed, folder
 
@@ -63,9 +67,8 @@ class AttachStrategy(Callback):
         # Each rank draws its own dropout.
         seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
-        if self.selection is not None and trainer.is_global_zero:
-            self.selection.save(self._folder)
-            log.info("%s", self.selection.summary())
+        if trainer.is_global_zero:
+            self._save_selection()
 
     def _select(self, device: torch.device) -> Selection | None:
         if self._resumed and self._has_selection():
@@ -75,18 +78,33 @@ class AttachStrategy(Callback):
         with torch.random.fork_rng(devices=[]):
             return self.strategy.select(SelectionContext(self._backbone, self._data, self._seed, device))
 
+    def _save_selection(self) -> None:
+        """Leave the selection in the folder, and none of an earlier attempt that had one."""
+        if self.selection is not None:
+            read, *_ = self.selection.save(self._folder)
+            self._saved = {read.name: content_sha256(read)}
+            log.info("%s", self.selection.summary())
+        elif self.strategy.selection_type is not None:
+            remove_files(self._folder, *map(re.escape, self.strategy.selection_type.files))
+
     def _has_selection(self) -> bool:
         """Return whether an earlier part of the run left a selection: not every variant of a strategy takes one."""
         kind = self.strategy.selection_type
         return kind is not None and kind.fingerprint(self._folder) is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time that selecting and attaching took."""
-        return {"seconds": self.seconds}
+        """Return the time that selecting and attaching took, and the content of the selection's file."""
+        return {"seconds": self.seconds, "files": self._saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Add the time of the run that is resumed: attaching again is part of the cost."""
         self.seconds += state_dict["seconds"]
+
+    @classmethod
+    def saved_files(cls, checkpoint: Mapping[str, Any]) -> dict[str, str]:
+        """Return the SHA-256 of the file that the run of a checkpoint would read its selection from, by its name."""
+        files: dict[str, str] = checkpoint.get("callbacks", {}).get(cls.__qualname__, {}).get("files", {})
+        return files
 
 
 class Stopwatch(Callback):
@@ -214,8 +232,8 @@ class BestWeights(ModelCheckpoint):
 def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> BestWeights:
     """Return a callback that keeps the weights of the epoch with the best validation `metric`, first on ties."""
     return BestWeights(
-        dirpath=folder / "checkpoints",
-        filename="best",
+        dirpath=folder / FOLDER,
+        filename=Path(BEST_FILE).stem,
         monitor=f"validation/{metric}",
         mode=_MODES[better],
         save_top_k=1,

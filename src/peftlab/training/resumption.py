@@ -5,7 +5,7 @@ an evaluation after it included, is in them. Here stands what Lightning leaves o
 """
 
 import json
-import shutil
+import re
 import signal
 import threading
 import time
@@ -20,22 +20,24 @@ from torch import Tensor
 
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
+from peftlab.files import content_sha256, remove_files, remove_if_empty
 from peftlab.redaction import redact
-from peftlab.training.callbacks import Stopwatch
+from peftlab.training.callbacks import BEST_FILE, FOLDER, AttachStrategy, Stopwatch
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import batches_done, restore_logged_steps, unfetch_batch
 from peftlab.training.loggers import logged_text, take_back_log
 from peftlab.training.module import FineTuning
 from peftlab.training.settings import CheckpointOptions
 
-FOLDER, FILE_NAME = "checkpoints", "last.safetensors"
+FILE_NAME = "last.safetensors"
 _OURS = "resumption"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints, which only an interrupted run needs."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Remove the checkpoints, which only an interrupted run needs; what else lies beside them stays."""
+    remove_files(folder / FOLDER, *map(re.escape, (FILE_NAME, BEST_FILE)))
+    remove_if_empty(folder / FOLDER)
 
 
 class Resumption(Callback):
@@ -48,6 +50,7 @@ class Resumption(Callback):
         options: when checkpoints are written.
         folder: the run's output folder.
         settings: those that reach a number, as the run has them; a checkpoint is only resumed with the same ones.
+        identity: the hash of each part that defines the run; a checkpoint is only resumed on the same data and weights.
         data: is told at which batch to begin.
         begun: `time.perf_counter()` at the run's beginning, earlier by what it had taken before an interruption.
 
@@ -55,12 +58,18 @@ class Resumption(Callback):
     """
 
     def __init__(
-        self, options: CheckpointOptions, folder: Path, settings: Mapping[str, Any], data: TaskData, begun: float
+        self,
+        options: CheckpointOptions,
+        folder: Path,
+        settings: Mapping[str, Any],
+        identity: Mapping[str, str],
+        data: TaskData,
+        begun: float,
     ) -> None:
         self.stopwatch = Stopwatch()
         self.options, self._data, self._begun = options, data, begun
         self._file = folder / FOLDER / FILE_NAME
-        self._settings = _stored(settings)
+        self._settings, self._identity = _stored(settings), dict(identity)
         self._found: dict[str, Any] | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._signal: int | None = None
@@ -120,6 +129,7 @@ class Resumption(Callback):
         assert isinstance(pl_module, FineTuning)
         checkpoint[_OURS] = {
             "settings": json.dumps(self._settings),
+            "identity": self._identity,
             "seconds": time.perf_counter() - self._begun,
             "epoch": trainer.current_epoch,
             "batch": batches_done(trainer),
@@ -179,11 +189,16 @@ def seconds_taken(folder: Path, settings: Mapping[str, Any]) -> float:
         settings: by dotted name, those that reach a number, as the run would now have them: what the recipe gives, too.
 
     Raises:
-        UserError: the checkpoint is damaged, or belongs to a run with other settings.
+        UserError: the checkpoint is damaged, or belongs to a run with other settings or another selection.
     """
     file = folder / FOLDER / FILE_NAME
-    ours = read_checkpoint(file).get(_OURS, {})
-    require("settings" in ours, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
+    checkpoint, ours = _read(folder)
+    for name, content in AttachStrategy.saved_files(checkpoint).items():
+        selection = folder / name
+        require(
+            content_sha256(selection) in (None, content),
+            f"{selection}: was changed since the run was interrupted; put it back, or remove {file} to start anew",
+        )
     before, now = json.loads(ours["settings"]), _stored(settings)
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
@@ -193,6 +208,27 @@ def seconds_taken(folder: Path, settings: Mapping[str, Any]) -> float:
             )
     seconds: float = ours["seconds"]
     return seconds
+
+
+def resumed_identity(folder: Path) -> dict[str, str]:
+    """Return the hash of each part that defines the interrupted run in `folder`; older checkpoints hold none.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    identity: dict[str, str] = _read(folder)[1].get("identity", {})
+    return identity
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the checkpoint in a run's folder, without its tensors, and what `Resumption` added to it."""
+    file = folder / FOLDER / FILE_NAME
+    checkpoint = read_checkpoint(file)
+    ours = checkpoint.get(_OURS)
+    known = isinstance(ours, dict) and "settings" in ours
+    require(known, f"{file}: not a checkpoint of an interrupted run; remove it to start anew")
+    assert isinstance(ours, dict)
+    return checkpoint, ours
 
 
 def _stored(settings: Mapping[str, Any]) -> dict[str, Any]:

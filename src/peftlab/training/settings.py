@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, nearest, require
 from peftlab.options.schema import build
+
+_PARTS = ("default", "epochs", "strategies", "searched")  # of a recipe
 
 # Of torch.compile. The last two generate no code: for finding out what a graph breaks.
 BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
@@ -70,11 +72,29 @@ def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, An
     `default`, then the row's entry for the task, then what a search found for the row (`python -m peftlab.search`).
 
     """
+    _check_recipe(recipe)
     row = recipe.get("strategies", {}).get(strategy, {})
     epochs = recipe.get("epochs", {}).get(task)
     found = {**recipe.get("default", {}), **({"epochs": epochs} if epochs else {})}
     found |= {**row.get("default", {}), **row.get(task, {}), **recipe.get("searched", {}).get(strategy, {})}
     return found
+
+
+def _check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Refuse what `look_up` would never read."""
+    for name in recipe:
+        known = name in _PARTS
+        require(known, f"recipe.{name}: no such option{nearest(str(name), _PARTS)}; allowed are {', '.join(_PARTS)}")
+    entries = {"default": recipe.get("default", {})}
+    entries |= {f"searched.{row}": entry for row, entry in recipe.get("searched", {}).items()}
+    for row, tasks in recipe.get("strategies", {}).items():
+        entries |= {f"strategies.{row}.{task}": entry for task, entry in tasks.items()}
+    allowed = [field.name for field in fields(TrainingSettings)]
+    for place, entry in entries.items():
+        require(isinstance(entry, Mapping), f"recipe.{place}={entry}: allowed is a table with {', '.join(allowed)}")
+        for name in entry:
+            there = f"recipe.{place}.{name}: no such option{nearest(str(name), allowed)}"
+            require(name in allowed, f"{there}; allowed are {', '.join(allowed)}")
 
 
 def resolve_settings(

@@ -1,29 +1,30 @@
 """Where training went: deltas kept along the way, from which `peftlab.landscape` draws the path of a run."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from peftlab.delta.delta import write_tensors
+from peftlab.files import remove_files, remove_if_empty
 from peftlab.training.callbacks import Stopwatch
 from peftlab.training.module import FineTuning
 
 FOLDER = "trajectory"
-_FILE = re.compile(r"step-(\d+)\.safetensors")
+FILE = re.compile(r"step-(\d+)\.safetensors")
 
 
 def trajectory_files(folder: Path) -> dict[int, Path]:
     """Return the deltas that a run kept along its way, by the optimiser steps taken before; empty without any."""
-    found = ((_FILE.fullmatch(path.name), path) for path in (folder / FOLDER).glob("step-*"))
+    found = ((FILE.fullmatch(path.name), path) for path in (folder / FOLDER).glob("step-*"))
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def remove_trajectory(folder: Path) -> None:
-    """Remove what an earlier run kept in `folder`."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Remove what an earlier run kept in `folder`; what else lies beside it stays."""
+    remove_files(folder / FOLDER, FILE.pattern)
+    remove_if_empty(folder / FOLDER)
 
 
 class KeepTrajectory(Callback):
