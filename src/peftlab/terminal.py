@@ -38,7 +38,7 @@ class Terminal(logging.Handler):
     What other libraries say that is no warning is left to the file.
 
     Args:
-        run: the run's number in its sweep, counted from 0, which begins each line; None for a single run.
+        run: the run's number in its sweep, counted from 0, which begins each line on stdout; None for a single run.
     """
 
     def __init__(self, run: int | None = None) -> None:
@@ -66,9 +66,9 @@ class Terminal(logging.Handler):
         if record.name == "py.warnings":
             said = _WARNING.sub("", said.strip().splitlines()[0], count=1)
         trace = f"\n{_traces.formatException(record.exc_info)}" if record.exc_info else ""
-        name = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        number = "" if self._run is None else f"[{self._run + 1}] "
-        return f"{number}{name}{escaped(said)}{trace}"
+        if record.levelno >= logging.WARNING:
+            return f"{record.levelname.lower()}: {escaped(said)}{trace}"
+        return f"{'' if self._run is None else f'[{self._run + 1}] '}{escaped(said)}"
 
 
 def bars_are_shown() -> bool:
