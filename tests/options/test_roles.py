@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
     "task.labels": ["not_entailment", "entailment"],
     "task.metrics": ["f1"],
     "task.range": [0.0, 4.0],
+    "task.kind": "cloze",
+    "task.files.format": "csv",
     "backbone.attention": "eager",
     "backbone.random.model_type": "roberta",
     "shots.per_class": 4,
@@ -75,6 +77,8 @@ OTHER: dict[str, Any] = {
     "peft.options": {"r": 4},
     "peft.method": "ia3",
 }
+# The choice that has another allowed value of an option, where that is not the first that names it.
+TRIED_IN = {"task.kind": ("task", "multirc")}
 # What a strategy's option stands beside, where it is not allowed alone.
 BESIDE = {"tiny-attention": "strategy.size=2"}
 DATA = {"train": "hash", "validation": "hash"}
@@ -192,7 +196,7 @@ def options_of_groups() -> list[tuple[str, str, str]]:
     for name in flatten({key: value for key, value in top.items() if key not in ("defaults", "hydra")}):
         found.setdefault(name, ("", ""))
     found["recipe"] = "", ""
-    return [(group, choice, option) for option, (group, choice) in found.items()]
+    return [(group, choice, option) for option, (group, choice) in {**found, **TRIED_IN}.items()]
 
 
 @pytest.mark.parametrize(("group", "choice", "option"), options_of_groups(), ids=lambda part: part)

@@ -127,14 +127,23 @@ class TaskData(LightningDataModule):
             with prefix_errors(f"shots={self._shots}: "):
                 strata = self.kind.strata(train) or [list(range(len(train)))]
             chosen, held_out = few_shot(strata, self._shots, self._seed)
+            # A labelled test set stays what it is; where there is none, the validation sets take its place.
+            evaluated = [name for name in raw if name.startswith("test")] or [name for name in raw if name != "train"]
             tests: dict[str, tuple[str, list[int] | None]] = {
-                name.replace("validation", "test"): (name, None) for name in raw if name != "train"
+                name.replace("validation", "test"): (name, None) for name in evaluated
             }
             return {"train": ("train", chosen), "validation": ("train", held_out), **tests}
         if self._holdout is not None:
             chosen, held_out = hold_out(len(train), self._holdout)
             return {"train": ("train", chosen), "validation": ("train", held_out)}
-        return {name: (name, None) for name in raw}
+        places: dict[str, tuple[str, list[int] | None]] = {name: (name, None) for name in raw}
+        return places if self.has_validation else {**places, "validation": ("train", None)}
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are examples to choose an epoch by; where not, `validation` is the training set."""
+        drawn = self._shots is not None or self._holdout is not None
+        return drawn or self.task.has_validation
 
     @property
     def batch_size(self) -> int:
@@ -221,7 +230,8 @@ class TaskData(LightningDataModule):
             for name, (origin, rows) in places.items()
         }
         seen = set(texts["train"])
-        overlap = {name: sum(text in seen for text in texts[name]) for name in places if name != "train"}
+        unseen = [name for name in places if name != "train" and (self.has_validation or name != "validation")]
+        overlap = {name: sum(text in seen for text in texts[name]) for name in unseen}
         for name, number in overlap.items():
             if number:
                 log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
@@ -229,7 +239,9 @@ class TaskData(LightningDataModule):
         for name, number in empty.items():
             if number:
                 log.warning("%d of the %d examples of %s hold no text", number, len(texts[name]), name)
-        return {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap, "empty": empty}
+        facts = {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap, "empty": empty}
+        # The task has none: the last epoch is kept.
+        return facts if self.has_validation else {**facts, "validation": "the training set"}
 
     def _evaluation_loader(self, name: str, limit: int | float) -> Loader:
         split = self.splits[name]

@@ -95,7 +95,7 @@ class Windows:
         most = min(self.max_question, free // 2)
         require(most >= 1 and free - most >= 2, f"data.max_length={max_length}: no room for a question and its context")
         tokenizer.truncation_side = "right"
-        asked = [_shortened(question.lstrip(), tokenizer, most) for question in rows["question"]]
+        asked = list(_shortened([question.lstrip() for question in rows["question"]], tokenizer, most))
         groups: dict[int, list[int]] = defaultdict(list)
         for number, (_, length, _) in enumerate(asked):
             groups[min(self.overlap, (free - length) // 2)].append(number)
@@ -116,15 +116,17 @@ class Windows:
             yield _windows(found[number], step, cut)
 
 
-def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, most: int) -> tuple[str, int, bool]:
-    """Return a question of at most `most` tokens, how many it has, and whether it lost any."""
-    (encoding,) = tokenizer([question], add_special_tokens=False).encodings or []
-    length = len(encoding.ids)
-    if length <= most:
-        return question, length, False
-    shorter = question[: encoding.offsets[most - 1][1]]
-    (encoding,) = tokenizer([shorter], add_special_tokens=False).encodings or []
-    return shorter, len(encoding.ids), True
+def _shortened(
+    questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int
+) -> Iterator[tuple[str, int, bool]]:
+    """Yield questions of at most `most` tokens, each with how many it has, and whether it lost any."""
+    encodings = tokenizer(list(questions), add_special_tokens=False).encodings or []
+    for question, encoding in zip(questions, encodings, strict=True):
+        if len(encoding.ids) <= most:
+            yield question, len(encoding.ids), False
+        else:
+            shorter = question[: encoding.offsets[most - 1][1]]
+            yield shorter, len(tokenizer(shorter, add_special_tokens=False)["input_ids"]), True
 
 
 def _windows(encodings: Sequence[Any], step: int, cut: bool) -> Sequences:

@@ -92,6 +92,11 @@ class Task:
         """The places that have a description, by their keys."""
         return {key: source for key, source in (("hub", self.hub), ("files", self.files)) if source is not None}
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation set of its own."""
+        return self.generator is not None or any("validation" in source.splits for source in self.sources.values())
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Task":
         """Return the task that a YAML file of `conf/task/` describes.

@@ -49,7 +49,7 @@ class AttachStrategy(Callback):
         self.selection: Selection | None = None
         self.seconds = 0.0
         self._saved: dict[str, str | None] = {}
-        self.strategy, self._backbone, self._data = strategy, backbone, data
+        self.strategy, self._backbone, self.data = strategy, backbone, data
         self._seed, self._folder = seed, folder
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -76,7 +76,7 @@ class AttachStrategy(Callback):
             return self.strategy.selection_type.load(self._folder)
         # Looking at data must not decide what is drawn when layers are put in.
         with torch.random.fork_rng(devices=[]):
-            return self.strategy.select(SelectionContext(self._backbone, self._data, self._seed, device))
+            return self.strategy.select(SelectionContext(self._backbone, self.data, self._seed, device))
 
     def _save_selection(self) -> None:
         """Leave the selection in the folder, and none of an earlier attempt that had one."""
@@ -229,12 +229,15 @@ class BestWeights(ModelCheckpoint):
         super().load_state_dict(relocated_best(state_dict, self.format_checkpoint_name({}), str(self.dirpath)))
 
 
-def best_checkpoint(folder: Path, metric: str, better: Better = "higher") -> BestWeights:
-    """Return a callback that keeps the weights of the epoch with the best validation `metric`, first on ties."""
+def best_checkpoint(folder: Path, metric: str | None, better: Better = "higher") -> BestWeights:
+    """Return a callback that keeps the weights of the epoch with the best validation `metric`, first on ties.
+
+    None keeps those of the last epoch.
+    """
     return BestWeights(
         dirpath=folder / FOLDER,
         filename=Path(BEST_FILE).stem,
-        monitor=f"validation/{metric}",
+        monitor=f"validation/{metric}" if metric else None,
         mode=_MODES[better],
         save_top_k=1,
         save_weights_only=True,

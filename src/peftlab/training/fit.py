@@ -34,8 +34,10 @@ class RunCallbacks:
         self.step_log = StepLog(self.stopwatch)
         self.curve = LearningCurve()
         self.narrator = Narrator(self.curve, kind.metrics)
-        better = kind.metrics[kind.primary].better
-        self.best = best_checkpoint(folder, kind.primary, better)
+        better, judged = kind.metrics[kind.primary].better, attach.data.has_validation
+        self.best = best_checkpoint(folder, kind.primary if judged else None, better)
+        none = f"training.patience={patience}: allowed is null, task={kind.task.name} has no validation set"
+        require(judged or not patience, none)
         self.early = [early_stopping(kind.primary, better, patience)] if patience else []
         points = resumption.options.trajectory
         self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []

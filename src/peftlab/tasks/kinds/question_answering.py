@@ -89,18 +89,13 @@ class QuestionAnswering(TaskKind):
     }
 
     def check(self) -> None:
-        """Refuse labels, numbers out of range, and metrics of unanswerable questions where there are none."""
+        """Refuse labels, and numbers out of range."""
         super().check()
         where = f"task={self.task.name}"
         require(not self.task.labels and self.task.range is None, f"{where}: questions have neither labels nor a range")
         for name, least in (("overlap", 0), ("max_question", 1), ("max_answer", 1), ("n_best", 1)):
             value = getattr(self, name)
             require(value >= least, f"{where}: options.{name}={value}: allowed are whole numbers from {least}")
-        without = next((name for name in self.task.metrics if name.endswith("answerable")), None)
-        require(
-            self.unanswerable or without is None,
-            f"{where}: metrics={without}: allowed where options.unanswerable=true",
-        )
 
     @property
     def output_layer(self) -> OutputLayer:
