@@ -31,7 +31,7 @@ FLOORS = [
     ["options", "registry", "output_layer", "network", "cache", "kernels", "outcome", "hydra_internals"],
     ["terminal"],
     ["tensor_files"],
-    ["files", "redaction", "command_line", "signals"],
+    ["files", "redaction", "command_line", "signals", "streams"],
     ["transformers_internals"],
     ["errors"],
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError
+from peftlab.streams import Stream
 from peftlab.tasks.sources.demo import make_demo
 from tasks.shipped import shipped
 
@@ -153,6 +154,19 @@ def test_few_shot_scoring_samples_the_full_training_set_unless_asked_otherwise(c
         few = data.sample(300, 0, pool="shots")
     assert sorted(few.lengths) == sorted(data.splits["train"].lengths)
     assert "n=300: the training set (shots) has 32 examples; all are taken" in caplog.text
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sample_of_the_full_set_is_another_draw_than_the_shots(seed: int):
+    """It held every one of them, those of validation included."""
+    data = ready(shots=16, seed=seed)
+    few = {index for name in ("train", "validation") for index in data.splits[name].ids.tolist()}
+    samples = {
+        stream: set(data.sample(300, seed, stream=stream).ids.tolist()) for stream in (Stream.SAMPLE, Stream.LANDSCAPE)
+    }
+    for found in samples.values():
+        assert len(few & found) < 20  # of 64; 6 are expected
+    assert len(set.intersection(*samples.values())) < 60  # 28 are expected
 
 
 @pytest.mark.parametrize(

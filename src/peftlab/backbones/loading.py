@@ -25,6 +25,7 @@ from peftlab.kernels.attention import use_fast_attention
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
 from peftlab.output_layer import MULTIPLE_CHOICE, OutputLayer
+from peftlab.streams import Stream, seed_of
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
 _ENDLESS = 10**30  # what a tokenizer says of texts without a limit
@@ -70,7 +71,7 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
             model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
         if spec.kernels:
             _use_kernels(model, spec.attention)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(Stream.CLASSIFIER, seed))
         for part in view.classifier_modules():
             _draw_again(model, part)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())

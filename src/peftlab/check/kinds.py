@@ -45,6 +45,19 @@ def trains_the_output_layer(cls: type[TaskKind]) -> None:
     promised(reached, "no parameter of the output layer has a gradient")
 
 
+def weighs_its_losses(cls: type[TaskKind]) -> None:
+    """The losses of batches, weighted by `loss_terms`, are the loss of all rows in one."""
+    kind, rows, _ = cls.example()
+    backbone = backbone_for(kind)
+    with torch.no_grad():
+        (whole,) = [kind.loss(outputs_of(backbone, b), b) for b in _batches(kind, backbone, rows, len(rows))]
+        parts = [*_batches(kind, backbone, rows, max(1, len(rows) - 1))]
+        losses = torch.stack([kind.loss(outputs_of(backbone, batch), batch) for batch in parts])
+    terms = torch.tensor([float(kind.loss_terms(batch)) for batch in parts])
+    mean = (losses * terms).sum() / terms.sum()
+    promised(torch.allclose(mean, whole, rtol=1e-4), f"the loss of all rows is {whole}, the mean of batches {mean}")
+
+
 def predicts_in_batches(cls: type[TaskKind]) -> None:
     """Predictions of batches are those of all rows, with every metric a finite number."""
     kind, rows, perfect = cls.example()
@@ -122,6 +135,7 @@ def draws_each_row_once(cls: type[TaskKind]) -> None:
 PROMISES: list[Callable[[type[TaskKind]], None]] = [
     takes_its_example,
     trains_the_output_layer,
+    weighs_its_losses,
     predicts_in_batches,
     prefers_right_answers,
     writes_its_answers,

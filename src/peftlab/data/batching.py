@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch.utils.data import Sampler
 
+from peftlab.streams import Stream, seed_of
+
 MEGABATCH = 50
 
 
@@ -56,7 +58,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return -(-len(self._lengths) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(_mixed(self._seed, 0 if self._fixed else self._epoch))
+        epoch = 0 if self._fixed else self._epoch
+        generator = torch.Generator().manual_seed(seed_of(Stream.BATCHES, self._seed, epoch))
         order = torch.randperm(len(self._lengths), generator=generator)
         if self._grouped:
             pieces = order.split(MEGABATCH * self.batch_size)
@@ -78,11 +81,6 @@ def _place() -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def _mixed(seed: int, epoch: int) -> int:
-    # A plain sum would give seed 1 the orders of seed 0, one epoch later.
-    return (seed * 1_000_003 + epoch) % 2**63
-
-
 def longest_first(lengths: Sequence[int]) -> list[int]:
     """Return the examples' numbers, the longest first: for evaluation, where order does not matter but pads do."""
     return sorted(range(len(lengths)), key=lambda index: -lengths[index])
@@ -100,7 +98,8 @@ def evaluation_batches(lengths: Sequence[int], size: int, limit: int | float = 1
     used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if used in (0, batches):
         return list(cut(longest_first(lengths), size))
-    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(0)).tolist()
+    generator = torch.Generator().manual_seed(seed_of(Stream.EVALUATED, 0))
+    order = torch.randperm(len(lengths), generator=generator).tolist()
     chosen = set(order[: used * size])
     ordered = longest_first(lengths)
     return [

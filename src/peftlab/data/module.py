@@ -23,6 +23,7 @@ from peftlab.data.shots import few_shot, hold_out
 from peftlab.errors import prefix_errors, require
 from peftlab.inputs.encoder import Batch, Split, to_device
 from peftlab.inputs.text import TextEncoder
+from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import kind_of
 from peftlab.tasks.task import Task
 
@@ -184,7 +185,9 @@ class TaskData(LightningDataModule):
         limit = self.trainer.limit_test_batches if self.trainer is not None else 1.0
         return [self._evaluation_loader(name, limit) for name in self.test_names]
 
-    def sample(self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full") -> Split:
+    def sample(
+        self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full", stream: Stream = Stream.SAMPLE
+    ) -> Split:
         """Return n training examples, drawn by `seed` without replacement; all of the pool where it has fewer.
 
         Args:
@@ -192,6 +195,7 @@ class TaskData(LightningDataModule):
             seed: decides the draw.
             pool: with few shots the original training set, which the few validation examples are drawn from too, or
                 the few that are trained on. Examples that `holdout` holds out are in neither.
+            stream: what they are drawn for; each has a draw of its own.
         """
         require(n is None or n >= 1, f"n={n}: allowed are whole numbers from 1")
         self.setup()
@@ -199,7 +203,8 @@ class TaskData(LightningDataModule):
         found = self._full_train if pool == "full" and self._shots is not None else self.splits["train"]
         if n is not None and n > len(found):
             log.warning("n=%d: the training set (%s) has %d examples; all are taken", n, pool, len(found))
-        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed_of(stream, seed))
+        order = torch.randperm(len(found), generator=generator)
         return found.select(order[:n].tolist())
 
     def batches(self, examples: Split, size: int, device: torch.device, order: Order = "given") -> Iterator[Batch]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from peftlab.errors import UserError, require
+from peftlab.streams import Stream, seed_of
 
 
 def few_shot(strata: Sequence[Sequence[int]], per_class: int, seed: int) -> tuple[list[int], list[int]]:
@@ -25,7 +26,8 @@ def few_shot(strata: Sequence[Sequence[int]], per_class: int, seed: int) -> tupl
     class_of = {row: label for label, rows in enumerate(strata) for row in rows}
     drawn = [0] * len(strata)
     chosen: tuple[list[int], list[int]] = ([], [])
-    for row in torch.randperm(len(class_of), generator=torch.Generator().manual_seed(seed)).tolist():
+    start = seed_of(Stream.SHOTS, seed)
+    for row in torch.randperm(len(class_of), generator=torch.Generator().manual_seed(start)).tolist():
         label = class_of[row]
         if drawn[label] < 2 * per_class:
             chosen[drawn[label] >= per_class].append(row)
@@ -52,6 +54,7 @@ def hold_out(examples: int, share: float) -> tuple[list[int], list[int]]:
         examples: rows in the training set.
         share: of them to hold out, in (0, 1); at least one row is left on both sides.
     """
-    order = torch.randperm(examples, generator=torch.Generator().manual_seed(0)).tolist()
+    start = seed_of(Stream.HELD_OUT, 0)
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(start)).tolist()
     held = min(max(1, round(share * examples)), examples - 1)
     return sorted(order[held:]), sorted(order[:held])

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from peftlab.streams import Stream, seed_of
+
 Batch = TypeVar("Batch")
 MAX_NORM = 1.0  # of the gradient, as `conf/trainer` has it
 
@@ -53,7 +55,7 @@ def _tune(model: nn.Module, loss: Callable[[Batch], Tensor], batches: Iterable[B
     optimiser = torch.optim.AdamW(parameters, lr=how.learning_rate, weight_decay=0.0, fused=True)
     model.train()
     with torch.random.fork_rng():
-        torch.manual_seed(how.seed)
+        torch.manual_seed(seed_of(Stream.BRIEF_TUNING, how.seed))
         for batch in islice(batches, how.steps):
             torch.autograd.backward(loss(batch))
             torch.nn.utils.clip_grad_norm_(parameters, MAX_NORM)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from peftlab.errors import require
 from peftlab.registry import Registry
+from peftlab.streams import Stream, seed_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class Random(Score):
 
     def rank(self, context: RankingContext) -> Tensor:
         """Return a draw by the seed alone."""
-        generator = torch.Generator().manual_seed(context.seed)
+        generator = torch.Generator().manual_seed(seed_of(Stream.RANDOM_HEADS, context.seed))
         return torch.rand(context.richness.shape, generator=generator, dtype=torch.float64)
 
 

@@ -11,11 +11,11 @@ from peftlab.cache import RunCache
 from peftlab.data.module import TaskData
 from peftlab.delta.delta import Delta, load_delta, read_tensors
 from peftlab.errors import prefix_errors, require
-from peftlab.inputs.encoder import num_examples
 from peftlab.options.schema import build
 from peftlab.results.record import RunRecord
 from peftlab.run_config import DataOptions
 from peftlab.strategies.restore import apply_delta, backbone_spec
+from peftlab.streams import Stream
 from peftlab.tasks.task import Task
 from peftlab.training.trajectory import trajectory_files
 
@@ -122,17 +122,17 @@ class FixedLoss:
 
     def __init__(self, backbone: Backbone, data: TaskData, count: int, seed: int, batch_size: int = 64) -> None:
         backbone.model.eval()
-        self._loss = data.loss_of(backbone)
-        examples = data.sample(count, seed, pool="shots")
+        self._loss, self._terms = data.loss_of(backbone), data.kind.loss_terms
+        examples = data.sample(count, seed, "shots", Stream.LANDSCAPE)
         self._batches = list(data.batches(examples, batch_size, backbone.model.device, "longest"))
 
     @torch.inference_mode()
     def __call__(self) -> float:
         """Return the loss at the model's present weights."""
-        total, count = 0.0, 0
+        total, count = 0.0, 0.0
         for batch in self._batches:
-            size = num_examples(batch)
-            total, count = total + float(self._loss(batch)) * size, count + size
+            terms = float(self._terms(batch))
+            total, count = total + float(self._loss(batch)) * terms, count + terms
         return total / count
 
 

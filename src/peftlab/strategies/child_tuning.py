@@ -19,6 +19,7 @@ from peftlab.masks.packing import pack, packed_bytes, unpack
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
 from peftlab.strategies.contract import SelectionContext
+from peftlab.streams import Stream, seed_of
 from peftlab.terminal import track
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,8 @@ class AttachedChild(AttachedInPlace):
         self._frozen = {name: self._pretrained[name].to(device) for name in self._sparse()}
         # The run's seed, alike on all ranks: they must draw the same child network.
         draws = self.strategy.variant == "F"
-        self._generator = torch.Generator(device).manual_seed(torch.initial_seed()) if draws else None
+        start = seed_of(Stream.CHILD_NETWORKS, torch.initial_seed())
+        self._generator = torch.Generator(device).manual_seed(start) if draws else None
 
     def _sparse(self) -> dict[str, Tensor]:
         """Return the masks outside of which nothing moves."""

@@ -19,6 +19,7 @@ from peftlab.masks.positions import pack_positions, positions_bytes, unpack_posi
 from peftlab.strategies.attached import Attached, ParameterGroup, Phases
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.traits import Traits
+from peftlab.streams import Stream, seed_of
 
 _POSITIONS, _VALUES = "positions", "values"
 
@@ -189,7 +190,7 @@ class AttachedDifference(Attached):
         everything = self._entries + sum(p.numel() for p in self._classifier_start.values())
         self._budget = math.floor(self.strategy.target * everything)
         # The run's seed, alike on all ranks.
-        self._seed, self._pruned = torch.initial_seed(), False
+        self._seed, self._pruned = seed_of(Stream.GATES, torch.initial_seed()), False
         options = self.strategy
         for name, parameter in chosen.items():
             gated = GatedDifference(parameter.detach(), options.alpha, options.gates, options.structured)

@@ -29,6 +29,7 @@ from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, sele
 from peftlab.layers.head_rows import HeadRowsLinear
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
+from peftlab.streams import Stream
 from peftlab.terminal import track
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,8 @@ class HiFi(Strategy):
         state: AbstractContextManager[None] = nullcontext()
         if self.score_after_steps:
             how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
-            endless = data.batches(data.sample(None, seed, self.pool), self.batch_size, device, "endless")
+            order = data.sample(None, seed, self.pool, Stream.BRIEF_ORDER)
+            endless = data.batches(order, self.batch_size, device, "endless")
             state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
         with state:
             batches = data.batches(examples, self.batch_size, device, "shortest")

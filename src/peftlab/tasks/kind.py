@@ -22,7 +22,7 @@ from torch import Tensor
 
 from peftlab.errors import nearest, require
 from peftlab.files import write_text_atomic
-from peftlab.inputs.encoder import Batch, Encoder, Example, Split
+from peftlab.inputs.encoder import Batch, Encoder, Example, Split, num_examples
 from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer
 from peftlab.registry import Registry
@@ -161,6 +161,10 @@ class TaskKind(ABC):
     @abstractmethod
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, a scalar, given what the model made of it."""
+
+    def loss_terms(self, batch: Batch) -> int | Tensor:
+        """Return how many terms `loss` is the mean of: the examples, unless overridden. Batches are weighted by it."""
+        return num_examples(batch)
 
     @abstractmethod
     def predict(self, outputs: Any, batch: Batch) -> Predictions:

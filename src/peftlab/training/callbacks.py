@@ -17,6 +17,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.files import content_sha256, remove_files
 from peftlab.strategies.contract import Selection, SelectionContext, Strategy
+from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import relocated_best
@@ -62,10 +63,12 @@ class AttachStrategy(Callback):
         selection = self._select(device) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)
         assert isinstance(pl_module, FineTuning)
+        seed_everything(seed_of(Stream.INSERTED, self._seed), workers=True, verbose=False)
         pl_module.attached = self.strategy.attach(self._backbone, self.selection)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
-        seed_everything(self._seed + trainer.global_rank, workers=True, verbose=False)
+        own = seed_of(Stream.TRAINING, self._seed, trainer.global_rank)
+        seed_everything(own, workers=True, verbose=False)
         self.seconds = time.perf_counter() - started
         if trainer.is_global_zero:
             self._save_selection()

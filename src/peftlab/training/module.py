@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone
@@ -14,6 +13,7 @@ from peftlab.inputs.encoder import Batch, num_examples
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import Predictions, TaskKind
 from peftlab.training.lightning_internals import restart_optimisers
+from peftlab.training.means import MeanGradient, MeanLoss
 from peftlab.training.optimiser import build_optimiser, build_schedule, clip_groups
 from peftlab.training.phases import PhaseSchedule
 from peftlab.training.settings import TrainingSettings
@@ -46,7 +46,7 @@ class FineTuning(LightningModule):
         self.tokens_seen = 0
         self._tokens = torch.zeros((), dtype=torch.int64)
         self.examples_seen = 0
-        self._mean_loss = MeanMetric(nan_strategy="disable")
+        self._mean_loss, self._mean_gradient = MeanLoss(), MeanGradient()
         self._phases: PhaseSchedule | None = None
         self._begun_phase = 0
         self._backbone = backbone
@@ -80,18 +80,30 @@ class FineTuning(LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, with the strategy's penalty."""
-        loss, size = self.kind.loss(self(batch), batch), num_examples(batch)
+        loss, size, terms = self.kind.loss(self(batch), batch), num_examples(batch), self.kind.loss_terms(batch)
         penalty = self.attached.penalty()
         if penalty is not None:
             loss = loss + penalty
         self.examples_seen += size
         # Added up where it is: reading it at every step would make the device wait.
         self._tokens = self._tokens + batch["attention_mask"].sum()
-        self._mean_loss.update(loss.detach(), size)
+        self._mean_loss.update(loss.detach(), terms)
+        if self._adds_up:
+            begins = batch_index % self.trainer.accumulate_grad_batches == 0
+            self._mean_gradient.add(terms, begins, self._mean_of_ranks)
         self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=size, sync_dist=True)
         self.log("train/loss_epoch", self._mean_loss, on_step=False, on_epoch=True)
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add to the gradients, which are a mean over the examples of all batches and ranks of a step."""
+        if self._adds_up:
+            groups = self.trainer.optimizers[0].param_groups
+            # Lightning has divided by the number of batches, alike for short ones and in a short group.
+            whole = loss * self.trainer.accumulate_grad_batches
+            loss = self._mean_gradient.weigh(whole, (p for group in groups for p in group["params"]))
+        super().backward(loss, *args, **kwargs)
 
     def on_train_epoch_end(self) -> None:
         """Log what the strategy measures of itself."""
@@ -196,15 +208,26 @@ class FineTuning(LightningModule):
     def progress(self) -> Tensor:
         """Return what this rank has counted, float64 [4]: examples, tokens, the epoch's loss and its weight."""
         loss = self._mean_loss
-        counts = [self.examples_seen, int(self._tokens), float(loss.mean_value), float(loss.weight)]
+        counts = [self.examples_seen, int(self._tokens), float(loss.total), float(loss.weight)]
         return torch.tensor(counts, dtype=torch.float64)
 
     def load_progress(self, counted: Tensor) -> None:
         """Go on counting from what `progress` returned."""
-        examples, tokens, value, weight = counted.tolist()
+        examples, tokens, total, weight = counted.tolist()
         self.examples_seen, self._tokens = int(examples), torch.tensor(int(tokens))
-        self._mean_loss.mean_value.fill_(value)
+        self._mean_loss.total.fill_(total)
         self._mean_loss.weight.fill_(weight)
+
+    @property
+    def _adds_up(self) -> bool:
+        """Whether the gradients of a step come from several batches."""
+        return self.trainer.accumulate_grad_batches > 1 or self.trainer.world_size > 1
+
+    def _mean_of_ranks(self, value: float) -> float:
+        if self.trainer.world_size == 1:
+            return value
+        strategy = self.trainer.strategy
+        return float(strategy.reduce(torch.tensor(value, device=strategy.root_device), reduce_op="mean"))
 
     def _collect(self, stage: str, batch: Batch, loader: int) -> None:
         name, outputs = self._names[stage][loader], self(batch)

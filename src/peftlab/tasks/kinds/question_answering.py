@@ -154,9 +154,16 @@ class QuestionAnswering(TaskKind):
         return batch | {"starts": starts, "ends": ends, "nulls": nulls}
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the mean over windows of the cross-entropies of begin and end, in float32."""
-        start = F.cross_entropy(outputs.start_logits.float(), batch["starts"])
-        return (start + F.cross_entropy(outputs.end_logits.float(), batch["ends"])) / 2
+        """Return the mean over windows of the cross-entropies of begin and end, in float32; no answer lies in a pad."""
+        pads = batch["attention_mask"] == 0
+        start, end = (
+            logits.float().masked_fill(pads, -torch.inf) for logits in (outputs.start_logits, outputs.end_logits)
+        )
+        return (F.cross_entropy(start, batch["starts"]) + F.cross_entropy(end, batch["ends"])) / 2
+
+    def loss_terms(self, batch: Batch) -> int:
+        """Return the number of windows."""
+        return len(batch["starts"])
 
     def predict(self, outputs: Any, batch: Batch) -> Predictions:
         """Return the answers to B questions, each from all its windows.

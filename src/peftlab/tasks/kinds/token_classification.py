@@ -140,6 +140,10 @@ class TokenClassification(TaskKind):
         """Return the mean cross-entropy over words, in float32."""
         return F.cross_entropy(outputs.logits.float().flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
 
+    def loss_terms(self, batch: Batch) -> Tensor:
+        """Return the number of words, a scalar."""
+        return (batch["labels"] != IGNORED).sum()
+
     def predict(self, outputs: Any, batch: Batch) -> Predictions:
         """Return the tags of all words of B sentences."""
         shares = outputs.logits.detach().float().softmax(-1).cpu()
