@@ -39,6 +39,7 @@ from peftlab.training.fit import RunCallbacks, fit_and_evaluate
 from peftlab.training.lightning_internals import is_first_rank
 from peftlab.training.loggers import RunLoggers
 from peftlab.training.module import FineTuning
+from peftlab.training.precision import resolve_precision, warn_if_emulated
 from peftlab.training.resumption import Resumption
 from peftlab.training.trainer import build_trainer
 
@@ -90,7 +91,7 @@ def run(
             folder that holds something is left as it is.
         BusyError: another run is at work in `folder`, which is left to it.
     """
-    cache = cache or RunCache()
+    config, cache = resolve_precision(config), cache or RunCache()
     with _locked(config, folder) as loggers:
         return _recorded(config, _look(config, folder, cache), Workplace(folder, cache, loggers), begin)
 
@@ -105,7 +106,7 @@ def run_unless_finished(
 
     Whether it has finished is asked under the folder's lock, so that no two processes do the same.
     """
-    cache = cache or RunCache()
+    config, cache = resolve_precision(config), cache or RunCache()
     with _locked(config, folder) as loggers:
         found = _look(config, folder, cache)
         if found and is_first_rank() and find_finished(found.plan, found.record, folder, cache):
@@ -147,6 +148,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
     trainer = build_trainer(plan.config["trainer"], plan.settings.epochs, *around)
     device = trainer.strategy.root_device
     result.device = device_name(device.type)
+    warn_if_emulated(str(trainer.precision), device)
     with PeakMemory(device.type) as memory:
         fitted = fit_and_evaluate(trainer, module, data, callbacks)
     if trainer.is_global_zero:

@@ -8,8 +8,9 @@ from torch import nn
 
 from peftlab.kernels import linear as kernels
 from peftlab.kernels.linear import product, use_fast_products
+from peftlab.kernels.processor import onednn_has_avx512
 
-needs_onednn = pytest.mark.skipif(not kernels._has_onednn(), reason="this CPU has no AVX-512: torch's own is taken")
+needs_onednn = pytest.mark.skipif(not onednn_has_avx512(), reason="this CPU has no AVX-512: torch's own is taken")
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def test_float32_on_the_cpu_goes_to_onednn(monkeypatch):
     with torch.profiler.profile() as profile:
         fast(inputs)
     assert "mkldnn::_linear_pointwise" in {event.key for event in profile.key_averages()}
-    monkeypatch.setattr(kernels, "_has_onednn", lambda: False)
+    monkeypatch.setattr(kernels, "onednn_has_avx512", lambda: False)
     assert torch.equal(fast(inputs), plain(inputs))
 
 

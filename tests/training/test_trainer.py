@@ -10,6 +10,7 @@ from lightning import Trainer
 
 from peftlab.cli import CONF
 from peftlab.errors import UserError
+from peftlab.training.precision import resolve_precision
 from peftlab.training.trainer import build_trainer
 
 CPU = {"accelerator": "cpu", "devices": 1}
@@ -40,7 +41,8 @@ def test_an_argument_reaches_lightning(tmp_path: Path):
 
 @pytest.mark.parametrize("path", sorted((CONF / "trainer").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_choice_is_taken_by_lightning(path: Path, tmp_path: Path):
-    options = {name: value for name, value in yaml.safe_load(path.read_text()).items() if name != "defaults"}
+    given = {name: value for name, value in yaml.safe_load(path.read_text()).items() if name != "defaults"}
+    options = resolve_precision({"trainer": given})["trainer"]
     if options.get("accelerator") == "gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     assert isinstance(build_trainer(options, 3, tmp_path, [], []), Trainer)
