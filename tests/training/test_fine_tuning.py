@@ -104,15 +104,10 @@ def test_the_loss_of_a_regression_is_that_of_transformers():
     assert module.kind.loss(module(inputs), inputs).item() == theirs.loss.item()
 
 
-def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    losses = []
-    for strategy in (BitFit(), Penalised()):
-        backbone = tiny()
-        module = FineTuning(backbone, kind_of(small_task(tmp_path)), SETTINGS, {})
-        module.attached = strategy.attach(backbone)
-        monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
-        losses.append(module.training_step(batch(tiny()), 0))
-    assert losses[1].item() == pytest.approx(losses[0].item() + 7.0)
+def test_the_penalty_is_added_to_the_training_loss(tmp_path: Path):
+    plain, penalised = (fit(tmp_path, strategy, max_steps=1) for strategy in (BitFit(), Penalised()))
+    losses = [float(fitted.trainer.callback_metrics["train/loss_step"]) for fitted in (plain, penalised)]
+    assert losses[1] == pytest.approx(losses[0] + 7.0)
 
 
 def test_dropout_is_on_in_every_training_step_and_off_in_every_evaluation(tmp_path: Path):

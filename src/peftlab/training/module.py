@@ -52,7 +52,7 @@ class FineTuning(LightningModule):
         self._backbone = backbone
         self._names = evaluation_names
         self._collected: dict[str, list[Predictions]] = {}
-        self._losses: dict[str, list[tuple[Tensor, int]]] = {}  # of batches: the loss, and how many examples it is of
+        self._losses: dict[str, list[tuple[Tensor, int | Tensor]]] = {}  # of batches: the loss, and of how many terms
         # A checkpoint holds what is trained; the frozen weights come from the backbone's own files.
         self.strict_loading = False
 
@@ -232,7 +232,7 @@ class FineTuning(LightningModule):
     def _collect(self, stage: str, batch: Batch, loader: int) -> None:
         name, outputs = self._names[stage][loader], self(batch)
         self._collected.setdefault(name, []).append(self.kind.predict(outputs, batch))
-        self._losses.setdefault(name, []).append((self.kind.loss(outputs, batch), num_examples(batch)))
+        self._losses.setdefault(name, []).append((self.kind.loss(outputs, batch), self.kind.loss_terms(batch)))
 
     def _evaluate(self) -> None:
         for name, parts in self._collected.items():
@@ -251,6 +251,6 @@ class FineTuning(LightningModule):
         self._collected, self._losses = {}, {}
 
 
-def _mean(losses: list[tuple[Tensor, int]]) -> Tensor:
-    """Return the mean loss over examples, float64, of batches of these losses and sizes."""
-    return torch.stack([loss.double() * size for loss, size in losses]).sum() / sum(size for _, size in losses)
+def _mean(losses: list[tuple[Tensor, int | Tensor]]) -> Tensor:
+    """Return the mean loss, float64, of batches of these losses and of so many terms each."""
+    return torch.stack([loss.double() * terms for loss, terms in losses]).sum() / sum(terms for _, terms in losses)
