@@ -8,6 +8,7 @@ import torch
 from bench import gpu, models, scoring, steps, twins
 from bench.models import Shape
 from bench.precision import measure as measure_precision
+from bench.precision import measure_held
 
 TINY = Shape(2, 4, 32, vocabulary=100)
 
@@ -69,6 +70,7 @@ def test_scoring_is_measured_against_forward_passes_and_the_papers_way():
 
 def test_mixed_precision_is_measured_against_float32():
     assert [row.target for row in measure_precision(TINY, 2, 8, rounds=1)] == [1.8, None]
+    assert [row.target for row in measure_held(TINY, 2, 8, rounds=1)] == [None, 1.0]
 
 
 def test_twins_of_peft_are_measured_one_by_one():
