@@ -19,6 +19,7 @@ from peftlab.landscape.whole import draw
 from peftlab.results.landscapes import FILE_NAME, Landscape, LandscapeOptions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
+from peftlab.streams import Stream
 from runs import small, write_rte
 
 SETTINGS = LandscapeOptions(seed=4, points=3, radius=1.0, examples=20, directions=2, sharpness_radius=0.3)
@@ -110,7 +111,7 @@ def test_the_loss_is_the_mean_over_examples_that_transformers_computes(tuned: Pa
     found = TunedRun(RunRecord.read(tuned / "full"), RunCache())
     backbone = found.rebuild()
     data = found.data(backbone, None)
-    examples = data.sample(7, 2, pool="shots")
+    examples = data.sample(7, 2, "shots", Stream.LANDSCAPE)
     alone = []
     for example in examples:
         inputs = {name: example[name][None] for name in ("input_ids", "labels")}
