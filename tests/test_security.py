@@ -359,6 +359,37 @@ def test_a_run_has_no_package_imported(override, theirs, mark, monkeypatch):
     assert not mark.exists()
 
 
+ASKING = {
+    "override": ("task=mine", "task.name=${oc.env:OPENAI_KEY}"),
+    "file": ("task=asking",),
+    "path": ("task=mine", "task.name=x/../../../away"),
+    "folder": ("task=mine", "experiment=away"),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_folder_reads_nothing_here_and_writes_nothing_elsewhere(name, theirs, monkeypatch, capfd):
+    monkeypatch.setenv("OPENAI_KEY", SECRET)
+    (theirs / "conf" / "task" / "mine.yaml").write_text(TASK)
+    (theirs / "conf" / "task" / "asking.yaml").write_text(TASK.replace("mine", "${oc.env:OPENAI_KEY}"))
+    (theirs / "conf" / "experiment").mkdir()
+    away = "# @package _global_\nhydra: {mode: MULTIRUN, sweep: {subdir: ../../away}}\n"
+    (theirs / "conf" / "experiment" / "away.yaml").write_text(away)
+    tell(theirs / "run", *ASKING[name])
+    before = {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()}
+    assert command("resume=run", theirs, monkeypatch) == 2
+    assert {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()} == before
+    assert not list(theirs.parent.glob("away*"))
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_a_secret_that_a_user_makes_a_name_is_refused_and_in_no_folder_s_name(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("GITHUB_PAT", SECRET)
+    typed = "+strategy=bitfit task=demo backbone=tiny trainer=debug task.name=${oc.env:GITHUB_PAT}"
+    assert command(typed, tmp_path, monkeypatch) == 2
+    assert SECRET not in "".join([*capfd.readouterr(), *map(str, tmp_path.rglob("*"))])
+
+
 def test_a_folder_of_configuration_that_is_harmless_is_taken(theirs, monkeypatch, capfd):
     (theirs / "conf" / "task" / "mine.yaml").write_text(TASK)
     assert command("resume=run", theirs, monkeypatch) == 0, capfd.readouterr().err

@@ -203,7 +203,7 @@ def test_another_code_repeats_unless_any_will_do(work, typed, tuned, monkeypatch
     assert tuned == [1]
     command(one, work, monkeypatch)
     assert tuned == [1, 1]
-    assert "had finished (another code) and is run again; its record is kept" in capfd.readouterr().out
+    assert "had finished (another code) and is run again; its record is kept" in capfd.readouterr().err
 
 
 def test_what_is_to_be_measured_besides_is_measured_without_training_again(work, typed, tuned, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_trajectory_that_was_not_kept_is_had_by_training_again(work, typed, tu
     (first,) = find_records(work / "out")
     capfd.readouterr()
     command(f"{one} checkpoint.trajectory=1", work, monkeypatch)
-    assert "had finished (without checkpoint.trajectory=1) and is run again" in capfd.readouterr().out
+    assert "had finished (without checkpoint.trajectory=1) and is run again" in capfd.readouterr().err
     assert list(trajectory_files(first.folder)) == [0, 2]
     assert (find_records(work / "out")[0].id, tuned) == (first.id, [1, 1])
     for again in (f"{one} checkpoint.trajectory=1", one):

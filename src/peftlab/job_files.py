@@ -90,6 +90,7 @@ class RunLog(logging.FileHandler):
     def __init__(self, filename: str) -> None:
         super().__init__(filename, encoding="utf-8", delay=True)
         self._waiting: list[logging.LogRecord] | None = []
+        self._gave_up = False
 
     def begin(self) -> None:
         """Write what was said, and from here on what is."""
@@ -123,6 +124,9 @@ class RunLog(logging.FileHandler):
             self._give_up(error)
 
     def _give_up(self, error: BaseException | None) -> None:
+        if self._gave_up:
+            return
+        self._gave_up = True
         logging.getLogger().removeHandler(self)
         reason = error.strerror if isinstance(error, OSError) else error
         print(f"{self.baseFilename}: {reason}; the run goes on without its log", file=sys.stderr)

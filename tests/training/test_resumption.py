@@ -219,6 +219,31 @@ def test_an_interrupted_run_is_resumed_where_nothing_that_counts_differs(overrid
     assert run(configured(added), tmp_path / "run").resumed == 1
 
 
+def test_an_interrupted_run_is_not_resumed_on_other_data(configured, glue, tmp_path, monkeypatch):
+    """Whatever the record says: the checkpoint itself knows what it was made of."""
+    killed_at(5, configured(), tmp_path / "run", monkeypatch)
+    elsewhere = write_rte(tmp_path / "elsewhere", train=44)
+    config = configured(f"data.root={elsewhere}")
+    (tmp_path / "run" / "result.json").write_text('{"schema": 1, "status": "running"')
+    again = run(config, tmp_path / "run")
+    undisturbed = run(config, tmp_path / "undisturbed")
+    assert again.resumed == 0
+    assert {**outcome(again), "result-unknown.json": b""} == {**outcome(undisturbed), "result-unknown.json": b""}
+
+
+def test_an_interrupted_run_is_not_resumed_with_a_selection_that_was_edited(configured, tmp_path, monkeypatch):
+    killed_at(5, configured(), tmp_path, monkeypatch)
+    file = tmp_path / "selection.json"
+    whole = file.read_text()
+    file.write_text(whole.replace('"examples": 12', '"examples": 13'))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"^{file}: was changed since the run was interrupted; put it back, or remove"):
+        run(configured(), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    file.write_text(whole)
+    assert run(configured(), tmp_path).resumed == 1
+
+
 def test_a_finished_run_is_begun_anew(configured, tmp_path, monkeypatch):
     config = configured()
     with monkeypatch.context() as patched:
