@@ -20,11 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab import arguments, hydra_errors, resolvers, resume, search_path
 from peftlab.command_line import typed_command
 from peftlab.errors import UserError
-from peftlab.hydra_internals import forget_hydra, number_of_jobs
+from peftlab.hydra_internals import forget_hydra, jobs_of
 from peftlab.job import Job, quiet_libraries, tell
 from peftlab.job_files import SweepFiles
 from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
 from peftlab.registry import load_plugins
+from peftlab.results.pairs import what_a_sweep_can_show
 from peftlab.signals import Signals
 from peftlab.terminal import PRINTED
 
@@ -45,12 +46,14 @@ class Told(Callback):
     before: ClassVar[SweepFiles | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are."""
+        """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are and what they could show."""
         Told.sweep = Path(config.hydra.sweep.dir)
         Told.before = SweepFiles.read(Told.sweep)
-        runs = number_of_jobs(config.hydra)
-        begin_sweep(Told.sweep, Told.token, runs)
-        print(f"{'a sweep' if runs is None else f'{runs} runs'} into {Told.sweep}", flush=True)
+        jobs = jobs_of(config.hydra)
+        begin_sweep(Told.sweep, Told.token, None if jobs is None else len(jobs))
+        print(f"{'a sweep' if jobs is None else f'{len(jobs)} runs'} into {Told.sweep}", flush=True)
+        for line in what_a_sweep_can_show(jobs or []):
+            print(line, flush=True)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""

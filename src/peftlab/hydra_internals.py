@@ -31,7 +31,7 @@ __all__ = [
     "first_values",
     "flag_parser",
     "forget_hydra",
-    "number_of_jobs",
+    "jobs_of",
     "override_values",
     "register_plugin",
 ]
@@ -60,14 +60,17 @@ def override_values(overrides: Sequence[str]) -> list[Any]:
     return [override.value() for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
-def number_of_jobs(hydra: DictConfig) -> int | None:
-    """Return how many runs a sweep has, from the node `hydra` of its configuration; None if only its sweeper knows."""
+def jobs_of(hydra: DictConfig) -> list[list[str]] | None:
+    """Return the overrides of each run of a sweep, given the node `hydra` of its configuration.
+
+    None if only its sweeper knows.
+    """
     if hydra.sweeper.get("_target_") != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
         return None
     swept = [f"{name}={value}" for name, value in (hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*swept, *hydra.overrides.task])
-    return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, None))
+    return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
 
 
 def register_plugin(plugin: type[Plugin]) -> None:

@@ -93,6 +93,8 @@ class Job:
         except OmegaConfBaseException as error:
             raise UserError(hydra_errors.in_one_line(error, list(self.command[1:]), self.conf)) from error
         assert isinstance(plain, dict)
+        if isinstance(plain.get("recipe"), dict):
+            plain["recipe"]["name"] = HydraConfig.get().runtime.choices.get("recipe")
         return {str(name): value for name, value in plain.items()}
 
 

@@ -38,7 +38,7 @@ def new_record(config: Mapping[str, Any]) -> RunRecord:
         backbone=folder_name(config["backbone"]) or config["backbone"]["name"],
         seed=config["seed"],
         shots=config["shots"]["per_class"],
-        config={name: value for name, value in config.items() if name != "recipe"},
+        config=recorded_config(config),
         versions=versions(),
         commit=commit,
         dirty=dirty,
@@ -84,6 +84,13 @@ def count_parameters(attached: Attached) -> record.Parameters:
     )
 
 
+def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the recipe's name instead of its rates for all strategies and tasks."""
+    kept = {name: value for name, value in config.items() if name != "recipe"}
+    recipe = config.get("recipe") or {}
+    return kept | ({"recipe": recipe["name"]} if recipe.get("name") else {})
+
+
 def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs.
 
@@ -91,7 +98,7 @@ def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]
         config: the resolved configuration.
         result: the record, which says what the backbone is.
     """
-    shown = redact({name: value for name, value in config.items() if name != "recipe"})
+    shown = redact(recorded_config(config))
     defining = [experiment_settings(shown), result.fingerprint]
     digest = hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()[:8]
     tags = [config["task"]["name"], config["strategy"]["name"], result.backbone]

@@ -22,6 +22,7 @@ from peftlab.errors import MissingPackageError, UserError
 from peftlab.identity import Identity, identify, run_settings
 from peftlab.options.roles import ROLES, Role, flatten, folder_digest, role_of
 from peftlab.plan import make_parts
+from peftlab.recording import recorded_config
 from peftlab.results.settings import comparable
 from peftlab.strategies.registry import create_strategy, strategy_names
 from peftlab.training.checkpoint_files import SafeCheckpoints
@@ -66,7 +67,7 @@ OTHER: dict[str, Any] = {
     "data.holdout": 0.5,
     "checkpoint.every_steps": 5,
     "checkpoint.trajectory": 3,
-    "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {"other": {}}},
+    "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {}, "name": "other"},
     "search": {"trial": 1},
     "robustness": {"setting": "BS"},
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
@@ -109,7 +110,7 @@ def answers(before: Config, after: Config, option: str, folder: Path) -> Answers
     return Answers(
         id=one.id != two.id,
         settings_to_resume_with=refusal is not None or begins_anew,
-        row_of_a_table=comparable(recorded(before)) != comparable(recorded(after)),
+        row_of_a_table=comparable(recorded_config(before)) != comparable(recorded_config(after)),
         folder=folders[0] != folders[1],
     )
 
@@ -135,11 +136,6 @@ def resumed(before: Config, after: Config, folder: Path) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def recorded(config: Config) -> Config:
-    """Return what a record keeps of a configuration."""
-    return {name: value for name, value in config.items() if name != "recipe"}
 
 
 def value_of(config: Config, option: str) -> Any:

@@ -111,3 +111,13 @@ def test_one_bad_record_is_listed_and_hides_no_other(tmp_path: Path) -> None:
 def test_nothing_to_read_is_one_clear_line(prepare, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read([prepare(tmp_path)])
+
+
+def test_runs_that_differ_in_their_recipe_alone_are_two_methods_and_the_backbones_own_is_the_usual_one() -> None:
+    records = [run(0.8, seed=seed) for seed in (1, 2)]  # from before a record held its recipe's name
+    records += [run(0.7, seed=seed) for seed in (1, 2)]
+    for record, name in zip(records[1:], ("minilm", "searched", "searched"), strict=True):
+        record.config |= {"recipe": name, "backbone": {"name": "minilm"}}
+    records[0].config["backbone"] = {"name": "minilm"}
+    found = {cell.method.label: cell.scores for cell in gather(records).cells}
+    assert found == {"lora": {1: 80, 2: 80}, "lora recipe=searched": {1: 70, 2: 70}}

@@ -25,6 +25,8 @@ class Role(Enum):
     SEED = "which repetition of a run it is", "value", "no", "value"
     # Itself no setting of a run: it counts as the settings that it gives. A folder's name sees only what was typed.
     GIVES = "which settings other options get", "no", "no", "value"
+    # As GIVES, of settings that stand nowhere else in a record: a table can tell them by this name alone.
+    NAMES = "which settings other options get, by a name", "no", "value", "value"
     # Its value stands for what it holds. In a table and in a folder's name it is what a user typed and knows it by.
     CONTENT = "what is read, or made, by this value", "content", "value", "value"
     # The data, the weights and the cache are the same wherever they are; the id hashes what was found there.
@@ -42,7 +44,7 @@ class Role(Enum):
 # strategy that names a file or folder says so in its dataclass (metadata `path`) and counts by content.
 ROLES = {
     "seed": Role.SEED,
-    "recipe": Role.GIVES,
+    "recipe": Role.NAMES,
     "experiment": Role.GIVES,
     "search": Role.GIVES,
     "robustness": Role.GIVES,

@@ -20,8 +20,15 @@ LEGACY_DEFAULTS = {
 
 
 def comparable(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that define the experiment, those too which an older record did not have to say."""
-    return LEGACY_DEFAULTS | experiment_settings(config)
+    """Return the settings that define the experiment, those too which an older record did not have to say.
+
+    The recipe that has the backbone's name is the usual one, which nobody names.
+    """
+    found = LEGACY_DEFAULTS | experiment_settings(config)
+    backbone = config.get("backbone")
+    if isinstance(backbone, Mapping) and found.get("recipe") == backbone.get("name"):
+        found.pop("recipe", None)
+    return found
 
 
 def experiment_settings(config: Mapping[str, Any]) -> dict[str, str]:
