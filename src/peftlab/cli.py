@@ -46,7 +46,7 @@ class Told(Callback):
     before: ClassVar[SweepFiles | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are and what they could show."""
+        """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are and could show."""
         Told.sweep = Path(config.hydra.sweep.dir)
         Told.before = SweepFiles.read(Told.sweep)
         jobs = jobs_of(config.hydra)
