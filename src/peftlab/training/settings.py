@@ -8,7 +8,13 @@ from typing import Any, Literal
 from peftlab.errors import UserError, nearest, require
 from peftlab.options.schema import build
 
-_PARTS = ("default", "epochs", "strategies", "searched")  # of a recipe
+_PARTS = (
+    "default",
+    "epochs",
+    "strategies",
+    "searched",
+    "name",
+)  # the last is what the recipe was chosen by  # of a recipe
 
 # Of torch.compile. The last two generate no code: for finding out what a graph breaks.
 BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
