@@ -8,13 +8,7 @@ from typing import Any, Literal
 from peftlab.errors import UserError, nearest, require
 from peftlab.options.schema import build
 
-_PARTS = (
-    "default",
-    "epochs",
-    "strategies",
-    "searched",
-    "name",
-)  # the last is what the recipe was chosen by  # of a recipe
+_PARTS = ("default", "epochs", "strategies", "searched", "name")  # of a recipe; commands fill in its name
 
 # Of torch.compile. The last two generate no code: for finding out what a graph breaks.
 BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
