@@ -145,6 +145,19 @@ def test_light_and_dark_are_the_pages_own(opened: Opened) -> None:
         opened.page.wait_for_function(inked, arg=ink)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_figure_is_drawn_unscrolled_and_none_is_wider_than_the_page(opened: Opened, width: int) -> None:
+    # So a print and a picture of the whole page have them all, and a phone shows them whole.
+    page = opened.page.context.browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(opened.page.url)
+    for state in (":not([data-state])", '[data-state="drawing"]'):
+        page.locator(f".plot{state}").first.wait_for(state="detached", timeout=MINUTES)
+    assert {plot.get_attribute("data-state") for plot in page.locator(".plot").all()} == {"drawn"}
+    beyond = "[...document.querySelectorAll('.plotscroll')].map(e => e.scrollWidth - e.clientWidth)"
+    assert set(page.evaluate(beyond)) == {0}
+    page.close()
+
+
 @pytest.mark.parametrize(("name", "width"), [("desktop", 1280), ("narrow", 390)])
 def test_the_page_fits_its_window_as_a_screenshot_shows(opened: Opened, name: str, width: int, tmp_path: Path) -> None:
     opened.page.set_viewport_size({"width": width, "height": 900})

@@ -9,7 +9,7 @@ from peftlab.report.comparisons import compare_all
 from peftlab.report.overview import csv_rows, rows
 from peftlab.report.page_files import contents
 from peftlab.report.study import Study, gather
-from peftlab.results.record import Memory, Parameters
+from peftlab.results.record import CutShort, Memory, Parameters
 from studies import broken, run, runs, study
 
 
@@ -95,3 +95,25 @@ def test_the_page_names_the_reference_and_what_could_not_be_paired() -> None:
 def test_the_page_warns_above_a_family_in_which_nothing_can_stand() -> None:
     html = files_of(study({"a": [0.5, 0.6, 0.7], "b": [0.8, 0.9, 0.95]}))["index.html"]
     assert "No difference here can stand: the most pairs are 3, and 1 test needs 6." in html
+
+
+def test_the_note_says_what_cut_runs_short_what_is_doubtful_and_which_code_no_commit_holds() -> None:
+    records = [
+        run(0.5, cut_short=CutShort(["trainer.max_steps=5"], [])),
+        run(0.6, seed=2, dirty=True, doubts={"overlap": "texts of the training set are evaluated on"}),
+    ]
+    (row,) = rows(gather(records))
+    assert row.marks == (
+        "cut short: training by trainer.max_steps=5",
+        "overlap: seed 2: texts of the training set are evaluated on",
+        "uncommitted changes: seed 2",
+    )
+    assert all(mark in row.flags for mark in row.marks)
+
+
+def test_further_metrics_of_the_split_stand_beside_the_score() -> None:
+    further = [
+        {"validation/accuracy": a, "validation/mse": m, "test/accuracy": 0.1} for a, m in ((0.7, 2.5), (0.8, 3.5))
+    ]
+    records = [run(0.8, seed=seed, task="mrpc", further=of) for seed, of in enumerate(further)]
+    assert rows(gather(records))[0].further == ("Acc. 75.0 ± 7.1", "MSE 3.000 ± 0.707")

@@ -1,12 +1,14 @@
 """One row for each method in each setting: what the comparison table and its CSV show."""
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from peftlab.report.inference import t_interval
 from peftlab.report.study import Study
-from peftlab.results.aggregate import Cell, task_name
-from peftlab.results.scores import Scale
+from peftlab.results.aggregate import Cell, deviation, task_name
+from peftlab.results.cuts import describe_cuts
+from peftlab.results.scores import METRIC_NAMES, Scale
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,15 @@ class TableRow:
     memory: int | None
     scale: Scale = field(metadata={"csv": False})
     skipped: tuple[str, ...] = field(metadata={"csv": False})
+    marks: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
     @property
     def flags(self) -> str:
         """What a reader must know of the number beside it, in words."""
         flags = [f"collapsed: seed {', '.join(map(str, self.collapsed))}"] if self.collapsed else []
         flags += [f"{self.missing} of {self.runs} without a score"] if self.missing else []
-        return "; ".join([*flags, *self.skipped])
+        return "; ".join([*flags, *self.marks, *self.skipped])
 
 
 def rows(study: Study) -> list[TableRow]:
@@ -57,7 +61,11 @@ def csv_rows(of: Iterable[TableRow]) -> list[list[object]]:
     """Return a header and the rows, lists joined by spaces."""
     names = [column.name for column in fields(TableRow) if column.metadata.get("csv", True)]
     values = [[getattr(row, name) for name in names] for row in of]
-    return [list(names), *([" ".join(map(str, v)) if isinstance(v, tuple) else v for v in row] for row in values)]
+    return [list(names), *([_joined(v) if isinstance(v, tuple) else v for v in row] for row in values)]
+
+
+def _joined(values: tuple[object, ...]) -> str:
+    return ("; " if any(isinstance(value, str) for value in values) else " ").join(map(str, values))
 
 
 def _row(cell: Cell) -> TableRow:
@@ -85,4 +93,40 @@ def _row(cell: Cell) -> TableRow:
         memory=cell.peak_bytes,
         scale=cell.scale,
         skipped=tuple(cell.skip_reasons),
+        marks=tuple(marks_of(cell)),
+        further=tuple(further_metrics(cell)),
     )
+
+
+def marks_of(cell: Cell) -> list[str]:
+    """Return what a reader must know of a cell's scores: what cut its runs short, and what makes them doubtful.
+
+    Code with changes that no commit holds is named too: such a number cannot be made again.
+    """
+    cuts = describe_cuts(cell.finished)
+    told = [f"{kind}: {_seeds(seeds)}: {next(iter(seeds.values()))}" for kind, seeds in sorted(cell.doubts.items())]
+    changed = [run.seed for run in cell.finished if run.dirty]
+    return [*([cuts] if cuts else []), *told, *([f"uncommitted changes: {_seeds(changed)}"] if changed else [])]
+
+
+def further_metrics(cell: Cell) -> list[str]:
+    """Return the other metrics of the split that the scores are of, for example ``Acc. 76.9 ± 2.7``."""
+    values: dict[str, list[float]] = {}
+    for run in cell.finished:
+        for key, value in (run.metric.further if run.metric else {}).items():
+            split, _, name = key.partition("/")
+            if split == cell.split and value is not None:
+                values.setdefault(name, []).append(value)
+    return [f"{METRIC_NAMES.get(name, name)} {_mean_and_deviation(cell.scale, of)}" for name, of in values.items()]
+
+
+def _mean_and_deviation(primary: Scale, values: list[float]) -> str:
+    # A record keeps the unit of its primary metric alone: what is beyond a share's range is no share.
+    scale = primary if primary.unit == "%" and all(abs(value) <= 1 for value in values) else Scale(unit="")
+    scores = [scale.score(value) for value in values]
+    spread = deviation(scores)
+    return scale.text(statistics.fmean(scores)) + ("" if spread is None else f" ± {scale.text(spread)}")
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return f"seed {', '.join(map(str, seeds))}"

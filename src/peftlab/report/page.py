@@ -1,5 +1,6 @@
 """The one HTML page: everything inlined, nothing fetched, everything from data escaped."""
 
+import heapq
 from dataclasses import dataclass
 from importlib import resources
 
@@ -8,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from peftlab.report import provenance
-from peftlab.report.comparisons import ComparisonFamily, verdict
+from peftlab.report.comparisons import Comparison, ComparisonFamily, verdict
 from peftlab.report.figures.base import STATISTICS, Figure
 from peftlab.report.figures.found import draw_all
 from peftlab.report.inference import INTERVALS
@@ -21,6 +22,8 @@ from peftlab.report.tables import Table
 from peftlab.results.aggregate import task_name
 from peftlab.results.scores import percent
 
+SHOWN_RUNS = 2_000  # rows of the table of runs
+LISTED = 300  # comparisons of a family: each row is a kilobyte of the page
 STRIP = 96  # pixels: the width of a row's strip of seeds
 
 
@@ -36,7 +39,8 @@ class Strip:
 
 def render(study: Study, families: list[ComparisonFamily], tables: list[Table], reference: str | None = None) -> str:
     """Return the page as HTML text."""
-    figures = draw_all(study, families)
+    drawn = draw_all(study, families)
+    figures = [figure for figure in drawn if figure.drawings]
     environments, sources = provenance.trace(study)
     rows = overview_rows(study)
     return _environment().get_template("page.html.j2").render(
@@ -55,11 +59,13 @@ def render(study: Study, families: list[ComparisonFamily], tables: list[Table], 
         intervals=INTERVALS,
         counted=COUNTED_UP_TO,
         excess=percent(EXCESS),
+        listed=LISTED,
+        shown_runs=SHOWN_RUNS,
         tables=tables,
         unequal=provenance.unequal(study),
         failures=provenance.collapsed_or_missing(sources),
         skipped=provenance.skipped(sources),
-        missing=_missing(figures, tables),
+        missing=_missing(drawn, tables),
         environments=environments,
         sources=sources,
         figures_json=figures_json(figures),
@@ -113,7 +119,16 @@ def _environment() -> Environment:
     loader = PackageLoader("peftlab.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"amount": amount, "p_value": number_of_p, "verdict": verdict, "task_name": task_name}
+    environment.filters["most_telling"] = most_telling
     return environment
+
+
+def most_telling(comparisons: list[Comparison]) -> list[Comparison]:
+    """Return the comparisons that the page lists, in their order; of too many those with the smallest p."""
+    if len(comparisons) <= LISTED:
+        return comparisons
+    kept = set(heapq.nsmallest(LISTED, range(len(comparisons)), key=lambda place: comparisons[place].result.p or 0.0))
+    return [comparison for place, comparison in enumerate(comparisons) if place in kept]
 
 
 def amount(value: float | None, digits: int = 0, unit: float = 1.0) -> str:

@@ -22,6 +22,9 @@ COSTS: dict[str, Callable[[RunRecord], float | None]] = {
 }
 
 
+LABELLED = 12  # points: so few are all named
+
+
 @dataclass(frozen=True)
 class Point:
     """A method's mean score and its mean cost in the order of `COSTS`."""
@@ -42,8 +45,8 @@ def pareto(study: Study, comparisons: Families = ()) -> Figure:
             title = _average_axis(scale) if isinstance(where, Block) else score_axis(study.of(where)[0])
             drawings.append(Drawing(label, _draw(study, points, scale, title), _machines(study.of(where))))
     caption = (
-        "Means over seeds; the line joins the methods that nothing beats in both score and cost (the Pareto front). "
-        "The better score is above, cost goes to the right; parameters, bytes and seconds on logarithmic axes."
+        "Means over seeds; the line joins the methods, by name, that nothing beats in both score and cost (the Pareto "
+        "front). The better score is above, cost goes to the right; parameters, bytes and seconds on logarithmic axes."
     )
     return Figure(
         "pareto", "What quality costs", caption, drawings, "no setting has two methods with a score", order=110
@@ -106,25 +109,59 @@ def _draw(study: Study, points: list[Point], scale: Scale, score_title: str) -> 
             showlegend=place == 0,
             **where,
         )
-        for point, cost in known:
-            style = look(study, point.method)
-            figure.add_scatter(
-                x=[cost],
-                y=[point.score],
-                mode="markers",
-                marker={"color": style["colour"], "symbol": style["symbol"], "size": 11},
-                name=text(point.method.label),
-                legendgroup=point.method.label,
-                showlegend=place == 0,
-                hovertemplate=f"{text(point.method.label)}<br>%{{x:,.4~g}}<br>{hover('y', scale)}<extra></extra>",
-                **where,
-            )
+        _add_points(figure, study, known, scale, where)
+        _add_labels(figure, known, on_front, where)
         figure.update_xaxes(title_text=name, type="linear" if "memory" in name else "log", **where)
     figure.update_yaxes(title_text=score_title.replace(" (", "<br>("), col=1)  # panels are low
     if scale.lower_is_better:
         figure.update_yaxes(autorange="reversed")
-    figure.update_layout(margin_b=110 + 20 * (len(points) // 4))
     return figure
+
+
+def _add_points(
+    figure: go.Figure, study: Study, known: list[tuple[Point, float]], scale: Scale, where: dict[str, int]
+) -> None:
+    """Add the points of a panel: one trace, so that a hundred methods are no hundred traces in each of four panels."""
+    styles = [look(study, point.method) for point, _ in known]
+    figure.add_scatter(
+        x=[cost for _, cost in known],
+        y=[point.score for point, _ in known],
+        customdata=[text(point.method.label) for point, _ in known],
+        mode="markers",
+        marker={
+            "color": [style["colour"] for style in styles],
+            "symbol": [style["symbol"] for style in styles],
+            "size": 11,
+        },
+        showlegend=False,
+        hovertemplate=f"%{{customdata}}<br>%{{x:,.4~g}}<br>{hover('y', scale)}<extra></extra>",
+        **where,
+    )
+
+
+def _add_labels(
+    figure: go.Figure, known: list[tuple[Point, float]], on_front: list[tuple[float, float]], where: dict[str, int]
+) -> None:
+    """Name the points of the front, and all of them where they are few."""
+    named = [(p, cost) for p, cost in known if len(known) <= LABELLED or (cost, p.score) in on_front]
+    # Above and below by turns along the cost: neighbours of a front lie close to one another.
+    named.sort(key=lambda pair: pair[1])
+    figure.add_scatter(
+        x=[cost for _, cost in named],
+        y=[point.score for point, _ in named],
+        # The empty line keeps the name off its mark.
+        text=[
+            f"{text(point.method.label)}<br> " if place % 2 == 0 else f" <br>{text(point.method.label)}"
+            for place, (point, _) in enumerate(named)
+        ],
+        textposition=["top center" if place % 2 == 0 else "bottom center" for place in range(len(named))],
+        textfont={"size": 10},
+        cliponaxis=False,
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+        **where,
+    )
 
 
 def _machines(cells: list[Cell]) -> list[str]:

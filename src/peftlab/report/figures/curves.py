@@ -11,7 +11,8 @@ from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell, Setting
 
 Series = dict[float, list[float]]
-Line = list[tuple[float, float]]
+Line = list[tuple[float | None, float | None]]  # None: a gap
+DRAWN = 16  # methods of a setting whose curves can be told apart
 
 
 def learning(study: Study, comparisons: Families = ()) -> Figure:
@@ -20,7 +21,9 @@ def learning(study: Study, comparisons: Families = ()) -> Figure:
     for setting in study.settings:
         cells = [cell for cell in study.of(setting) if any(run.curve for run in cell.runs)]
         if cells:
-            drawings.append(Drawing(setting.title, _epochs(study, cells)))
+            more = len(cells) - DRAWN
+            notes = [f"The {DRAWN} best methods; {more} more have curves in their records."] if more > 0 else []
+            drawings.append(Drawing(setting.title, _epochs(study, cells[:DRAWN]), notes))
     caption = "Thick: the mean over seeds; thin: each seed. Select names in the legend to show or hide methods."
     return Figure("learning", "Learning curves", caption, drawings, "no record holds a curve", order=120)
 
@@ -66,8 +69,9 @@ def _epochs(study: Study, cells: list[Cell]) -> go.Figure:
         panels: tuple[tuple[str, Callable[[float], float]], ...] = (("train/loss", float), (metric, cell.scale.score))
         for column, (key, shown) in enumerate(panels, start=1):
             lines = [line for run in cell.runs if (line := _line(run.curve, key, shown))]
-            for line in lines if len(lines) > 1 else ():
-                _add_line(figure, cell, line, column, {"color": style["colour"], "width": 0.8}, opacity=0.45)
+            if len(lines) > 1:
+                thin = {"color": style["colour"], "width": 0.8}
+                _add_line(figure, cell, _one_after_the_other(lines), column, thin, opacity=0.45)
             thick = {"color": style["colour"], "width": 2.4, "dash": style["dash"]}
             _add_line(figure, cell, _mean_line(lines), column, thick, showlegend=column == 1)
     longest = max(len(run.curve) for cell in cells for run in cell.runs)
@@ -84,6 +88,11 @@ def _line(curve: list[dict[str, float | None]], key: str, shown: Callable[[float
     return [(epoch, shown(value)) for epoch, value in found if epoch is not None and value is not None]
 
 
+def _one_after_the_other(lines: list[Line]) -> Line:
+    """Return the lines of all seeds as one with gaps: a trace a seed would make the page several times as large."""
+    return [point for line in lines for point in [*line, (None, None)]][:-1]
+
+
 def _add_line(
     figure: go.Figure,
     cell: Cell,
@@ -93,7 +102,7 @@ def _add_line(
     opacity: float = 1.0,
     showlegend: bool = False,
 ) -> None:
-    lone = len(line) == 1
+    lone = all(x is None for x, _ in line[1::2])  # one point, or one a seed
     figure.add_scatter(
         x=[x for x, _ in line],
         y=[y for _, y in line],
@@ -114,7 +123,8 @@ def _mean_line(lines: Iterable[Line]) -> Line:
     values: Series = defaultdict(list)
     for line in lines:
         for x, y in line:
-            values[x].append(y)
+            if x is not None and y is not None:
+                values[x].append(y)
     return [(x, statistics.fmean(ys)) for x, ys in sorted(values.items())]
 
 

@@ -59,7 +59,8 @@ for (const controls of document.querySelectorAll(".filter")) {
   filterTable(controls, table);
 }
 
-// Figures: drawn when they come near the window, in the page's own colours, again when light turns to dark.
+// Figures: those near the window first, then all others, so that printing and a picture of the whole page have them; in the
+// page's own colours, again when light turns to dark. On a phone the panels of a figure stand below one another.
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const darkness = window.matchMedia("(prefers-color-scheme: dark)");
@@ -81,6 +82,31 @@ function template() {
   } };
 }
 
+function isNarrow() {
+  return window.innerWidth < 720;
+}
+
+// Panels one below the other, each as wide as the page: its axes get a slice of the height, and its title follows.
+function stacked(given) {
+  const layout = structuredClone(given);
+  const panels = Object.keys(layout).filter((name) => /^xaxis\d*$/.test(name)).map((name) => {
+    const x = layout[name], y = layout[name.replace("x", "y")];
+    return { x, y, middle: x.domain && (x.domain[0] + x.domain[1]) / 2, top: y?.domain?.[1] };
+  }).filter((panel) => panel.middle !== undefined && panel.top !== undefined);
+  if (panels.length < 2) return layout;
+  const rows = new Set(panels.map((panel) => panel.top)).size, share = 1 / panels.length;
+  layout.height = Math.round(given.height / rows * panels.length);
+  const gap = Math.min(0.35 * share, 70 / layout.height);
+  const titles = new Map((layout.annotations ?? []).map((note) => [note, panels.findIndex(
+    (panel) => Math.abs(note.x - panel.middle) < 1e-3 && Math.abs(note.y - panel.top) < 1e-3)]));
+  for (const [note, place] of titles) if (place >= 0) Object.assign(note, { x: 0.5, y: 1 - place * share });
+  panels.forEach(({ x, y }, place) => {
+    Object.assign(x, { domain: [0, 1], showticklabels: true });
+    Object.assign(y, { domain: [1 - (place + 1) * share + gap, 1 - place * share], showticklabels: true });
+  });
+  return layout;
+}
+
 async function draw(card) {
   const variants = figures[card.dataset.figure];
   const select = card.querySelector("select");
@@ -88,8 +114,8 @@ async function draw(card) {
   const plot = card.querySelector(".plot");
   plot.dataset.state = "drawing";
   try {
-    plot.style.minWidth = figure.layout.xaxis2 ? "720px" : "300px";
-    const layout = { ...figure.layout, template: template(), autosize: true };
+    const shown = isNarrow() ? stacked(figure.layout) : structuredClone(figure.layout);
+    const layout = { ...shown, template: template(), autosize: true };
     const config = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
     await Plotly.react(plot, structuredClone(figure.data), layout, config);
     plot.dataset.state = "drawn";
@@ -105,16 +131,32 @@ async function draw(card) {
   }));
 }
 
+const waiting = new Set(document.querySelectorAll("figure[data-figure]"));
+function drawOnce(card) {
+  if (waiting.delete(card)) draw(card);
+}
 const nearby = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    nearby.unobserve(entry.target);
-    draw(entry.target);
-  }
+  for (const entry of entries) if (entry.isIntersecting) drawOnce(entry.target);
 }, { rootMargin: "800px" });
-for (const card of document.querySelectorAll("figure[data-figure]")) {
+for (const card of waiting) {
   nearby.observe(card);
   card.querySelector("select")?.addEventListener("change", () => draw(card));
 }
+function drawNext() {
+  const [card] = waiting;
+  if (card === undefined) return;
+  drawOnce(card);
+  setTimeout(drawNext, 0); // the page answers between two figures
+}
+window.addEventListener("load", () => setTimeout(drawNext, 0));
+const resize = () => document.querySelectorAll('.plot[data-state="drawn"]').forEach((plot) => Plotly.Plots.resize(plot));
+window.addEventListener("beforeprint", () => { for (const card of [...waiting]) drawOnce(card); resize(); });
+window.addEventListener("afterprint", resize);
+let wasNarrow = isNarrow();
+window.addEventListener("resize", () => {
+  if (wasNarrow === isNarrow()) return;
+  wasNarrow = isNarrow();
+  redraw();
+});
 const redraw = () => document.querySelectorAll('.plot[data-state="drawn"]').forEach((plot) => draw(plot.closest("figure")));
 darkness.addEventListener("change", redraw);
