@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lightning import Callback
+
 from peftlab.backbones.architecture import Architecture
 from peftlab.options.roles import flatten, role_of
 from peftlab.results.environment import versions
@@ -65,7 +67,7 @@ def identify(
     data: Mapping[str, str],
     backbone: Mapping[str, Any],
     strategy: Strategy,
-    *others: TaskKind | Architecture,
+    *others: TaskKind | Architecture | Callback,
 ) -> Identity:
     """Return the identity of a run.
 
@@ -74,9 +76,11 @@ def identify(
         data: the SHA-256 of the content of each of the task's splits.
         backbone: what it is made of (`content_hashes`).
         strategy: counts by the code that it brings, and that its options name.
-        others: what else a run finds by its name, the kind of task and the family of the backbone: by their code.
+        others: what else a run finds by its name, the kind of task, the family of the backbone, a user's callbacks: by
+            their code, a library's by its version.
     """
     classes = [type(strategy), *map(type, others), *_named_classes(strategy)]
+    classes = [found for found in classes if found.__module__.partition(".")[0] not in _LIBRARIES]
     return Identity(
         settings=_digest(settings),
         data=_digest(dict(data)),

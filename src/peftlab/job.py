@@ -24,6 +24,7 @@ from peftlab.job_lines import first_line, last_line
 from peftlab.outcome import Outcome, outcome_of_error, progress_of, write_outcome
 from peftlab.redaction import redact
 from peftlab.run_config import read_config
+from peftlab.search_path import ReplayedFolder
 from peftlab.signals import held_back
 from peftlab.terminal import working
 
@@ -74,6 +75,7 @@ class Job:
             plain = self._plain(config)
             if is_sweep:
                 _check_sweep(plain)
+            _check_callbacks(plain)
             read_config(plain)
             log.info("%s", first_line(plain, folder))
             return _run(plain, folder, cache, begin)
@@ -129,6 +131,18 @@ def _check_sweep(config: dict[str, Any]) -> None:
     devices = trainer.get("devices", 1) if isinstance(trainer, dict) else 1
     # Lightning starts the other ranks with the same command: each would sweep by itself.
     require(devices == 1, f"trainer.devices={devices}: a sweep (-m) allows one device a run")
+
+
+def _check_callbacks(config: dict[str, Any]) -> None:
+    """Refuse code that is run where a folder that is resumed, and not the user, says what the configuration is."""
+    trainer, sources = config.get("trainer"), HydraConfig.get().runtime.config_sources
+    named = isinstance(trainer, dict) and bool(trainer.get("callbacks"))
+    foreign = [source.path for source in sources if source.schema == ReplayedFolder.scheme()]
+    require(
+        not (named and foreign),
+        f"trainer.callbacks: resume takes code from no folder; if {', '.join(foreign)} is yours, name it: "
+        "--config-dir FOLDER",
+    )
 
 
 def _prepare_process() -> None:

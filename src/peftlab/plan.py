@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning import Callback
+
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, content_hashes, model_type
 from peftlab.backbones.spec import BackboneSpec
@@ -19,6 +21,7 @@ from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.task import Task
 from peftlab.training.arguments import check_trainer
+from peftlab.training.own_callbacks import own_callbacks
 from peftlab.training.settings import TrainingSettings, resolve_settings
 
 
@@ -72,11 +75,13 @@ class Plan(Parts):
 
     Attributes:
         raw: the task's splits as their source has them.
+        callbacks: the user's own, in the order in which they act.
         run_settings: all settings that reach a number, by dotted name.
         identity: the hashes of all that defines the run.
     """
 
     raw: RawSplits
+    callbacks: list[Callback]
     run_settings: Mapping[str, Any]
     identity: Identity
 
@@ -116,8 +121,9 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
     backbone, family = content_hashes(parts.spec), architecture(model_type(parts.spec))
     raw = read_raw_splits(parts.task, parts.data.folder, cache)
     settings = run_settings(config, parts.strategy, parts.settings)
-    identity = identify(settings, raw.hashes, backbone, parts.strategy, parts.kind, family)
-    return Plan(**vars(parts), raw=raw, run_settings=settings, identity=identity)
+    callbacks = own_callbacks(parts.given.trainer.get("callbacks"))
+    identity = identify(settings, raw.hashes, backbone, parts.strategy, parts.kind, family, *callbacks)
+    return Plan(**vars(parts), raw=raw, callbacks=callbacks, run_settings=settings, identity=identity)
 
 
 def check_length(plan: Parts, backbone: Backbone) -> None:

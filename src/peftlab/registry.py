@@ -129,7 +129,7 @@ def _load(name: str) -> None:
         return
     _places(name)
     try:
-        with _from_here():
+        with from_here():
             module = importlib.import_module(name)
             below = list(_below(module))
     except ModuleNotFoundError as error:
@@ -148,7 +148,7 @@ def _places(name: str) -> list[Path]:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
         raise UserError(f"plugins={name}: allowed are names of packages or modules, as in plugins=[my_package]")
     top, *below = name.split(".")
-    with _from_here():
+    with from_here():
         spec = importlib.util.find_spec(top)
     if spec is None:
         raise _missing(name)
@@ -160,7 +160,7 @@ def _missing(name: str) -> UserError:
 
 
 @contextmanager
-def _from_here() -> Iterator[None]:
+def from_here() -> Iterator[None]:
     """Let what is imported inside lie in the folder that the command was typed in, too."""
     here = str(Path.cwd())
     sys.path.append(here)

@@ -22,15 +22,16 @@ from peftlab.search_path import USER, ReplayedFolder, asks_for_more, split_confi
 
 # What Hydra leaves: the first in a sweep's folder, the second in a run's.
 _SWEEP, _RUN = MULTIRUN, f"{HYDRA}/hydra.yaml"
-# Flags; what Hydra is told, or what is put where it looks; packages; a wish of the command that was typed.
-_NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins|force)\b")
+# Flags; what Hydra is told, or what is put where it looks; code; a wish of the command that was typed.
+_NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins|force|trainer\.callbacks)\b")
 # Known plugins of Hydra, and whole numbers as n_jobs: neither runs anything that is not run anyway.
 _HARMLESS = re.compile(
     r"hydra/launcher=(basic|joblib|ray|submitit_local|submitit_slurm)|hydra/sweeper=(basic|optuna)"
     r"|\+{0,2}hydra\.(launcher|sweeper)\.\w+=\d+"
 )
 _PLACE = re.compile(r"\+{0,2}hydra(\.(run|sweep)\.dir|\.searchpath|\.mode)=|-m$|--multirun$")
-_PLUGINS = re.compile(r"\+{0,2}plugins=")
+# What names code: packages, and classes of callbacks.
+_CODE = (re.compile(r"\+{0,2}plugins="), re.compile(r"[+~]*trainer\.callbacks\b"))
 
 
 def replayed(arguments: list[str]) -> list[list[str]]:
@@ -51,9 +52,9 @@ def replayed(arguments: list[str]) -> list[list[str]]:
 
 
 def hint(folder: Path, arguments: Sequence[str]) -> str:
-    """Return the command that does what is missing in `folder`, for a shell; packages are named again."""
-    plugins = [argument for argument in arguments if _PLUGINS.match(argument)]
-    return f"{program('train', 'python train.py')} {shlex.join([f'resume={folder}', *plugins])}"
+    """Return the command that does what is missing in `folder`, for a shell; code is named again."""
+    code = [argument for argument in arguments if _names_code(argument)]
+    return f"{program('train', 'python train.py')} {shlex.join([f'resume={folder}', *code])}"
 
 
 def _files(folder: Path) -> list[tuple[Path, bool]]:
@@ -74,7 +75,7 @@ def _command(file: Path, folder: Path, is_sweep: bool, typed: Sequence[str]) -> 
         searched = _searched(given["hydra"].get("runtime") or {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"resume={folder}: {file} does not say what was run ({type(error).__name__})") from error
-    _check_packages([override for override in overrides if _PLUGINS.match(override)], folder, typed)
+    _check_code(overrides, folder, typed)
     kept = [override for override in overrides if _is_believed(override)]
     for override in kept:
         require(
@@ -92,12 +93,18 @@ def _is_believed(override: str) -> bool:
     return bool(_HARMLESS.fullmatch(override)) or not _NOT_BELIEVED.match(override)
 
 
-def _check_packages(overrides: Sequence[str], folder: Path, typed: Sequence[str]) -> None:
-    named = any(_PLUGINS.match(argument) for argument in typed)
-    for override in overrides:
-        require(
-            named, f"resume={folder}: was run with {override}, code that no folder may choose; type it again with it"
-        )
+def _names_code(override: str) -> bool:
+    return any(code.match(override) for code in _CODE)
+
+
+def _check_code(overrides: Sequence[str], folder: Path, typed: Sequence[str]) -> None:
+    for code in _CODE:
+        named = any(code.match(argument) for argument in typed)
+        for override in filter(code.match, overrides):
+            require(
+                named,
+                f"resume={folder}: was run with {override}, code that no folder may choose; type it again with it",
+            )
 
 
 def _tell_left_out(overrides: Sequence[str], folder: Path, typed: Sequence[str]) -> None:
@@ -105,7 +112,7 @@ def _tell_left_out(overrides: Sequence[str], folder: Path, typed: Sequence[str])
     for override in overrides:
         key = override.partition("=")[0]
         again = any(argument.partition("=")[0] == key for argument in typed)
-        if not (again or _PLACE.match(override) or _PLUGINS.match(override) or override.startswith("force")):
+        if not (again or _PLACE.match(override) or _names_code(override) or override.startswith("force")):
             print(f"resume={folder}: {override!r} is taken from no folder; type it again to have it", file=sys.stderr)
 
 

@@ -144,7 +144,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
     loggers = at.loggers.open(describe_run(plan.config, result) | {"id": result.id, "resumed": result.resumed > 0})
-    around = (at.folder, loggers, callbacks.callbacks, plan.strategy.traits.sparse_gradients)
+    around = (at.folder, loggers, [*callbacks.callbacks, *plan.callbacks], plan.strategy.traits.sparse_gradients)
     trainer = build_trainer(plan.config["trainer"], plan.settings.epochs, *around)
     device = trainer.strategy.root_device
     result.device = device_name(device.type)

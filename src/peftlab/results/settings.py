@@ -12,6 +12,7 @@ LEGACY_DEFAULTS = {
     "strategy.score_learning_rate": "2e-05",
     "training.compile": "null",
     "training.schedule": "linear",
+    "trainer.callbacks": "[]",
     "training.early_stopping": "null",
     "backbone.kernels": "true",
     "trainer.reload_dataloaders_every_n_epochs": "0",

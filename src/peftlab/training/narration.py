@@ -47,7 +47,7 @@ class Narrator(Callback):
         now = time.perf_counter()
         epoch, loss, *metrics = self._curve.rows[-1].items()
         parts = [] if loss[1] is None else [f"loss {loss[1]:.3f}"]
-        parts += [f"{name.removeprefix('validation/')} {self._shown(name, value)}" for name, value in metrics]
+        parts += [f"{_short(name)} {self._shown(name, value)}" for name, value in metrics]
         if trainer.is_global_zero:
             seconds = f"({now - self._begun:.1f} s)"
             log.info("epoch %s%s: %s %s", epoch[1], _of_all(trainer), ", ".join(parts), seconds, extra=DETAIL)
@@ -159,3 +159,8 @@ def _what(module: FineTuning) -> str:
     if not tuned:
         return f"the classifier's {classifier:,} weights alone"
     return f"{tuned:,} of {total:,} weights ({100 * tuned / total:.2f} %) and the classifier's {classifier:,}"
+
+
+def _short(name: str) -> str:
+    """Return the name of a validation metric without the split; the loss is also one of training."""
+    return name.replace("/", " ") if name.endswith("/loss") else name.removeprefix("validation/")

@@ -60,6 +60,7 @@ def build_trainer(
     for remark in _KNOWN_REMARKS:
         warnings.filterwarnings("ignore", remark)
     given = {"max_epochs": epochs, **{name: value for name, value in options.items() if value is not None}}
+    given.pop("callbacks", None)  # the user's: they are among `callbacks`
     if "check_val_every_n_epoch" in options:  # null has a meaning of its own: batches are counted across epochs
         given["check_val_every_n_epoch"] = options["check_val_every_n_epoch"]
     _check_types(given)
