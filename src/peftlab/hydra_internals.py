@@ -16,7 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
@@ -97,6 +97,9 @@ def forget_hydra() -> None:
 
 
 def _first(override: Override) -> str:
+    value = override.value()
+    if isinstance(value, IntervalSweep):  # of a sweeper that searches, as Optuna's
+        return f"{override.get_key_element()}={value.start}"
     if not override.is_discrete_sweep():
         return str(override.input_line)
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"

@@ -118,12 +118,14 @@ def _run(config: dict[str, Any], folder: Path, cache: RunCache, begin: Callable[
         from peftlab.results.record import FILE_NAME, RunRecord
         from peftlab.run import run_unless_finished
 
-    if not run_unless_finished(config, folder, cache, begin):
-        return Outcome(folder, "already finished")
+    done = run_unless_finished(config, folder, cache, begin)
     record = RunRecord.read(folder) if (folder / FILE_NAME).exists() else None
+    score = record.metric.validation if record is not None and record.metric is not None else None
+    if not done:
+        return Outcome(folder, "already finished", score=score)
     if record is not None and record.status == "skipped":
         return Outcome(folder, "skipped", record.reason or "")
-    return Outcome(folder, "finished")
+    return Outcome(folder, "finished", score=score)
 
 
 def _check_sweep(config: dict[str, Any]) -> None:

@@ -31,11 +31,21 @@ _EXIT_CODES: dict[Status, int] = {"mistake": 2, "interrupted": 1, "crashed": 1, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job, and the run's folder; `message` is one line, empty where there is nothing to say."""
+    """What became of one job, and the run's folder; `message` is one line, empty where there is nothing to say.
+
+    `score` is the validation score of a run that has one, and the outcome as a number: what Hydra's sweepers that
+    search maximise or minimise.
+    """
 
     folder: Path
     status: Status
     message: str = ""
+    score: float | None = None
+
+    def __float__(self) -> float:
+        if self.score is None:
+            raise ValueError(f"{self.folder.name} has no score: {self.message or self.status}")
+        return self.score
 
     @property
     def exit_code(self) -> int:
