@@ -73,6 +73,7 @@ class LoggerOptions:
     name: str | None
     project: str | None = None
     entity: str | None = None
+    delta: bool = True
     offline: bool | None = None
 
 
