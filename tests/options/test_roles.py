@@ -33,6 +33,7 @@ Config = dict[str, Any]
 
 # Another value that is allowed, where adding one, halving or negating does not give it.
 OTHER: dict[str, Any] = {
+    "training.schedule": "cosine",
     "trainer.callbacks": [{"_target_": "lightning.pytorch.callbacks.Timer"}],
     "task.labels": ["not_entailment", "entailment"],
     "task.metrics": ["f1"],
