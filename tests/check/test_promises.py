@@ -111,7 +111,12 @@ NEEDS_NO_NAME = [
     promise
     for promise in strategies.PROMISES
     # A strategy that no registry knows does not come back by its name.
-    if promise not in (strategies.comes_back_from_its_delta, strategies.has_options_that_come_back)
+    if promise
+    not in (
+        strategies.comes_back_from_its_delta,
+        strategies.draws_nothing_that_its_delta_lacks,
+        strategies.has_options_that_come_back,
+    )
 ]
 
 

@@ -65,7 +65,12 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
     "child-tuning": [{}, {"strict": True}, {"variant": "F", "p": 0.5}],
     "diff-pruning": [{}, {"structured": False, "target": 0.05, "finetune_rate": None}, {"l0_form": "sum", "l0": 1e-3}],
     "lora": [{}, {"target": "qk", "r": 2, "dropout": 0.1}, {"target": "qkv", "init": "gaussian"}],
-    "peft": [{}, {"method": "dora", "options": {"r": 4}}, {"method": "ln_tuning"}],
+    "peft": [
+        {},
+        {"method": "dora", "options": {"r": 4}},
+        {"method": "ln_tuning"},
+        {"options": {"init_lora_weights": "pissa_niter_4"}},
+    ],
     "compacter": [
         {},
         {"plus": True, "n": 2, "bottleneck": 8, "init": "glorot-uniform", "rule_std": 1e-2},

@@ -14,6 +14,7 @@ from peftlab.errors import UserError
 from peftlab.strategies.peft import FORMS, methods
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import apply_delta, describe_delta
+from peftlab.strategies.traits import Traits
 
 # The methods that `conf/strategy/peft.yaml` names, with what a backbone of hidden size 32 needs beside the defaults.
 METHODS: dict[str, dict[str, Any]] = {
@@ -126,6 +127,55 @@ def test_what_does_not_fit_is_one_line_and_leaves_the_backbone_as_it_was(options
     assert "\n" not in str(mistake.value)
     assert snapshot(backbone).keys() == before.keys()
     assert all(p.requires_grad for p in backbone.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "tuned"),
+    [
+        ({"target_modules": "all-linear"}, 7168),
+        ({"target_modules": "all-linear", "exclude_modules": ["value"]}, 6144),
+        ({"target_modules": "all-linear", "exclude_modules": ".*value"}, 6144),
+        ({"target_modules": ["dense"]}, 4096),  # RoBERTa's classifier has one of that name
+        ({"bias": "all"}, 2048 + 608),
+    ],
+)
+def test_the_classifier_is_all_of_its_modules_and_gets_no_layer(options: dict[str, Any], tuned: int) -> None:
+    backbone = tiny("roberta")
+    own = sum(p.numel() for _, p in backbone.view.classifier_parameters())
+    strategy = create_strategy("peft", {"options": options})
+    strategy.check(backbone)
+    attached = strategy.attach(backbone)
+    assert (attached.num_tuned(), sum(p.numel() for p in attached.classifier().values()), own) == (tuned, 1122, 1122)
+
+
+@pytest.mark.parametrize("start", ["eva", "corda", "lora_ga"])
+def test_a_start_from_data_is_refused(start: str) -> None:
+    with pytest.raises(UserError, match=f"init_lora_weights={start}: it starts from data.*allowed are"):
+        create_strategy("peft", {"options": {"init_lora_weights": start}})
+
+
+@pytest.mark.parametrize("options", [{"r": -3}, {"r": "x"}, {"target_modules": ["nowhere"]}, {"rank_pattern": 3}])
+def test_what_peft_refuses_is_a_line_wherever_it_is_attached(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"strategy\.method=lora: does not fit backbone tiny-bert"):
+        create_strategy("peft", {"options": options}).attach(tiny())
+
+
+REPLICATED = {"options": {"layer_replication": [[0, 2], [1, 2]]}}
+
+
+def test_mergeable_is_asked_of_the_options() -> None:
+    strategy = create_strategy("peft", REPLICATED)
+    strategy.check(tiny())
+    assert not strategy.traits.mergeable
+    assert create_strategy("peft", {}).traits.mergeable
+    with pytest.raises(UserError, match="cannot be merged"):
+        strategy.attach(tiny()).merge()
+
+
+def test_what_would_be_left_of_a_merge_is_compared_with_what_was_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(create_strategy("peft", {})), "traits", Traits(merge_tolerance=1e-5))
+    with pytest.raises(UserError, match="cannot be merged, other parameters would be left"):
+        create_strategy("peft", REPLICATED).attach(tiny()).merge()
 
 
 def test_a_method_that_cannot_be_merged_says_so() -> None:

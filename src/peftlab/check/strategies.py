@@ -16,6 +16,9 @@ from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import apply_delta, describe_delta
 
+# What peft puts before the name of a tensor whose module it stands around.
+_PUT_ASIDE = ".base_layer"
+
 
 def starts_as_the_untouched_backbone(trial: Trial) -> None:
     """Logits are those of the untouched backbone at the start, within `traits.start_tolerance`."""
@@ -87,6 +90,24 @@ def comes_back_from_its_delta(trial: Trial) -> None:
         apply_delta(load_delta(Path(folder)), fresh)
     inputs = batch(attached.backbone)
     _close(logits(fresh, inputs), logits(attached.backbone, inputs), 0.0, "delta()")
+
+
+def draws_nothing_that_its_delta_lacks(trial: Trial) -> None:
+    """All that was pretrained is equal, bit for bit, whatever random state its delta is loaded under."""
+    attached = trial.attach(trial.backbone())
+    train(attached, steps=3)
+    own, found = set(snapshot(trial.backbone())), []
+    with tempfile.TemporaryDirectory() as folder:
+        _save(attached, Path(folder))
+        for state in (1, 2):
+            fresh = trial.backbone()
+            torch.manual_seed(state)
+            apply_delta(load_delta(Path(folder)), fresh)
+            found.append(
+                {name: value for name, value in snapshot(fresh).items() if name.replace(_PUT_ASIDE, "") in own}
+            )
+    odd = [name for name, value in found[0].items() if not torch.equal(value, found[1][name])]
+    promised(not odd, f"another with each random state: {_some(odd)}")
 
 
 def merges_into_a_plain_model(trial: Trial) -> None:
@@ -174,6 +195,7 @@ PROMISES: list[Callable[[Trial], None]] = [
     changes_nothing_else_with_gradient_checkpointing,
     learns,
     comes_back_from_its_delta,
+    draws_nothing_that_its_delta_lacks,
     merges_into_a_plain_model,
     stores_what_it_says,
     gives_the_backbone_back,

@@ -79,6 +79,7 @@ class Attached(ABC):
 
     def __init__(self, strategy: Options, backbone: Backbone, selection: Any = None) -> None:
         self.strategy, self.backbone, self.selection = strategy, backbone, selection
+        self._names_before = set(self.model.state_dict())
         self._trainable_before = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self.model.requires_grad_(False)
         try:
@@ -191,7 +192,7 @@ class Attached(ABC):
             raise UserError(f"strategy {name}: its delta cannot be merged into the backbone's weights")
         tuned = hidden_states(self.backbone)
         self._merge()
-        odd = sorted(self._trainable_before.keys() ^ {name for name, _ in self.model.named_parameters()})
+        odd = sorted(self._names_before ^ set(self.model.state_dict()))
         require(not odd, f"strategy {name}: its delta cannot be merged, other parameters would be left, {odd[:1]}")
         apart = (hidden_states(self.backbone) - tuned).abs().max() / tuned.abs().max()
         allowed = max(tolerance, _ROUNDING)

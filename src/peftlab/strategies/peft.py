@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 # Methods that do not start at the backbone's function, by their authors' design, unless an option says otherwise.
 _STARTS_ELSEWHERE = {"c3a", "fourierft", "unilora", "vblora"}
 _UNMERGEABLE = {"lily"}
+# Options of any method with which a merged model would be another one, or none.
+_UNMERGEABLE_OPTIONS = ("layer_replication", "alora_invocation_tokens", "arrow_config")
+# Starts that are computed from data, which peft asks for in functions of its own before layers are made.
+_STARTS_FROM_DATA = ("corda", "eva", "lora_ga")
 # Where peft has no choice for an architecture; `ln_tuning` would train copies of whatever it is pointed at.
 _SITES: dict[str, tuple[Site, ...]] = {"ln_tuning": ("attention_norm", "feed_forward_norm")}
 
@@ -57,6 +62,12 @@ class Peft(PeftInjection):
             require(not name.startswith("megatron"), f"strategy.options.{name}: Megatron's layers are not supported")
             if name not in fields:
                 raise UserError(f"strategy.options.{name}: {self.method} has no such option{nearest(name, fields)}")
+        start = str(self.options.get("init_lora_weights", ""))
+        require(
+            not start.startswith(_STARTS_FROM_DATA),
+            f"strategy.options.init_lora_weights={start}: it starts from data, which peft is not given here; "
+            "allowed are true, false, gaussian, orthogonal, olora, pissa, pissa_niter_N",
+        )
 
     @property
     def kind(self) -> str:
@@ -72,7 +83,8 @@ class Peft(PeftInjection):
     def traits(self) -> Traits:
         """Rounding alone for most: rotations and re-normalised columns do not multiply by one exactly."""
         start = math.inf if self.kind in _STARTS_ELSEWHERE else 1e-5
-        merge = None if self.kind in _UNMERGEABLE else super().traits.merge_tolerance
+        mergeable = self.kind not in _UNMERGEABLE and not any(map(self.options.get, _UNMERGEABLE_OPTIONS))
+        merge = super().traits.merge_tolerance if mergeable else None
         return replace(super().traits, start_tolerance=start, merge_tolerance=merge)
 
     @property
@@ -90,7 +102,7 @@ class Peft(PeftInjection):
         if chosen_by_peft and "target_modules" in fields and backbone.model.config.model_type not in chosen_by_peft:
             options.setdefault("target_modules", self._targets(backbone.view))
         if "exclude_modules" in fields:
-            options.setdefault("exclude_modules", backbone.view.classifier_names())
+            options["exclude_modules"] = _excluded(options.get("exclude_modules"), backbone.view)
         return self._config_class(**options)
 
     def _targets(self, view: BackboneView) -> list[str]:
@@ -100,6 +112,18 @@ class Peft(PeftInjection):
     @property
     def _config_class(self) -> type[PeftConfig]:
         return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[self.kind.upper()]]
+
+
+def _excluded(given: str | list[str] | None, view: BackboneView) -> str | list[str]:
+    """Return the modules that get no layer: those that are given, and all of the classifier's."""
+    classifier = [
+        f"{name}.{below}".rstrip(".")
+        for name, module in zip(view.classifier_names(), view.classifier_modules(), strict=True)
+        for below, _ in module.named_modules()
+    ]
+    if isinstance(given, str):
+        return "|".join([f"(?:{given})", *map(re.escape, classifier)])
+    return [*(given or []), *classifier]
 
 
 def methods() -> list[str]:

@@ -1,7 +1,7 @@
 """Strategies whose layers come from the peft library."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,8 +84,24 @@ class AttachedPeft(AttachedLibrary):
         # Kept on the CPU: some methods write into the layers that they stand for.
         self._pretrained = {name: p.detach().cpu().clone() for name, p in self.model.named_parameters()}
         super()._insert(selection)
+        if self._is_rewritten():
+            # Some methods start from the weights and put the rest of them back. What they draw for it is in no delta:
+            # a random state of its own makes it a matter of the weights alone.
+            self._remove()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                super()._insert(selection)
         touched = self._touched()
         self._pretrained = {name: value for name, value in self._pretrained.items() if name in touched}
+
+    def _is_rewritten(self) -> bool:
+        """Return whether putting layers in has changed a pretrained value."""
+        own = {id(p) for p in self.model.parameters()}
+        kept = {f"{name}.{own_name}": p for name, module in self._modules.items() for own_name, p in _direct(module)}
+        return any(
+            id(p) in own and name in self._pretrained and not torch.equal(p.cpu(), self._pretrained[name])
+            for name, p in kept.items()
+        )
 
     def _put_aside(self) -> dict[str, nn.Module]:
         """Return the backbone's own modules that are not in their places, the outermost first."""
@@ -112,6 +128,11 @@ class AttachedPeft(AttachedLibrary):
         except NotImplementedError as error:
             raise UserError(f"{self.strategy.title}: peft cannot merge this method") from error
         _forget(self.model)
+
+
+def _direct(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters that a module holds itself."""
+    return module.named_parameters(recurse=False)
 
 
 def _skewness(rows: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """Strategies whose layers another library puts into the backbone in place, without a wrapper around it."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from peftlab.backbones.forward import hidden_states
 from peftlab.backbones.loading import Backbone
-from peftlab.errors import UserError
+from peftlab.errors import UserError, require
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.traits import Traits
@@ -30,15 +32,39 @@ class LibraryStrategy(Strategy):
         return replace(super().traits, merge_tolerance=1e-5)
 
     def check(self, backbone: Backbone) -> None:
-        """Try the method on the backbone: libraries find most of what does not fit when layers are made or used."""
+        """Try the method on the backbone: libraries find most of what does not fit when layers are made or used.
+
+        What attaching draws, the delta has to hold: attached under two random states, with one delta, it is one model.
+        """
+        with torch.random.fork_rng(devices=[]), self.told(backbone):
+            torch.manual_seed(0)
+            attached = self.attach(backbone)
+            try:
+                for parameter in attached.tuned().values():
+                    parameter.data += 0.02 * torch.randn_like(parameter)
+                # Some are the backbone's own, which detaching gives back.
+                tensors = {name: tensor.clone() for name, tensor in attached.delta().items()}
+                expected = hidden_states(backbone)
+            finally:
+                attached.detach()
+            torch.manual_seed(1)
+            attached = self.attach(backbone)
+            try:
+                attached.load_delta(tensors)
+                found = hidden_states(backbone)
+            finally:
+                attached.detach()
+        same = torch.allclose(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()), equal_nan=True)
+        require(same, f"{self.title}: attaching draws what its delta does not hold; a seed among its options fixes it")
+
+    @contextmanager
+    def told(self, backbone: Backbone) -> Iterator[None]:
+        """Tell in one line what a library refuses: they have no errors of their own and raise what comes to hand."""
         try:
-            with torch.random.fork_rng(devices=[]):
-                attached = self.attach(backbone)
-                try:
-                    _forward(backbone)
-                finally:
-                    attached.detach()
-        except Exception as error:  # they have no errors of their own and raise what comes to hand
+            yield
+        except UserError:
+            raise
+        except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{self.title}: does not fit backbone {backbone.name}: {reason}") from error
 
@@ -49,6 +75,8 @@ class AttachedLibrary(Attached):
     The classifier is trained as it is. What the library puts into the model's state (its parameters, and frozen
     random projections that it declares as worth keeping) is the delta.
     """
+
+    strategy: LibraryStrategy
 
     @abstractmethod
     def put_in(self) -> None:
@@ -61,10 +89,22 @@ class AttachedLibrary(Attached):
     def _insert(self, selection: Any) -> None:
         self._tuned_names: set[str] = set()
         self._own = {id(tensor) for tensor in self.model.state_dict(keep_vars=True).values()}
-        self.put_in()
+        classifier = self._classifier_modules()
+        with self.strategy.told(self.backbone):
+            self.put_in()
+        title = self.strategy.title
+        require(
+            self._classifier_modules() == classifier,
+            f"{title}: it would put layers into the classifier, which every method trains alike",
+        )
         # New modules would begin in training mode, their dropout on.
         self.model.eval()
-        self._tuned_names = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        shared = {id(p) for p in self.classifier().values()}
+        named = self.model.named_parameters()
+        self._tuned_names = {name for name, p in named if p.requires_grad and id(p) not in shared}
+
+    def _classifier_modules(self) -> list[nn.Module]:
+        return [module for part in self.backbone.view.classifier_modules() for module in part.modules()]
 
     def _stored(self) -> Mapping[str, Tensor]:
         """Return what the library added to the model's state, each tensor once, and whatever else is tuned."""
@@ -77,10 +117,3 @@ class AttachedLibrary(Attached):
                 known.add(id(tensor))
                 added[name] = tensor
         return {**trained, **added}
-
-
-def _forward(backbone: Backbone) -> None:
-    device = next(backbone.model.parameters()).device
-    ids = torch.full((1, 4), backbone.model.config.pad_token_id + 1, device=device)
-    with torch.no_grad():
-        backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
