@@ -9,6 +9,7 @@ from peftlab.backbones.loading import load_backbone
 from peftlab.cache import RunCache
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
+from peftlab.files import content_sha256
 from peftlab.plan import Plan, check_length
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.run_config import DeploymentOptions
@@ -100,7 +101,7 @@ def _why_again(plan: Plan, record: RunRecord) -> str | None:
     if differing := _differing(plan, record.identity):
         return f"another {', another '.join(sorted(differing))}"
     if not _is_whole(record):
-        return "its delta is gone"
+        return "its delta is gone or damaged"
     assert record.folder is not None
     wanted = plan.given.checkpoint.trajectory
     if not _keeps_trajectory(plan, record) or (wanted is not None and not trajectory_files(record.folder)):
@@ -141,4 +142,5 @@ def _is_whole(record: RunRecord) -> bool:
     if record.delta is None:
         return False
     file = record.folder / record.delta.file
-    return file.is_file() and file.stat().st_size == record.delta.bytes
+    whole = file.is_file() and file.stat().st_size == record.delta.bytes
+    return whole and record.delta.sha256 in (None, content_sha256(file))

@@ -16,7 +16,7 @@ from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
-from peftlab.files import disk_errors, exclusive_lock
+from peftlab.files import content_sha256, disk_errors, exclusive_lock
 from peftlab.plan import Plan, check_length, make_plan
 from peftlab.previous_run import (
     Interrupted,
@@ -257,7 +257,8 @@ def _keep_delta(plan: Plan, attached: Attached, folder: Path) -> record.Delta:
     """Save the delta with all that is needed to restore it."""
     labels, output = list(plan.task.labels), plan.kind.output_layer
     delta = describe_delta(attached, plan.config["backbone"], plan.task.name, labels, versions(), output)
-    return record.Delta(bytes=save_delta(delta, folder), file=TENSORS_FILE)
+    size = save_delta(delta, folder)
+    return record.Delta(bytes=size, file=TENSORS_FILE, sha256=content_sha256(folder / TENSORS_FILE))
 
 
 # Every rank of a distributed run comes these ways; the first keeps the folder.

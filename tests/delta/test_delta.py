@@ -96,6 +96,62 @@ def test_restored_heads_are_the_stored_ones(saved: Path):
     assert torch.equal(logits(backbone, batch(backbone)), logits(untouched, batch(backbone)))
 
 
+@pytest.fixture
+def older(saved: Path) -> Path:
+    """Return the folder as it was before deltas had a hash, or as somebody makes one."""
+    facts(sha256="")(saved / FACTS_FILE)
+    return saved
+
+
+def test_a_flipped_bit_is_noticed(saved: Path):
+    content = bytearray((saved / TENSORS_FILE).read_bytes())
+    content[-1] ^= 1
+    (saved / TENSORS_FILE).write_bytes(content)
+    with pytest.raises(UserError, match="damaged, or another run's"):
+        restore(saved)
+
+
+def test_a_delta_of_nothing_but_nan_is_refused_and_one_without_a_hash_is_not(older: Path):
+    assert restore(older).num_tuned() > 0
+    tensors(lambda content: content.update({name: t * float("nan") for name, t in content.items()}))(
+        older / TENSORS_FILE
+    )
+    with pytest.raises(UserError, match="holds values that are not numbers"):
+        restore(older)
+
+
+BERT = {"model_type": "bert"}
+# Facts that would take all memory, or all time, were they believed.
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "a wide bottleneck": (
+        {"strategy": "adapter", "options": {"bottleneck": 10**9}, "selection": {}},
+        "ask for tensors",
+    ),
+    "a long prefix": ({"strategy": "prefix", "options": {"length": 10**9, "mlp": None}, "selection": {}}, ""),
+    "many layers": ({"backbone": {"name": "x", "random": {"model_type": "bert", "num_hidden_layers": 10**9}}}, "up to"),
+    "wide layers": (
+        {"backbone": {"name": "x", "random": {"model_type": "bert", "hidden_size": 12 * 10**9}}},
+        "ask for",
+    ),
+    "a repository that is none": ({"backbone": {"name": "x", "hub": "a/b/c"}}, "backbone.hub=a/b/c: allowed is"),
+    "an endless expression": (
+        {"strategy": "peft", "options": {"options": {"target_modules": "(([a-z._0-9])+)+!"}}, "selection": {}},
+        "never ends",
+    ),
+    "what peft refuses": ({"strategy": "peft", "options": {"options": {"r": -1}}, "selection": {}}, "does not fit"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_delta_is_a_line(case: str, saved: Path):
+    changes, told = HOSTILE[case]
+    facts(**changes)(saved / FACTS_FILE)
+    with pytest.raises(UserError) as caught:
+        restore(saved)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
@@ -182,7 +238,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_delta_is_refused_in_one_line_that_names_the_file(damage: str, saved: Path):
+def test_a_damaged_delta_is_refused_in_one_line_that_names_the_file(damage: str, older: Path):
+    saved = older
     file, spoil, expected = DAMAGES[damage]
     spoil(saved / file)
     with pytest.raises(UserError) as caught:

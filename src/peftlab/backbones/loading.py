@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
+from peftlab.backbones.fit import check_tokenizer
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
 from peftlab.backbones.spec import Attention, BackboneSpec
 from peftlab.backbones.tiny import character_tokenizer, random_model
@@ -139,6 +140,7 @@ def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
     model, tokenizer = _random(spec, output) if spec.drawn else _pretrained(spec, output)
     tokenizer.model_max_length = architecture(model.config.model_type).position_limit(model) or _ENDLESS
+    check_tokenizer(spec.title, model, tokenizer)
     return model, tokenizer, fingerprint(model)
 
 

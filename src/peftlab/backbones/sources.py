@@ -8,22 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 
 from peftlab.backbones.fingerprint import file_sha256
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, shown
 from peftlab.network import hub_reachable
 
 WEIGHTS = "model.safetensors"
+# Weights in several files: it names them.
+INDEX = f"{WEIGHTS}.index.json"
 # Nothing else is fetched: no pickled weights, no code.
-_PATTERNS = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt"]
+_PATTERNS = [
+    "config.json",
+    WEIGHTS,
+    INDEX,
+    "model-*-of-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.*",
+    "merges.txt",
+]
 _SETTINGS = ("config.json", "tokenizer_config.json")
 # Any of these makes a tokenizer.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def find_files(name: str, path: str | None, hub: str | None, package: str | None, sha256: str | None) -> Path:
-    """Return a folder with `config.json`, `model.safetensors` and the tokenizer.
+    """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer.
 
     Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
     installed Python package that carries the files.
@@ -62,6 +74,10 @@ def _hash(path: Path, time: int, size: int) -> str:
 def _from_hub(name: str, hub: str | None) -> Path | None:
     if hub is None:
         return None
+    try:
+        validate_repo_id(hub)
+    except HFValidationError as error:
+        raise UserError(f"backbone.hub={shown(hub, 60)}: allowed is ORGANISATION/NAME") from error
     try:
         cached = Path(snapshot_download(hub, allow_patterns=_PATTERNS, local_files_only=True))
         # The cache may hold a part: a download that was broken off, a model without its tokenizer.
@@ -102,6 +118,7 @@ def _check(folder: Path, sha256: str | None, name: str) -> None:
     for file in _SETTINGS:
         _refuse_code(folder / file, name)
     if sha256 is not None:
+        require((folder / WEIGHTS).is_file(), f"backbone.sha256: it is of one {WEIGHTS}, {folder} has several files")
         found = file_hashes(folder)[WEIGHTS]
         require(found == sha256, f"backbone={name}: {folder / WEIGHTS} has sha256 {found}, expected {sha256}")
 
@@ -136,7 +153,20 @@ def _entries(settings: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _missing(folder: Path) -> list[str]:
-    missing = [file for file in ("config.json", WEIGHTS) if not (folder / file).is_file()]
+    index = folder / INDEX
+    weights = (WEIGHTS,) if (folder / WEIGHTS).is_file() or not index.is_file() else _named_by(index)
+    missing = [file for file in ("config.json", *weights) if not (folder / file).is_file()]
     if not any((folder / file).is_file() for file in _VOCABULARIES):
         missing.append("tokenizer.json")
     return missing
+
+
+def _named_by(index: Path) -> list[str]:
+    """Return the files that an index of weights names, which lie beside it."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = sorted({name for name in named if Path(name).name == name})
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index}: does not name files of weights ({type(error).__name__})") from error
+    require(bool(files) and len(files) == len(set(named)), f"{index}: allowed are names of files beside it")
+    return files

@@ -8,10 +8,12 @@ from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from peftlab.backbones.allowance import Allowance
 from peftlab.backbones.architecture import architecture
 from peftlab.errors import UserError, nearest, require
 from peftlab.output_layer import OutputLayer
 
+_MOST_LAYERS, _MOST_NUMBERS = 1000, 2**31
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 
@@ -53,13 +55,19 @@ def random_model(
     model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
     entries = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
     _check_options(options)
+    layers = options.get("num_hidden_layers", 1)
+    require(
+        isinstance(layers, int) and layers <= _MOST_LAYERS,
+        f"backbone.random.num_hidden_layers={layers}: allowed are up to {_MOST_LAYERS}",
+    )
     try:
-        bare, model = (
-            model_class.from_config(
-                AutoConfig.for_model(**{**entries, **options, **labels}), attn_implementation=attention
+        with Allowance(_MOST_NUMBERS, "backbone.random"):
+            bare, model = (
+                model_class.from_config(
+                    AutoConfig.for_model(**{**entries, **options, **labels}), attn_implementation=attention
+                )
+                for labels in ({}, output.options)
             )
-            for labels in ({}, output.options)
-        )
     except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
     # Some architectures draw the output layer first, and the number of labels would shift all later draws.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ FACTS_FILE = "delta.json"
 
 @dataclass(frozen=True)
 class DeltaFacts:
-    """What a delta belongs to: enough to attach its strategy to a fresh backbone and take the tensors back."""
+    """What a delta belongs to: enough to attach its strategy to a fresh backbone and take the tensors back.
+
+    `sha256` is that of the tensors' file; deltas from before it have none.
+    """
 
     strategy: str
     options: dict[str, Any]
@@ -36,6 +39,7 @@ class DeltaFacts:
     tensors: int
     versions: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
+    sha256: str = field(default="", compare=False)
     schema: int = SCHEMA
 
     @property
@@ -61,7 +65,8 @@ class Delta:
 def save_delta(delta: Delta, folder: Path) -> int:
     """Write a delta into `folder` and return the bytes of its tensors file."""
     size = write_tensors(delta.tensors, folder / TENSORS_FILE)
-    write_text_atomic(folder / FACTS_FILE, json.dumps(redact(asdict(delta.facts)), indent=2) + "\n")
+    facts = replace(delta.facts, sha256=content_sha256(folder / TENSORS_FILE) or "")
+    write_text_atomic(folder / FACTS_FILE, json.dumps(redact(asdict(facts)), indent=2) + "\n")
     return size
 
 
@@ -80,6 +85,8 @@ def load_delta(folder: Path) -> Delta:
     """
     facts = _read_facts(folder / FACTS_FILE)
     tensors = read_tensors(folder / TENSORS_FILE)
+    if facts.sha256 and content_sha256(folder / TENSORS_FILE) != facts.sha256:
+        raise UserError(f"{folder / TENSORS_FILE}: damaged, or another run's: its SHA-256 is not that of {FACTS_FILE}")
     if len(tensors) != facts.tensors:
         raise UserError(f"{folder / TENSORS_FILE}: holds {len(tensors)} tensors, {FACTS_FILE} says {facts.tensors}")
     return Delta(facts, tensors)

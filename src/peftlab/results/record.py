@@ -48,10 +48,11 @@ class Parameters:
 
 @dataclass
 class Delta:
-    """The saved delta: its size in bytes and its file beside the record."""
+    """The saved delta: its size in bytes, its file beside the record, and the SHA-256 of what it holds."""
 
     bytes: int
     file: str
+    sha256: str | None = None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import UserError, nearest, require
 from peftlab.strategies.bases.injection import PeftInjection
+from peftlab.strategies.bases.patterns import check_patterns
 from peftlab.strategies.traits import Traits
 
 # Methods that peft keeps as an option of LoRA.
@@ -95,6 +96,7 @@ class Peft(PeftInjection):
     def config(self, backbone: Backbone) -> PeftConfig:
         """Return the method's configuration with the given options; the classifier is left alone."""
         options = {**FORMS.get(self.method, ("", {}))[1], **self.options}
+        check_patterns(options, (name for name, _ in backbone.model.named_modules()))
         fields = {entry.name for entry in dataclasses.fields(self._config_class)}
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType[self.kind.upper()]]
         # A method without such a table finds its sites by other means.

@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from peftlab.backbones.allowance import Allowance
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.delta.delta import Delta, DeltaFacts, check_backbone, load_delta
 from peftlab.errors import UserError, prefix_errors, require
@@ -16,6 +17,9 @@ from peftlab.output_layer import OutputLayer
 from peftlab.results.record import RunRecord
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.registry import create_strategy, strategy_names
+
+# Numbers that a strategy may take beside what its file holds: what it draws and does not keep.
+_SPARE = 2**22
 
 
 def describe_delta(
@@ -63,7 +67,11 @@ def apply_delta(delta: Delta, backbone: Backbone, option: str | None = None) -> 
     )
     strategy = create_strategy(delta.facts.strategy, delta.facts.options)
     kind = strategy.selection_type
-    attached = strategy.attach(backbone, kind.from_facts(delta.facts.selection) if kind else None)
+    for name, tensor in delta.tensors.items():
+        require(not bool(tensor.isnan().any()), f"delta: tensor {name} holds values that are not numbers")
+    held = sum(tensor.numel() for tensor in delta.tensors.values())
+    with Allowance(_SPARE + 4 * (held + backbone.size), f"delta of strategy {delta.facts.strategy}"):
+        attached = strategy.attach(backbone, kind.from_facts(delta.facts.selection) if kind else None)
     attached.load_delta(delta.tensors)
     return attached
 
