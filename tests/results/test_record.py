@@ -46,7 +46,7 @@ def test_the_file_has_the_documented_layout():
     }
     assert data["parameters"] == {"total": 22_713_986, "tuned": 663_552, "classifier": 770}
     assert data["seconds"] == {"selection": 4.0, "training": 60.0, "evaluation": 2.5, "total": 70.0}
-    assert data["delta"] == {"bytes": 2_658_000, "file": "delta.safetensors"}
+    assert data["delta"] == {"bytes": 2_658_000, "file": "delta.safetensors", "sha256": None}
     assert {"status", "reason", "task", "strategy", "backbone", "seed", "shots", "collapsed"} <= data.keys()
     assert {"throughput", "memory", "training", "data", "selection", "curve", "config"} <= data.keys()
     assert {"id", "identity", "versions", "commit", "dirty", "device", "started", "command"} <= data.keys()
