@@ -1,10 +1,14 @@
 """The command line as a user types it becomes the one that Hydra takes."""
 
+import re
+import shlex
+
 import pytest
 
 from peftlab.arguments import check, choices, normalise, normalise_line
 from peftlab.cli import CONF
 from peftlab.errors import UserError
+from peftlab.hydra_internals import override_values
 
 SWEEP = ["-m", "+strategy=hifi", "task=rte", "seed=1,2,3"]
 
@@ -149,3 +153,14 @@ def test_the_choices_of_a_group_are_its_files_in_order(tmp_path):
     for name in ("b.yaml", "a.yaml", "notes.md"):
         (tmp_path / "task" / name).touch()
     assert choices(tmp_path, "task") == ["a", "b"]
+
+
+@pytest.mark.parametrize("path", ["/a=b", "/a#b&c", "~/weights", "/it's", '/a"b', "/a\\ (1)=2", "/é"])
+def test_a_path_that_needs_quotes_comes_with_the_way_to_write_it(path):
+    with pytest.raises(
+        UserError, match=re.escape(f"backbone.path={path}: has a character that needs quotes: ")
+    ) as told:
+        check(["+strategy=bitfit", f"backbone.path={path}"], CONF)
+    _, pasted = shlex.split(f"train.py {str(told.value).rpartition('quotes: ')[2]}")
+    check(["+strategy=bitfit", pasted], CONF)
+    assert override_values([pasted]) == [path]

@@ -1,14 +1,16 @@
 """What is done to a command line before Hydra sees it."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
+from hydra.errors import HydraException
 
 from peftlab.errors import UserError, nearest, require
-from peftlab.hydra_internals import HYDRA_OPTIONS, flag_parser
+from peftlab.hydra_internals import HYDRA_OPTIONS, flag_parser, override_values
 from peftlab.redaction import holds_secret, is_secret_name
 from peftlab.search_path import split_config_dirs
 
@@ -44,12 +46,14 @@ def check(arguments: list[str], *roots: Path) -> None:
     `roots` are the folders that hold groups, the laboratory's first.
 
     Raises:
-        UserError: an unknown flag; no strategy, or two; a choice that is not in its group; a secret.
+        UserError: an unknown flag; a value that needs quotes; no strategy, or two; a choice that is not in its group;
+            a secret.
     """
     _check_flags(arguments)
     _check_secrets(arguments)
     pairs = [argument.partition("=") for argument in arguments]
     given = [(name.lstrip("+"), value) for name, equals, value in pairs if equals]
+    _check_grammar(arguments)
     if not only_shows(arguments):
         _check_strategy([value for name, value in given if name == "strategy"], "experiment" in dict(given), roots)
     known = groups(roots)
@@ -112,6 +116,27 @@ def _check_secrets(arguments: list[str]) -> None:
                 f"{name}: a key, token or password has no place on a command line or in a configuration; "
                 "give it in the environment (WANDB_API_KEY, HF_TOKEN)"
             )
+
+
+def _check_grammar(arguments: Sequence[str]) -> None:
+    """Refuse a value whose characters Hydra reads as grammar, `=`, `#` or `&` in a path, and say how it is written."""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or argument.startswith("-") or _reads([argument]):
+            continue
+        # Hydra takes a backslash as one, unless a quote follows.
+        escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
+        quoted = f'{name}="{escaped}"'
+        if not value.startswith(("[", "{")) and _reads([quoted]):
+            raise UserError(f"{argument}: has a character that needs quotes: {shlex.quote(quoted)}")
+
+
+def _reads(overrides: Sequence[str]) -> bool:
+    try:
+        override_values(overrides)
+    except HydraException:
+        return False
+    return True
 
 
 def _refuse(message: str) -> NoReturn:
