@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from peftlab.files import write_text_atomic
+from peftlab.options.schema import from_plain, read_json
 from peftlab.redaction import redact
 
 FOLDER = ".outcomes"
@@ -51,6 +52,15 @@ class Outcome:
     def exit_code(self) -> int:
         """0 unless the job failed: 2 for a user's mistake, 1 for a crash and for a process that was killed."""
         return _EXIT_CODES.get(self.status, 0)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An outcome as its file has it."""
+
+    folder: str
+    status: Status
+    message: str
 
 
 def outcome_of_error(folder: Path, status: Status, reason: object) -> Outcome:
@@ -121,8 +131,12 @@ def take_outcomes(sweep: Path, token: str) -> list[Outcome]:
 
 def _read(sweep: Path, token: str) -> list[Outcome]:
     files = sorted((sweep / FOLDER / token).glob("*.json"), key=_number)
-    read = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    return [Outcome(Path(content["folder"]), content["status"], content["message"]) for content in read]
+    return [read_json(path, "outcome", _outcome) for path in files]
+
+
+def _outcome(data: Any) -> Outcome:
+    written: _Written = from_plain(_Written, data)
+    return Outcome(Path(written.folder), written.status, written.message)
 
 
 def _number(path: Path) -> int:

@@ -17,6 +17,7 @@ import yaml
 
 from peftlab.command_line import program
 from peftlab.errors import UserError, require
+from peftlab.files import read_text
 from peftlab.job_files import HYDRA, MULTIRUN, commands_of
 from peftlab.search_path import USER, ReplayedFolder, asks_for_more, split_config_dirs
 
@@ -69,7 +70,7 @@ def _files(folder: Path) -> list[tuple[Path, bool]]:
 
 def _command(file: Path, folder: Path, is_sweep: bool, typed: Sequence[str]) -> list[str]:
     try:
-        given: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        given: dict[str, Any] = yaml.safe_load(read_text(file))
         said = given["hydra"]["overrides"]
         overrides = [str(override) for override in (*(said.get("hydra") or []), *said["task"])]
         searched = _searched(given["hydra"].get("runtime") or {})

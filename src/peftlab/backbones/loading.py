@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.backbones.architecture import architecture
@@ -21,10 +19,12 @@ from peftlab.backbones.spec import Attention, BackboneSpec
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, shown
+from peftlab.files import read_text
 from peftlab.kernels.attention import use_fast_attention
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
+from peftlab.options.schema import parse_json
 from peftlab.output_layer import MULTIPLE_CHOICE, OutputLayer
 from peftlab.streams import Stream, seed_of
 
@@ -98,7 +98,7 @@ def model_type(spec: BackboneSpec) -> str:
         return str(spec.drawn.get("model_type", ""))
     file = _folder(spec) / "config.json"
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+        return str(parse_json(read_text(file), any_number=True)["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"backbone={spec.title}: {file} does not name a model_type ({reason})") from error
@@ -163,8 +163,11 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
             )
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except UserError:
+        raise
+    except Exception as error:  # the libraries that read the files let errors of a dozen kinds through
+        said = " ".join(str(error).split())
+        reason = shown(said if " " in said else f"{type(error).__name__}: {said}", 300)
         raise UserError(f"backbone={spec.title}: {folder} cannot be loaded: {reason}") from error
     _check_weights(spec.title, folder, model, report)
     return model, tokenizer

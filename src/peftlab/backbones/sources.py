@@ -13,7 +13,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from peftlab.backbones.fingerprint import file_sha256
 from peftlab.errors import UserError, require, shown
+from peftlab.files import read_text
 from peftlab.network import hub_reachable
+from peftlab.options.schema import parse_json
 
 WEIGHTS = "model.safetensors"
 # Weights in several files: it names them.
@@ -128,8 +130,8 @@ def _refuse_code(path: Path, name: str) -> None:
     if not path.is_file():
         return
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        settings = parse_json(read_text(path), any_number=True)
+    except (OSError, ValueError) as error:
         raise UserError(f"backbone={name}: {path} cannot be loaded: not JSON ({error})") from error
     for key, value in _entries(settings):
         own_classes = key in ("auto_map", "custom_pipelines") and bool(value)

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import content_sha256, write_bytes_atomic, write_text_atomic
-from peftlab.options.schema import build
+from peftlab.files import content_sha256, read_text, write_bytes_atomic, write_text_atomic
+from peftlab.options.schema import build, parse_json
 from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
 from peftlab.redaction import redact
 
@@ -114,10 +114,10 @@ def check_backbone(facts: DeltaFacts, name: str, fingerprint: str, option: str |
 
 def _read_facts(path: Path) -> DeltaFacts:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; a run's folder with a delta holds it") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a delta's JSON ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a delta's JSON (a table of values is expected)")

@@ -1,6 +1,5 @@
 """Where metrics go while a run trains: CSV always, W&B or TensorBoard when asked."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from peftlab.command_line import install_extra
 from peftlab.errors import MissingPackageError, UserError
+from peftlab.files import read_text
+from peftlab.options.schema import parse_json
 from peftlab.training.lightning_internals import csv_text, is_first_rank, restore_csv, whole_csv_logger
 
 METRICS_FILE = "metrics.csv"
@@ -69,7 +70,7 @@ class RunLoggers:
 
     def _record(self) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = json.loads((self._folder / "result.json").read_text(encoding="utf-8"))
+            record: dict[str, Any] = parse_json(read_text(self._folder / "result.json"))
         except (OSError, ValueError):
             return {}  # a full disk, for example: the run has failed
         return record

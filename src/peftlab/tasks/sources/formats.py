@@ -2,12 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError, require
+from peftlab.files import read_regular
+from peftlab.options.schema import parse_json
 
 Row = tuple[str, dict[str, Any]]
 _DOCUMENT = "-DOCSTART-"
@@ -83,7 +84,7 @@ FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = read_regular(path).removeprefix(b"\xef\xbb\xbf")
     require(bool(content.strip()), f"{path}: the file is empty")
     try:
         return content.decode("utf-8")
@@ -94,8 +95,8 @@ def _text(path: Path) -> str:
 
 def _json(content: str, where: str) -> Any:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from error
 
 

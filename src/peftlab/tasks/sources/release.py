@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from peftlab.errors import UserError, require
+from peftlab.files import read_regular
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.sources.examples import Columns, columns_of
 from peftlab.tasks.sources.formats import FORMATS
@@ -91,7 +92,7 @@ def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    content = read_regular(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     require(bool(content), f"{path}: the file is empty")
     # Split at line feeds alone: str.splitlines would also cut at separators that sentences contain.
     for number, line in enumerate(content.split(b"\n"), start=1):
