@@ -252,6 +252,10 @@ UNNAMED = [
     ("shots.per_class=few", "shots.per_class=few: allowed is a whole number or is null"),
     ("task.name=null", "task.name=None: allowed is a text"),
     ("backbone.name=3", "backbone.name=3: allowed is a text"),
+    ("deployment=true", "deployment=True: deployment is a group of options; give one, as deployment.OPTION=VALUE"),
+    ("training=3", "training=3: training is a group of options; give one, as training.OPTION=VALUE"),
+    ("~deployment", "deployment: missing"),
+    ("~backbone.name", "backbone.name: missing"),
 ]
 
 

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from peftlab import arguments, hydra_errors, resolvers, resume, search_path
 from peftlab.command_line import typed_command
@@ -124,7 +122,7 @@ def _hydra(words: list[str]) -> int:
         job = Job(tuple(typed_command()), Told.token, CONF)
         forget_hydra()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException, UserError, OSError) as error:
+    except (*hydra_errors.MISTAKES, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
         tell(hydra_errors.in_one_line(error, sys.argv[1:], CONF))

@@ -14,6 +14,10 @@ from peftlab.errors import nearest
 from peftlab.hydra_internals import compose_apart, first_values
 from peftlab.search_path import roots
 
+# What Hydra raises for a mistake on the command line; it tells some of them, as a group without a name, by no class of
+# its own.
+MISTAKES = (HydraException, OmegaConfBaseException, ValueError, RecursionError)
+
 
 def in_one_line(error: Exception, arguments: list[str], conf: Path) -> str:
     """Return an error's message as one line, with the nearest allowed names where one was misspelt."""

@@ -203,7 +203,7 @@ def _recorded(
         _discard_earlier(at.folder, found)
     _write(result, at.folder)
     try:
-        with show_bars(bool(config["trainer"]["enable_progress_bar"])):
+        with show_bars(bool(config["trainer"].get("enable_progress_bar", True))):
             execute(found.plan if found else make_plan(config, at.cache), result, at, begun)
         result.status = "finished"
     except SkippedError as reason:

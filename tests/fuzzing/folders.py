@@ -1,7 +1,9 @@
 """Folders: what lies in a run's or a sweep's folder is not what a run left there; it is run, resumed and read again."""
 
+import json
 import os
 import shutil
+from contextlib import suppress
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -11,10 +13,12 @@ from rich.console import Console
 from fuzzing.cases import Case, draw_of
 from fuzzing.hostile import BYTES, Draw, header_value, json_value, stand_in
 from peftlab.cache import RunCache
+from peftlab.errors import UserError
 from peftlab.results.found import read_records
 from peftlab.results.table import print_sweep
 from peftlab.resume import replayed
 from peftlab.run import run, run_unless_finished
+from peftlab.tensor_files import read_tensor_file, write_tensor_file
 from peftlab.training.resumption import Resumption
 from runs import small
 
@@ -73,8 +77,22 @@ def _spoil(folder: Path, draw: Draw) -> None:
         path = draw.choice(files)
         spoils = BYTES + {".json": [json_value] * 5, ".safetensors": [header_value] * 5}.get(path.suffix, [])
         content = path.read_bytes()
-        if content:
+        if path.parent.name == "checkpoints" and draw.random() < 0.5:
+            _edit_checkpoint(path, draw)
+        elif content:
             path.write_bytes(draw.choice(spoils)(content, draw))
+
+
+def _edit_checkpoint(path: Path, draw: Draw) -> None:
+    """Change one part of a checkpoint, and its hash with it."""
+    try:
+        file = read_tensor_file(path)
+    except UserError:
+        return
+    facts = json_value(json.dumps(file.facts).encode(), draw)
+    tensors = {name: tensor.clone() for name, tensor in file.tensors.items()}
+    with suppress(ValueError):
+        write_tensor_file(path, tensors, json.loads(facts))
 
 
 def _interrupt(config: dict[str, object], folder: Path, cache: RunCache) -> None:

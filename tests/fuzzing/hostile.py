@@ -71,8 +71,14 @@ BYTES: list[Spoil] = [cut, flip, insert, repeat, replace]
 
 def json_value(content: bytes, draw: Draw) -> bytes:
     """Return JSON text of which one part, anywhere, is gone, renamed or something else."""
-    data = json.loads(content)
-    place, key = draw.choice([*_places(data)])
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        data = None
+    places = _places(data)
+    if not places:  # nothing is left of what it was
+        return insert(content, draw)
+    place, key = draw.choice(places)
     act = draw.randrange(4)
     if act == 0:
         del place[key]
@@ -86,8 +92,13 @@ def json_value(content: bytes, draw: Draw) -> bytes:
 
 
 def _places(data: Any) -> list[tuple[Any, Any]]:
-    keys = list(data) if isinstance(data, dict) else list(range(len(data))) if isinstance(data, list) else []
-    return [found for key in keys for found in [(data, key), *_places(data[key])]]
+    found, parts = [], [data]
+    while parts:
+        part = parts.pop()
+        keys = list(part) if isinstance(part, dict) else list(range(len(part))) if isinstance(part, list) else []
+        found += [(part, key) for key in keys]
+        parts += [part[key] for key in keys]
+    return found
 
 
 def tsv_field(content: bytes, draw: Draw) -> bytes:

@@ -6,9 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from fuzzing.cases import Case, draw_of
 from fuzzing.hostile import VALUES, Draw
@@ -80,7 +78,9 @@ class Options:
             arguments.check(typed, CONF)
             config = compose_apart(CONF, [argument for argument in typed if not argument.startswith("-")])
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except UserError:
+            raise
+        except hydra_errors.MISTAKES as error:
             raise UserError(hydra_errors.in_one_line(error, line, CONF)) from error
         assert isinstance(plain, dict)
         self._do({str(name): value for name, value in plain.items()}, draw)

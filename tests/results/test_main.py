@@ -1,5 +1,7 @@
 """``python -m peftlab.results FOLDER`` as a user types it."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,24 @@ def test_nothing_to_show_is_one_line_on_stderr_and_exit_2(make, message, tmp_pat
     assert message in output.err
     assert str(folder) in output.err
     assert output.err.count("\n") == 1
+
+
+def test_one_record_that_cannot_be_read_does_not_end_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    finished(0.80, seed=1).write(tmp_path / "good")
+    os.mkfifo(finished(seed=2).write(tmp_path / "pipe").with_name("other"))
+    (tmp_path / "pipe" / "other").rename(tmp_path / "pipe" / "result.json")
+    none = {"parameters": {"total": 0, "tuned": 0, "classifier": 0}}
+    for place, edits in {"none\x1b[2J": none, "half": {"seed": "x"}}.items():
+        file = finished(seed=3).write(tmp_path / place)
+        file.write_text(json.dumps(json.loads(file.read_text()) | edits))
+    assert main([str(tmp_path)]) == 0
+    output = capsys.readouterr()
+    assert "80.0 ± n/a" in output.out
+    told = output.err.splitlines()
+    assert all(line.startswith("! unreadable: ") and line.isprintable() for line in told)
+    for reason in ("not a regular file", r"none\x1b[2J/result.json: parameters.total is 0", "'seed' is \"x\""):
+        assert sum(reason in line for line in told) == 1
+    assert len(told) == 3
 
 
 def test_reading_results_needs_neither_torch_nor_transformers():

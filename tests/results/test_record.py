@@ -143,8 +143,8 @@ NOT_RECORDS = {
     "half a surrogate pair": (edited("reason", "\ud800"), "surrogates not allowed"),
     "half a pair in a key": (edited("metric.further", {"\udfff": 1}), "surrogates not allowed"),
     "thousands of levels": (edited("config", json.loads("[" * 900 + "]" * 900)), "nested too deeply"),
-    "a task of control characters": (edited("task", "r\x1b[2Jte"), r"task=r\\x1b\[2Jte: allowed is a name"),
-    "a task of a megabyte": (edited("task", "x" * 2**20), "allowed is a name, 1 to 200 printable"),
+    "a task of control characters": (edited("task", "r\x1b[2Jte"), r"task=r\\x1b\[2Jte: allowed is a text"),
+    "a task of a megabyte": (edited("task", "x" * 2**20), "allowed is a text of 1 to 200 printable"),
     "a group that is none": (edited("config", {"data": 3}), "config.data is 3, must be an object"),
     "deployment without delay": (
         edited("deployment", {"extra_parameters": 0, "structure_changed": False, "merged": True}),

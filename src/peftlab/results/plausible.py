@@ -21,7 +21,7 @@ def check_name(name: Any, where: str) -> None:
         UserError: it is no text of one line and at most `LONGEST_NAME` characters.
     """
     valid = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
-    require(valid, f"{where}={shown(name, 60)}: allowed is a name, 1 to {LONGEST_NAME} printable characters")
+    require(valid, f"{where}={shown(name, 60)}: allowed is a text of 1 to {LONGEST_NAME} printable characters")
 
 
 def check_numbers(record: Any) -> None:

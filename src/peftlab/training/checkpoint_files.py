@@ -7,7 +7,7 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, shown
 from peftlab.tensor_files import read_tensor_file, write_tensor_file
 
 _REST = "checkpoint"
@@ -45,9 +45,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = _grown(file.facts[_REST], file.tensors)
         require(isinstance(checkpoint, dict), "no table of values")
     except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to start anew") from error
+        raise not_whole(path, error) from error
     return checkpoint
+
+
+def not_whole(path: Path | None, error: Exception) -> UserError:
+    """Return what a user is told of a checkpoint in which something is missing or of another form."""
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return UserError(f"{path}: not a whole checkpoint ({shown(reason, 200)}); remove it to start anew")
 
 
 def _tree(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -11,6 +11,7 @@ from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, early_stopping, load_best
+from peftlab.training.checkpoint_files import not_whole
 from peftlab.training.extent import Extent, check_extent
 from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
@@ -79,13 +80,17 @@ def fit_and_evaluate(trainer: Trainer, module: FineTuning, data: TaskData, obser
     """Train `module`, leave the best epoch's weights in it, and evaluate exactly those.
 
     Raises:
-        UserError: an option of the trainer that does not fit the data.
+        UserError: an option of the trainer that does not fit the data, or a checkpoint that is not whole.
     """
     check_extent(trainer, len(data.train_dataloader()))
     try:
         trainer.fit(module, datamodule=data, ckpt_path=observers.resumption.checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if not observers.resumption.is_restoring:
+            raise
+        raise not_whole(observers.resumption.checkpoint, error) from error
     steps, epochs = trainer.global_step, trainer.current_epoch
     require(steps > 0, "trainer: training ended before its first step (trainer.max_time); allowed is a longer time")
     best_epoch = load_best(observers.best, module)

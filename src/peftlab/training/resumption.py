@@ -71,6 +71,7 @@ class Resumption(Callback):
         self._file = folder / FOLDER / FILE_NAME
         self._settings, self._identity = _stored(settings), dict(identity)
         self._found: dict[str, Any] | None = None
+        self.is_restoring = False
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -80,6 +81,10 @@ class Resumption(Callback):
     def checkpoint(self) -> Path | None:
         """Return the checkpoint to begin from, if there is one."""
         return self._file if self._file.exists() else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note that Lightning takes a checkpoint back next, up to the first batch: what fails then is the file's."""
+        self.is_restoring = stage == "fit" and self.checkpoint is not None
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the place in the data and the counts; random states wait, since setting up draws numbers."""
@@ -104,7 +109,7 @@ class Resumption(Callback):
         """Take the rest of a checkpoint back before the first batch; write one where it is time to."""
         if self._found is not None:
             self._take_back(trainer, self._found)
-            self._found = None
+            self._found, self.is_restoring = None, False
         elif trainer.strategy.reduce_boolean_decision(self._is_time(trainer, batch_idx), all=False):
             self._between_batches = True
             self._save(trainer)
