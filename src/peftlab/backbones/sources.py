@@ -166,7 +166,7 @@ def _missing(folder: Path) -> list[str]:
 def _named_by(index: Path) -> list[str]:
     """Return the files that an index of weights names, which lie beside it."""
     try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        named = parse_json(read_text(index))["weight_map"].values()
         files = sorted({name for name in named if Path(name).name == name})
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index}: does not name files of weights ({type(error).__name__})") from error
