@@ -161,7 +161,7 @@ SWEEPS = {
     "table2-full": {"seed": 6, "task": 8},
     "table2-few": {"seed": 6, "task": 7},
     "table3": {"strategy.score": 6, "seed": 6},
-    "table6": {"seed": 6},
+    "table6": {"task": 2, "seed": 6},
     "fig3": {"robustness.setting": 5, "strategy.score_after_steps": 2, "seed": 3},
     "fig8-11": {"robustness.setting": 5, "strategy.score_after_steps": 1, "seed": 3},
     "fig4": {"seed": 3},
@@ -210,11 +210,14 @@ def test_heads_are_scored_in_the_papers_settings(experiment, setting):
     assert (config["task"]["name"], config["backbone"]["name"]) == ("mrpc", "bert-base")
 
 
-def test_table6_has_the_papers_methods_and_epochs():
+def test_table6_has_the_papers_tasks_methods_and_epochs():
     swept = yaml.safe_load((CONF / "experiment" / "table6.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert swept["task"] == "squad,swag"
     assert len(swept["+strategy"].split(",")) == 9
     assert set(swept["+strategy"].split(",")) <= set(strategy_names())
-    assert composed("+strategy=hifi", "experiment=table6", "task=rte")["trainer"]["max_epochs"] == 3
+    for task, length in (("squad", 384), ("swag", 128)):
+        config = composed("+strategy=hifi", "experiment=table6", f"task={task}")
+        assert (config["trainer"]["max_epochs"], config["data"]["max_length"]) == (3, length)
 
 
 def test_what_older_records_are_taken_to_have_done_is_what_a_run_does_by_default():
