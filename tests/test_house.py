@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["notebook", "console", "__main__"],
     ["cli", "merge", "report"],
-    ["search", "landscape", "job", "check"],
+    ["search", "landscape", "job", "check", "prediction"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
     ["previous_run", "run_folder", "recording", "job_files"],

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": Command("peftlab.cli", "tune a backbone on a task, once or as a sweep: all that `python train.py` takes"),
     "results": Command("peftlab.results.__main__", "every run below a folder, as one table"),
     "report": Command("peftlab.report.command", "runs as tables for a paper, statistics and one HTML page"),
+    "predict": Command("peftlab.prediction.command", "what a finished run says of the examples of a file"),
     "merge": Command("peftlab.merge", "a run's delta, merged: a plain Hugging Face model folder"),
     "search": Command("peftlab.search", "the best learning rates of experiment=search, as a recipe"),
     "landscape": Command("peftlab.landscape.command", "the loss around tuned weights and along their training"),

@@ -8,6 +8,7 @@ beside `task` are its options, `options:` of a task's YAML.
 
 import csv
 import io
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from peftlab.errors import nearest, require
+from peftlab.errors import UserError, nearest, require
 from peftlab.files import write_text_atomic
 from peftlab.inputs.encoder import Batch, Encoder, Example, Split, num_examples
 from peftlab.options.schema import build
@@ -177,6 +178,36 @@ class TaskKind(ABC):
     @abstractmethod
     def answers(self, predictions: Predictions) -> list[str]:
         """Return each prediction as a user wants to read it."""
+
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return the numbers behind each answer: the model's outputs, unless a kind says what they mean."""
+        if isinstance(predictions.outputs, Tensor):
+            found: list[list[float]] = predictions.outputs.flatten(1).tolist()
+            return found
+        return [[] for _ in predictions.outputs]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return each prediction in plain values, the answer first; the names are the same for all.
+
+        Args:
+            predictions: of N examples.
+            rows: those examples as `columns` has them.
+        """
+        answers, scores = self.answers(predictions), self.scores(predictions)
+        return [{"answer": answer, "scores": own} for answer, own in zip(answers, scores, strict=True)]
+
+    def gold_answers(self, predictions: Predictions) -> list[str]:
+        """Return the right answer of each example as a text: as `answers` would, or as JSON."""
+        gold = predictions.gold
+        return [json.dumps(value) for value in (gold.tolist() if isinstance(gold, Tensor) else gold)]
+
+    def stand_in(self, row: Mapping[str, Any]) -> Any:
+        """Return what stands in the column `label` of a row that has none; no prediction depends on it.
+
+        Raises:
+            UserError: this kind reads labelled rows alone.
+        """
+        raise UserError(f"kind {self.name}: rows without a label cannot be read")
 
     def write(self, predictions: Predictions, path: Path) -> None:
         """Write the answers, `index<TAB>prediction` in the order of the split, whole or not at all.

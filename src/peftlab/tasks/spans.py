@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+SHOWN = 5  # of the best spans
+
 
 class Span(NamedTuple):
     """A text, its place among the context's characters, and its score: the sum of both ends' outputs."""
@@ -35,6 +37,22 @@ class Answer:
     def text(self) -> str:
         """The answer, "" for none."""
         return self.spans[0].text if self.given and self.spans else ""
+
+    def details(self, may_be_none: bool) -> dict[str, Any]:
+        """Return the answer in plain values, with the best spans and their share of the softmax over all."""
+        shares = torch.tensor([span.score for span in self.spans]).softmax(0).tolist()
+        best = [
+            {"text": span.text, "start": span.start, "end": span.end, "probability": share}
+            for span, share in zip(self.spans[:SHOWN], shares, strict=False)
+        ]
+        place = best[0] if self.given and best else {"start": None, "end": None, "probability": None}
+        none = {"no_answer_by": self.none_by} if may_be_none else {}
+        return {
+            "answer": self.text,
+            **{name: place[name] for name in ("start", "end", "probability")},
+            **none,
+            "best": best,
+        }
 
 
 def null_positions(batch: Mapping[str, Any], cls_token_id: Any) -> Tensor:

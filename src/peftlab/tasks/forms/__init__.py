@@ -1,7 +1,7 @@
 """From the rows of a source to those of a kind of task: a function for each form that sources have.
 
 A form takes a source's rows, each with where it stands, and yields rows as the kind's `columns` has them; `label` is
-still what the source says. A task's source names it (`form: copa`), else its kind does.
+still what the source says, None where it says nothing. A task's source names it (`form: copa`), else its kind does.
 """
 
 from peftlab.tasks.forms import plain, superglue

@@ -15,7 +15,7 @@ _BRACKETS = re.compile(r"\[.*?\]")
 def texts(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     """Yield one or two texts with a label."""
     named = zip(("text_a", "text_b"), source.text, strict=False)
-    yield {**{name: text(row[column], column) for name, column in named}, "label": row[source.label]}
+    yield {**{name: text(row[column], column) for name, column in named}, "label": row.get(source.label)}
 
 
 @by_row
@@ -23,7 +23,7 @@ def words(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     """Yield the words of a sentence with their tags."""
     (column,) = source.text
     found = [text(word, column) for word in several(row[column], column)]
-    yield {"tokens": found, "label": several(row[source.label], source.label)}
+    yield {"tokens": found, "label": row.get(source.label)}
 
 
 @by_row
@@ -36,7 +36,7 @@ def questions(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
         **name,
         "question": text(row[question], question),
         "context": text(row[context], context),
-        "label": row[source.label],
+        "label": row.get(source.label),
     }
 
 
@@ -48,7 +48,7 @@ def choices(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     yield {
         "text_a": text(row[first], first),
         "choices": [text(choice, "choices") for choice in found],
-        "label": row[source.label],
+        "label": row.get(source.label),
     }
 
 
@@ -59,7 +59,7 @@ def swag(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     yield {
         "text_a": text(row["sent1"], "sent1"),
         "choices": [f"{begun} {text(row[name], name)}" for name in (f"ending{number}" for number in range(4))],
-        "label": row["label"],
+        "label": row.get("label"),
     }
 
 
@@ -70,7 +70,7 @@ def hellaswag(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     yield {
         "text_a": _without_marks(text(row["ctx_a"], "ctx_a")),
         "choices": [_without_marks(f"{begun} {ending}") for ending in several(row["endings"], "endings")],
-        "label": row["label"],
+        "label": row.get("label"),
     }
 
 

@@ -20,7 +20,7 @@ def copa(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     yield {
         "text_a": f"{text(row['premise'], 'premise').rstrip('. ')} {CONNECTIVES[asked]}",
         "choices": [text(row[name], name) for name in ("choice1", "choice2")],
-        "label": row["label"],
+        "label": row.get("label"),
     }
 
 
@@ -33,7 +33,7 @@ def wic(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
         whole = isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(sentence)
         require(whole, f"start{number}={start}, end{number}={end}: no span of sentence{number}")
         marked.append(_marked(sentence, start, end))
-    yield {"text_a": marked[0], "text_b": marked[1], "label": row["label"]}
+    yield {"text_a": marked[0], "text_b": marked[1], "label": row.get("label")}
 
 
 @by_row
@@ -49,7 +49,7 @@ def wsc(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     fits = isinstance(place, int) and 0 <= place <= len(parts) - count
     require(fits, f"span2_index={place}: allowed are 0 to {len(parts) - count}, the places of its words")
     shown = [*parts[:place], "*", *parts[place : place + count], "*", *parts[place + count :]]
-    yield {"text_a": " ".join(shown), "text_b": text(target["span1_text"], "span1_text"), "label": row["label"]}
+    yield {"text_a": " ".join(shown), "text_b": text(target["span1_text"], "span1_text"), "label": row.get("label")}
 
 
 def multirc(rows: Iterable[tuple[str, Mapping[str, Any]]], source: Source) -> Iterator[Located]:
@@ -70,12 +70,10 @@ def record(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
     if isinstance(passage, Mapping):
         whole = text(passage["text"], "passage.text")
         names = [whole[part["start"] : part["end"] + 1] for part in several(passage["entities"], "passage.entities")]
-        asked = [
-            (query["query"], [answer["text"] for answer in query["answers"]]) for query in several(row["qas"], "qas")
-        ]
+        asked = [(query["query"], _texts(query.get("answers"))) for query in several(row["qas"], "qas")]
     else:
         whole, names = text(passage, "passage"), several(row["entities"], "entities")
-        asked = [(row["query"], several(row["answers"], "answers"))]
+        asked = [(row["query"], row.get("answers"))]
     entities = list(dict.fromkeys(names))
     for query, right in asked:
         require(PLACEHOLDER in query, f"query without {PLACEHOLDER}")
@@ -83,8 +81,12 @@ def record(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
             "text_a": whole.replace("\n@highlight\n", " "),
             "choices": [query.replace(PLACEHOLDER, name) for name in entities],
             "names": entities,
-            "label": list(dict.fromkeys(right)),
+            "label": None if right is None else list(dict.fromkeys(several(right, "answers"))),
         }
+
+
+def _texts(answers: Any) -> list[str] | None:
+    return None if answers is None else [answer["text"] for answer in several(answers, "answers")]
 
 
 def _marked(sentence: str, start: int, end: int) -> str:
@@ -105,17 +107,17 @@ def _of_passage(row: Raw) -> Iterator[dict[str, Any]]:
     for question in several(passage["questions"], "passage.questions"):
         answers = several(inner(question, "question")["answers"], "answers")
         yield _example(
-            passage["text"], question["question"], [(answer["text"], Raw(answer)["label"]) for answer in answers]
+            passage["text"], question["question"], [(answer["text"], answer.get("label")) for answer in answers]
         )
 
 
 def _of_answers(rows: list[Raw]) -> dict[str, Any]:
-    return _example(rows[0]["paragraph"], rows[0]["question"], [(row["answer"], row["label"]) for row in rows])
+    return _example(rows[0]["paragraph"], rows[0]["question"], [(row["answer"], row.get("label")) for row in rows])
 
 
 def _example(passage: str, question: str, answers: list[tuple[str, Any]]) -> dict[str, Any]:
     return {
         "text_a": passage,
         "choices": [f"{question} {answer}" for answer, _ in answers],
-        "label": [label for _, label in answers],
+        "label": None if any(label is None for _, label in answers) else [label for _, label in answers],
     }

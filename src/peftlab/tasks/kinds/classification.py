@@ -1,7 +1,7 @@
 """Classification: one of the task's labels for each example."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -116,6 +116,31 @@ class Classification(SentenceKind):
         """Return the chosen labels."""
         return [self.task.labels[index] for index in chosen(predictions).tolist()]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return how probable each label is; of a kind made of this one whose outputs are no labels', the outputs."""
+        if not self._gives_labels(predictions):
+            return super().scores(predictions)
+        shares: list[list[float]] = predictions.outputs.softmax(-1).tolist()
+        return shares
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the label of each example, and how probable each label is."""
+        if not self._gives_labels(predictions):
+            return super().details(predictions, rows)
+        found = zip(self.answers(predictions), self.scores(predictions), strict=True)
+        return [
+            {"label": answer, "probabilities": dict(zip(self.task.labels, shares, strict=True))}
+            for answer, shares in found
+        ]
+
+    def gold_answers(self, predictions: Predictions) -> list[str]:
+        """Return the right labels."""
+        return [self.task.labels[index] for index in predictions.gold.tolist()]
+
+    def stand_in(self, row: Mapping[str, Any]) -> int:
+        """Return the first label."""
+        return 0
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True for one answer to everything, or Matthews 0 where it is a metric."""
         if is_constant(chosen(predictions)):
@@ -128,6 +153,9 @@ class Classification(SentenceKind):
         for row, label in enumerate(rows["label"][:]):
             found[label].append(row)
         return found
+
+    def _gives_labels(self, predictions: Predictions) -> bool:
+        return predictions.outputs.shape[-1] == len(self.task.labels)
 
     @classmethod
     def example(cls) -> KindExample:

@@ -99,6 +99,19 @@ class Cloze(MultipleChoice):
         """Return the chosen names."""
         return [found.best for found in predictions.outputs]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return how probable each name is."""
+        return [found.scores.softmax(-1).tolist() for found in predictions.outputs]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the name chosen for each query, all its names, and how probable each is."""
+        found = zip(predictions.outputs, self.scores(predictions), strict=True)
+        return [{"name": one.best, "names": list(one.names), "probabilities": shares} for one, shares in found]
+
+    def stand_in(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the first name."""
+        return list(row["names"][:1])
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True where all queries' first names are chosen, or all their last."""
         places = [int(found.scores.argmax()) for found in predictions.outputs]

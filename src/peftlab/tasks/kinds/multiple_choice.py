@@ -114,6 +114,22 @@ class MultipleChoice(TaskKind):
         """Return the places of the chosen ones."""
         return [str(place) for place in chosen(predictions).tolist()]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return how probable each choice is."""
+        shares: list[list[float]] = predictions.outputs.softmax(-1).tolist()
+        return shares
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the place and the text of the chosen one of each example, and how probable each choice is."""
+        found = zip(chosen(predictions).tolist(), self.scores(predictions), rows, strict=True)
+        return [
+            {"choice": place, "text": row["choices"][place], "probabilities": shares} for place, shares, row in found
+        ]
+
+    def stand_in(self, row: Mapping[str, Any]) -> Any:
+        """Return the place of the first choice."""
+        return 0
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True where the same place is chosen for all, whatever stands there."""
         return is_constant(chosen(predictions))

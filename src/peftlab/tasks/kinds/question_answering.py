@@ -189,6 +189,24 @@ class QuestionAnswering(TaskKind):
         """Return the texts; "" where no answer is given."""
         return [answer.text for answer in predictions.outputs]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return the score of the best span and, where there may be no answer, how much higher that one's is."""
+        return [
+            [span.score for span in answer.spans[:1]] + ([] if answer.none_by is None else [answer.none_by])
+            for answer in predictions.outputs
+        ]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the text of each answer, where its characters begin and end, and the spans that come next.
+
+        How probable a span is, is the softmax over the scores of the `n_best`, as in transformers' utils_qa.py.
+        """
+        return [answer.details(self.unanswerable) for answer in predictions.outputs]
+
+    def stand_in(self, row: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return an answer of no words."""
+        return {"text": [""], "answer_start": [0]}
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True for one text for everything."""
         return len(set(self.answers(predictions))) == 1

@@ -1,7 +1,7 @@
 """Regression: a score in the task's range for each example."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -85,6 +85,14 @@ class Regression(SentenceKind):
         """Return the scores, kept inside the task's range, with three decimals."""
         lowest, highest = self._range
         return [f"{value:.3f}" for value in scores(predictions).clamp(lowest, highest).tolist()]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the score of each example, kept inside the task's range."""
+        return [{"score": float(answer)} for answer in self.answers(predictions)]
+
+    def stand_in(self, row: Mapping[str, Any]) -> float:
+        """Return the lowest score."""
+        return self._range[0]
 
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True for one score for everything."""

@@ -85,6 +85,22 @@ class SeveralAnswers(MultipleChoice):
         """Return the places of the right answers, counted from 0, with blanks between them."""
         return [" ".join(str(place) for place, one in enumerate(row) if one) for row in verdicts(predictions)]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return how probable it is of each answer that it is right."""
+        return [found.softmax(-1)[:, 1].tolist() for found in predictions.outputs]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the places of the right answers to each question, and how probable each is."""
+        found = zip(verdicts(predictions), self.scores(predictions), strict=True)
+        return [
+            {"right": [place for place, one in enumerate(judged) if one], "probabilities": shares}
+            for judged, shares in found
+        ]
+
+    def stand_in(self, row: Mapping[str, Any]) -> list[int]:
+        """Return that all answers are wrong."""
+        return [0] * len(row["choices"])
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True where all answers are right, or all wrong."""
         return len({one for row in verdicts(predictions) for one in row}) == 1

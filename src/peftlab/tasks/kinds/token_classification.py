@@ -99,6 +99,7 @@ class TokenClassification(TaskKind):
 
     def label(self, value: Any, spelt: Sequence[str] | None = None) -> list[str]:
         """Return the tags of a sentence as the task's labels spell them."""
+        require(isinstance(value, list), f"label {value!r}; allowed is a list of tags")
         allowed = list(spelt or self.task.labels)
         odd = [str(tag) for tag in value if str(tag) not in allowed]
         require(not odd, f"label {''.join(odd[:1])!r}; allowed are {', '.join(allowed)}")
@@ -164,6 +165,26 @@ class TokenClassification(TaskKind):
         """Return the tags of each sentence, with blanks between them."""
         return [" ".join(words.names) for words in predictions.outputs]
 
+    def scores(self, predictions: Predictions) -> list[list[float]]:
+        """Return how probable the tag of each word is."""
+        return [words.shares.amax(-1).tolist() for words in predictions.outputs]
+
+    def details(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the tag of each word, how probable it is, and the entities: their first and last words, from 0."""
+        found = zip(predictions.outputs, self.scores(predictions), rows, strict=True)
+        return [
+            {"tags": words.names, "probabilities": shares, "entities": _entities(words.names, row["tokens"])}
+            for words, shares, row in found
+        ]
+
+    def gold_answers(self, predictions: Predictions) -> list[str]:
+        """Return the right tags of each sentence, with blanks between them."""
+        return [" ".join(names) for names in predictions.gold]
+
+    def stand_in(self, row: Mapping[str, Any]) -> list[str]:
+        """Return O for each word."""
+        return [OUT] * len(row["tokens"])
+
     def is_degenerate(self, predictions: Predictions) -> bool:
         """Return True for one tag for everything, O mostly."""
         return len({name for words in predictions.outputs for name in words.names}) == 1
@@ -198,6 +219,15 @@ def to_iob2(names: Sequence[str]) -> list[str]:
     return [
         f"B-{name[2:]}" if name[:2] == "I-" and last[2:] != name[2:] else name
         for last, name in zip(before, names, strict=False)
+    ]
+
+
+def _entities(names: Sequence[str], tokens: Sequence[str]) -> list[dict[str, Any]]:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return [
+        {"type": kind, "text": " ".join(tokens[first : last + 1]), "first": first, "last": last}
+        for kind, first, last in get_entities(list(names))
     ]
 
 

@@ -1,10 +1,11 @@
 """From a source's rows to the columns of a kind, each row checked where it stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from peftlab.errors import nearest, prefix_errors, require
 from peftlab.tasks.forms import FORMS
+from peftlab.tasks.forms.rows import Form, Located
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.task import FileSource, Source
 
@@ -22,15 +23,62 @@ def columns_of(kind: TaskKind, source: Source, rows: Iterable[tuple[str, Mapping
     Raises:
         UserError: a row that is no example of the kind, with its place, or a form that there is not.
     """
-    name = source.form or kind.form
-    require(name in FORMS, f"task={kind.task.name}: form={name}{nearest(name, FORMS)}; allowed are {', '.join(FORMS)}")
-    spelt = source.labels if isinstance(source, FileSource) else None
+    spelt = spelling(source)
     columns: Columns = {}
-    for where, row in FORMS[name](rows, source):
+    for where, row in form_of(kind, source)(rows, source):
         with prefix_errors(f"{where}: "):
+            require(row["label"] is not None, f"no label; it stands in column {source.label!r}")
             row["label"] = kind.label(row["label"], spelt)
             kind.check_row(row)
             require(not columns or columns.keys() == row.keys(), "columns that the rows before it do not have")
         for column, value in row.items():
             columns.setdefault(column, []).append(value)
     return columns
+
+
+def examples_of(
+    kind: TaskKind, rows: Iterable[Located], spelt: list[str] | None = None, labelled: bool = True
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield rows with their labels, and whether they have one of their own: where not, `kind.stand_in` gives it.
+
+    None, an empty text, and -1 where the task has no such label, are no labels: so test sets hide theirs.
+
+    Args:
+        kind: knows its task's labels, and what a row of it is.
+        rows: of a form, each with where it stands.
+        spelt: how labels may be written besides the task's own way, in their order.
+        labelled: False: no label is read.
+
+    Raises:
+        UserError: a row that is no example of the kind, with its place.
+    """
+    for where, row in rows:
+        with prefix_errors(f"{where}: "):
+            known = labelled and not _is_hidden(kind, row["label"])
+            label = _label(kind, row["label"], spelt) if known else kind.stand_in(row)
+            kind.check_row({**row, "label": label})
+        yield {**row, "label": label}, known
+
+
+def form_of(kind: TaskKind, source: Source) -> Form:
+    """Return what makes a kind's rows of a source's."""
+    name = source.form or kind.form
+    require(name in FORMS, f"task={kind.task.name}: form={name}{nearest(name, FORMS)}; allowed are {', '.join(FORMS)}")
+    return FORMS[name]
+
+
+def spelling(source: Source) -> list[str] | None:
+    """Return how a source writes the task's labels, in their order, where that differs."""
+    return source.labels if isinstance(source, FileSource) else None
+
+
+def _is_hidden(kind: TaskKind, value: Any) -> bool:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    lowest = kind.task.range[0] if kind.task.range else 0.0
+    return str(value) == "-1" and "-1" not in kind.task.labels and lowest > -1
+
+
+def _label(kind: TaskKind, value: Any, spelt: list[str] | None) -> Any:
+    own = spelt is None or (isinstance(value, str) and value in kind.task.labels and value not in spelt)
+    return kind.label(value, None if own else spelt)

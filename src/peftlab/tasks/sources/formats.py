@@ -44,35 +44,39 @@ def squad_rows(path: Path) -> Iterator[Row]:
             for question in _list(paragraph, "qas", str(path)):
                 where = f"{path}: question {question.get('id')}" if isinstance(question, dict) else str(path)
                 require("question" in question and "id" in question, f"{where}: allowed are tables of question and id")
-                answers = [] if question.get("is_impossible") else _list(question, "answers", where)
-                for answer in answers:
+                answers = [] if question.get("is_impossible") else question.get("answers")
+                require(answers is None or isinstance(answers, list), f"{where}: answers is no list")
+                for answer in answers or []:
                     known = isinstance(answer, dict) and {"text", "answer_start"} <= answer.keys()
                     require(known, f"{where}: an answer without text or answer_start")
                 yield where, {**question, "context": paragraph.get("context"), "answers": answers}
 
 
-def conll_rows(path: Path) -> Iterator[Row]:
+def conll_rows(path: Path, tagged: bool = True) -> Iterator[Row]:
     """Yield sentences, `tokens` and `tags`: a word a line, its tag last, blank lines between; no document marks.
 
-    Columns are cut at tabs, or at blanks where a line has none.
+    Columns are cut at tabs, or at blanks where a line has none. Where they
+    need not be `tagged`, a sentence of words alone has no `tags`.
     """
     words: list[str] = []
-    tags: list[str] = []
+    tags: list[str | None] = []
     begun = 1
     for number, line in enumerate([*_text(path).split("\n"), ""], start=1):
         where = f"{path}:{number}"
         if not line.strip():
             if words:
-                yield f"{path}:{begun}", {"tokens": words, "tags": tags}
+                require(None not in tags or not any(tags), f"{path}:{begun}: some of its words have no tag")
+                yield f"{path}:{begun}", {"tokens": words, **({"tags": tags} if any(tags) else {})}
             words, tags = [], []
             continue
         fields = line.rstrip("\r").split("\t") if "\t" in line else line.split()
         if fields[0] == _DOCUMENT:
             continue
-        require(len(fields) > 1 and bool(fields[0].strip()), f"{where}: a word and its tag are expected")
+        known = len(fields) > 1 or not tagged
+        require(known and bool(fields[0].strip()), f"{where}: a word and its tag are expected")
         begun = begun if words else number
         words.append(fields[0])
-        tags.append(fields[-1].strip())
+        tags.append(fields[-1].strip() if len(fields) > 1 else None)
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -57,7 +57,7 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
 
 
 def _columns(kind: TaskKind, source: FileSource, path: Path) -> Columns:
-    rows = _once(_rows(source, path)) if source.format == "tsv" else FORMATS[source.format](path)
+    rows = _once(tsv_rows(source, path)) if source.format == "tsv" else FORMATS[source.format](path)
     columns = columns_of(kind, source, rows)
     require(bool(columns), f"{path}: empty, no example in it")
     return columns
@@ -73,7 +73,7 @@ def _once(rows: Iterable[tuple[str, RawRow]]) -> Iterator[tuple[str, RawRow]]:
         yield where, row
 
 
-def _rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:
+def tsv_rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:
     """Yield ``(file:line, row)``; quotes mean nothing, since GLUE's fields hold unbalanced ones."""
     lines = _lines(path)
     header = source.header or next(lines, ("", [""]))[1]
