@@ -92,8 +92,8 @@ def _source(kind: TaskKind, first: Row) -> Source | None:
     """
     where, row = first
     fitting: list[tuple[bool, Source]] = []
-    known: list[Source | None] = [kind.task.files, kind.task.hub]
-    for source in filter(None, known):
+    described: list[Source] = [source for source in (kind.task.files, kind.task.hub) if source is not None]
+    for source in described:
         try:
             _, formed = next(iter(form_of(kind, source)([first], source)))
         except UserError as error:

@@ -25,9 +25,11 @@ def columns_of(kind: TaskKind, source: Source, rows: Iterable[tuple[str, Mapping
     """
     spelt = spelling(source)
     columns: Columns = {}
-    for where, row in form_of(kind, source)(rows, source):
+    given: list[str] = []
+    for where, row in form_of(kind, source)(_noting(rows, given), source):
         with prefix_errors(f"{where}: "):
-            require(row["label"] is not None, f"no label; it stands in column {source.label!r}")
+            known = f"no column {source.label!r}; the columns are {', '.join(given)}"
+            require(row["label"] is not None, f"no label in {source.label!r}" if source.label in given else known)
             row["label"] = kind.label(row["label"], spelt)
             kind.check_row(row)
             require(not columns or columns.keys() == row.keys(), "columns that the rows before it do not have")
@@ -70,6 +72,13 @@ def form_of(kind: TaskKind, source: Source) -> Form:
 def spelling(source: Source) -> list[str] | None:
     """Return how a source writes the task's labels, in their order, where that differs."""
     return source.labels if isinstance(source, FileSource) else None
+
+
+def _noting(rows: Iterable[tuple[str, Mapping[str, Any]]], names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the rows; `names` are the columns of the latest."""
+    for where, row in rows:
+        names[:] = row
+        yield where, row
 
 
 def _is_hidden(kind: TaskKind, value: Any) -> bool:
