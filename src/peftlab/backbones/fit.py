@@ -1,10 +1,25 @@
 """Whether a tokenizer and a model belong together: what would else fail in the middle of training, or silently."""
 
+import logging
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.errors import require
+
+log = logging.getLogger(__name__)
+
+
+def settle_pad(title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a decoder a pad token where it has none, and say which: it classifies by the last token that is no pad.
+
+    The tokenizer's end of text serves where it has none of its own. Pads are masked, whatever they are.
+    """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(model.config, "pad_token_id", None) is None and tokenizer.pad_token_id is not None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+        log.info("backbone=%s: pads are %s, the model had none", title, tokenizer.pad_token)
 
 
 def check_tokenizer(title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

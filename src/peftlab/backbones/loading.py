@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
-from peftlab.backbones.fit import check_tokenizer
+from peftlab.backbones.fit import check_tokenizer, settle_pad
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
 from peftlab.backbones.spec import Attention, BackboneSpec
 from peftlab.backbones.tiny import character_tokenizer, random_model
@@ -107,7 +107,7 @@ def model_type(spec: BackboneSpec) -> str:
 def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
     use_fast_products(model)
     use_fast_dropout(model)
-    if attention == "auto":
+    if attention == "auto" and not architecture(model.config.model_type).eager_only:
         use_fast_attention(model)
 
 
@@ -124,7 +124,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _folder(spec: BackboneSpec) -> Path:
-    return find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256)
+    return find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256, spec.parts or ())
 
 
 def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:
@@ -139,7 +139,10 @@ def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) 
 def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
     model, tokenizer = _random(spec, output) if spec.drawn else _pretrained(spec, output)
-    tokenizer.model_max_length = architecture(model.config.model_type).position_limit(model) or _ENDLESS
+    family = architecture(model.config.model_type)
+    tokenizer.model_max_length = family.position_limit(model) or _ENDLESS
+    if family.reads_last_token:
+        settle_pad(spec.title, model, tokenizer)
     check_tokenizer(spec.title, model, tokenizer)
     return model, tokenizer, fingerprint(model)
 
@@ -157,7 +160,7 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=_asked_for(spec.attention),
+                attn_implementation=_asked_for(spec.attention, config.model_type),
                 ignore_mismatched_sizes=True,  # the output layer of another task; it is drawn again in any case
                 output_loading_info=True,
             )
@@ -191,11 +194,14 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
 def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     assert spec.drawn is not None
     tokenizer = character_tokenizer()
-    return random_model(spec.drawn, tokenizer, _asked_for(spec.attention), output), tokenizer
+    asked = _asked_for(spec.attention, str(spec.drawn.get("model_type", "")))
+    return random_model(spec.drawn, tokenizer, asked, output), tokenizer
 
 
-def _asked_for(attention: Attention) -> str | None:
+def _asked_for(attention: Attention, model_type: str) -> str | None:
     """Return the attention to load a model with; None is transformers' own choice: torch's where the model can."""
+    told = f"backbone.attention={attention}: {model_type} writes its attention out; allowed are auto, eager"
+    require(attention != "sdpa" or not architecture(model_type).eager_only, told)
     return None if attention == "auto" else attention
 
 

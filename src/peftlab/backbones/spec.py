@@ -15,16 +15,17 @@ _LONGEST = 60  # characters of a folder's name that do
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, a package, or random weights.
+    """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, packages, or random weights.
 
-    A `path` goes before all else. `kernels`: whether attention, dropout and products are the laboratory's own where
-    those are faster.
+    A `path` goes before all else. `parts`: packages that carry the pieces of an archive, in order. `kernels`: whether
+    attention, dropout and products are the laboratory's own where those are faster.
     """
 
     name: str | None
     hub: str | None = None
     path: str | None = None
     package: str | None = None
+    parts: list[str] | None = None
     sha256: str | None = None
     attention: Attention = "auto"
     kernels: bool = True
@@ -62,7 +63,7 @@ def folder_name(backbone: Mapping[str, Any]) -> str | None:
     The name of a backbone that is elsewhere says nothing of a folder's weights, unless their SHA-256 is known.
     """
     path, name = backbone.get("path"), backbone.get("name")
-    others = any(backbone.get(source) for source in ("hub", "package", "random"))
+    others = any(backbone.get(source) for source in ("hub", "package", "parts", "random"))
     if not path or (name is not None and not (others and not backbone.get("sha256"))):
         return None
     own = Path(str(path)).expanduser().resolve().name

@@ -28,7 +28,8 @@ class BackboneView:
         self._family = architecture(self._model_type)
         self._attention = self._family.attention(model.config)
         self._classifier = self._family.output_names(auto_class)
-        self.reads_tokens = auto_class in PER_TOKEN  # whether the output layer says something of each token
+        # Whether the output layer takes each token of the text by its place in it.
+        self.reads_tokens = auto_class in PER_TOKEN or self._family.reads_last_token
         prefix = model.base_model_prefix
         self._layers = f"{prefix}.{self._family.layers}" if hasattr(model, prefix) else self._family.layers
         # A list's own length: where layers share their weights, one module serves all depths.

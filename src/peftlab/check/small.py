@@ -10,7 +10,9 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig
 
+from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.spec import Attention
 from peftlab.check.promise import DoesNotApplyError
 from peftlab.data.module import TaskData
 from peftlab.output_layer import OutputLayer
@@ -90,11 +92,20 @@ def example() -> KindExample:
     return KINDS.get("classification").example()
 
 
+def small_sizes(model_type: str) -> dict[str, Any]:
+    """Return the entries that make a config of a type small."""
+    config = AutoConfig.for_model(model_type)
+    return {
+        **{name: value for name, value in SIZES.items() if hasattr(config, name)},
+        **architecture(model_type).small,
+    }
+
+
 def small_backbone(model_type: str, output: OutputLayer, seed: int = 1) -> Backbone:
     """Return a random backbone of a type, as small as its configuration allows."""
-    config = AutoConfig.for_model(model_type)
-    sizes = {name: value for name, value in SIZES.items() if hasattr(config, name)}
-    spec = BackboneSpec(f"small-{model_type}", attention="sdpa", random={"model_type": model_type, **sizes})
+    attention: Attention = "eager" if architecture(model_type).eager_only else "sdpa"
+    random = {"model_type": model_type, **small_sizes(model_type)}
+    spec = BackboneSpec(f"small-{model_type}", attention=attention, random=random)
     return with_biases(load_backbone(spec, output, seed))
 
 

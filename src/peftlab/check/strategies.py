@@ -68,6 +68,9 @@ def changes_nothing_else_in_bf16(trial: Trial) -> None:
 
 def changes_nothing_else_with_gradient_checkpointing(trial: Trial) -> None:
     """The same holds with gradient checkpointing."""
+    model = trial.backbone().model
+    if not model.supports_gradient_checkpointing:
+        raise DoesNotApplyError(f"transformers has no gradient checkpointing for {model.config.model_type}")
     _changes_nothing_else(trial, checkpointing=True)
 
 

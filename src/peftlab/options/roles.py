@@ -53,6 +53,7 @@ ROLES = {
     "backbone.name": Role.NOTHING,  # a backbone is what its weights are
     "backbone.path": Role.WEIGHTS,
     "backbone.package": Role.PLACE,
+    "backbone.parts": Role.PLACE,
     "backbone.sha256": Role.PLACE,
     "task.hub": Role.PLACE,
     "task.files": Role.PLACE,

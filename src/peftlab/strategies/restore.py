@@ -108,7 +108,7 @@ def backbone_spec(folder: Path, facts: DeltaFacts, path: str | None, option: str
     """
     found = path or _recorded_path(folder)
     spec = build(BackboneSpec, {**facts.backbone, "path": found}, "backbone")
-    if not (spec.path or spec.hub or spec.package or spec.random):
+    if not (spec.path or spec.hub or spec.package or spec.parts or spec.random):
         raise UserError(
             f"its backbone {spec.name} was a folder's, and is not where the run found it: {option} names it"
         )
@@ -137,7 +137,9 @@ def export_merged(
 
 def _portable(backbone: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what a delta says of its backbone: no path of this machine, and of a folder's weights no place at all."""
-    elsewhere = ("hub", "package", "sha256", "random") if backbone.get("path") and not backbone.get("sha256") else ()
+    elsewhere = (
+        ("hub", "package", "parts", "sha256", "random") if backbone.get("path") and not backbone.get("sha256") else ()
+    )
     return {**{key: value for key, value in backbone.items() if key not in ("path", *elsewhere)}, "name": name}
 
 

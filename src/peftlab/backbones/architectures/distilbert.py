@@ -1,7 +1,7 @@
 """DistilBERT: BERT's layers under names of their own; a feed-forward and an attention in one module each."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -13,6 +13,7 @@ class DistilBert(Architecture):
 
     name = "distilbert"
     model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
+    small: ClassVar[Mapping[str, Any]] = {"hidden_dim": 64}
     layers = "transformer.layer"
     norm = "post"
     sites: ClassVar[Mapping[Site, str]] = {
