@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.loading import Backbone
-from peftlab.backbones.view import Site
+from peftlab.backbones.view import BackboneView, Site
 from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require
 from peftlab.layers.stillness import without_dropout
@@ -19,6 +19,7 @@ from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttent
 from peftlab.strategies.attached import Attached, ParameterGroup
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
 from peftlab.strategies.traits import Traits
+from peftlab.tasks.kind import TaskKind
 
 _SITE: Site = "attention_norm"
 
@@ -71,6 +72,10 @@ class TinyAttentionAdapter(InsertedStrategy):
     def check(self, backbone: Backbone) -> None:
         """Refuse a run to start from that does not fit."""
         self.read_start(backbone)
+
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name an architecture without a LayerNorm behind attention."""
+        return None if view.has(_SITE) else "its layers have no LayerNorm after attention's residual"
 
     def build(self, backbone: Backbone) -> Modules:
         """Return what stands for each layer's LayerNorm after attention; all share one note of where pads are."""
