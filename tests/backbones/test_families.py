@@ -129,6 +129,15 @@ def test_a_decoder_is_classified_by_its_last_real_token_on_either_side(kind: str
             torch.testing.assert_close(model(**inputs).logits, expected)
 
 
+@pytest.mark.parametrize("kind", DECODERS)
+def test_while_training_no_token_sees_those_after_it_with_or_without_pads(kind: str) -> None:
+    fast, plain = tiny(kind, attention="auto").model, tiny(kind, attention="eager").model
+    padded = texts(tiny(kind), "right")
+    for rows in (slice(0, 1), slice(0, 3)):  # without a pad transformers gives attention no mask
+        inputs = {name: padded[name][rows] for name in ("input_ids", "attention_mask")}
+        torch.testing.assert_close(fast(**inputs).logits, plain(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
 # k = 3, heads 0 to 2 of each layer: (rows of Q + K + V) x hidden size x layers.
 GROUPED = {"num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8}
 QWEN = {"num_hidden_layers": 28, "hidden_size": 1024, "num_attention_heads": 16, "num_key_value_heads": 8}
