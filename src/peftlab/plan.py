@@ -19,6 +19,7 @@ from peftlab.run_config import DataOptions, DeploymentOptions, RunConfig
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
+from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.task import Task
 from peftlab.training.arguments import check_trainer
 from peftlab.training.own_callbacks import own_callbacks
@@ -27,10 +28,11 @@ from peftlab.training.settings import TrainingSettings, resolve_settings
 
 @dataclass(frozen=True)
 class Parts:
-    """What a configuration asks for, typed and checked; no data is read yet and no model is loaded.
+    """What a configuration asks for, typed and checked; the task's data is not read yet and no model is loaded.
 
     Attributes:
-        config: the configuration as it was resolved, for the record and for loggers.
+        config: the configuration as it was resolved, for the record and for loggers; in the task of a user's own files
+            stands what they say of it.
         given: the same, typed.
         kind: the owner of everything from the task's rows to its score.
         strategy: how the backbone is tuned.
@@ -87,12 +89,13 @@ class Plan(Parts):
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:
-    """Return the parts of a run, every option of theirs checked.
+    """Return the parts of a run, every option of theirs checked; of the data a user's own training file alone is read.
 
     Raises:
         UserError: an option that is unknown, missing or out of its range.
     """
     load_plugins(checked(config.get("plugins", []), list[str], "plugins"))
+    config = {**config, "task": own_task(config["task"], config["data"])}
     given = build(RunConfig, config, "")
     kind = kind_of(given.task)
     options = {name: value for name, value in given.strategy.items() if name != "name"}
@@ -120,7 +123,7 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
     # A backbone that is not there, or not known, is told before data is fetched.
     backbone, family = content_hashes(parts.spec), architecture(model_type(parts.spec))
     raw = read_raw_splits(parts.task, parts.data.folder, cache)
-    settings = run_settings(config, parts.strategy, parts.settings)
+    settings = run_settings(parts.config, parts.strategy, parts.settings)
     callbacks = own_callbacks(parts.given.trainer.get("callbacks"))
     identity = identify(settings, raw.hashes, backbone, parts.strategy, parts.kind, family, *callbacks)
     return Plan(**vars(parts), raw=raw, callbacks=callbacks, run_settings=settings, identity=identity)

@@ -25,7 +25,7 @@ from peftlab.previous_run import (
     read_earlier,
     set_unreadable_aside,
 )
-from peftlab.recording import count_parameters, describe_run, fill_results, new_record
+from peftlab.recording import count_parameters, describe_run, fill_results, new_record, recorded_config
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
@@ -128,7 +128,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
         UserError: what is planned does not fit the backbone or the data.
         SkippedError: the method does not fit this backbone or this kind of task.
     """
-    result.id, result.identity = plan.identity.id, asdict(plan.identity)
+    result.id, result.identity, result.config = plan.identity.id, asdict(plan.identity), recorded_config(plan.config)
     _write(result, at.folder)  # a run that is killed says what it was
     seed_everything(plan.seed, workers=True, verbose=False)
     with working(f"loading {plan.spec.title}"):

@@ -35,6 +35,11 @@ class DataOptions:
     length_grouped: bool
     holdout: float | None
     cache_dir: str | None
+    train: str | None = None
+    validation: str | float | None = None
+    test: str | None = None
+    text: list[str] | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")
@@ -120,6 +125,7 @@ def _is_group(kind: Any) -> bool:
     return is_dataclass(kind) or get_origin(kind) is Mapping
 
 
+OWN = ("train", "validation", "test", "text", "label")  # of `DataOptions`: what own files are, and their columns
 GROUPS = [name for name, kind in get_type_hints(RunConfig).items() if _is_group(kind)]
 REQUIRED = [f.name for f in fields(RunConfig) if f.default is MISSING and f.default_factory is MISSING]
 
@@ -134,10 +140,22 @@ def read_config(config: Mapping[str, Any]) -> RunConfig:
     check_identity(config)
     given = build(RunConfig, config, "")
     check_given(given.training)
+    _check_own(given)
     root, path = given.data.folder, given.backbone.folder
     require(root is None or given.task.generator is not None or root.is_dir(), f"data.root={root}: no such folder")
     require(path is None or path.is_dir(), f"backbone.path={path}: no such folder")
     return given
+
+
+def _check_own(given: RunConfig) -> None:
+    """Refuse a user's own files where another task would not read them, and a release's folder where they are read."""
+    found = [name for name in OWN if getattr(given.data, name) is not None]
+    if given.task.own is None:
+        brings = f"task={given.task.name} brings its own; allowed with task=text, tokens, choice or questions"
+        require(not found, f"data.{''.join(found[:1])}: {brings}")
+    else:
+        require("train" in found, f"data.train: missing; task={given.task.name} reads it, as data.train=my.csv")
+        require(given.data.root is None, f"data.root: task={given.task.name} reads data.train; leave data.root out")
 
 
 def check_identity(config: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ class Stream(Enum):
     # The same whatever the seed, so that runs can be compared: begun with 0.
     HELD_OUT = 12  # training examples that a search validates on (data.shots)
     EVALUATED = 13  # examples of an evaluation that is limited to some batches (data.batching)
+    OWN_VALIDATION = 14  # rows of a user's training file that validate, where no other file does (tasks.sources.own)
 
 
 _SEEDS = 2**32

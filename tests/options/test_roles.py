@@ -67,6 +67,8 @@ OTHER: dict[str, Any] = {
     "trainer.profiler": "simple",
     "logger.offline": True,
     "data.holdout": 0.5,
+    "data.text": ["premise"],
+    "task.own": {"label": "gold"},
     "checkpoint.every_steps": 5,
     "checkpoint.trajectory": 3,
     "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {}, "name": "other"},
@@ -81,9 +83,11 @@ OTHER: dict[str, Any] = {
     "peft.method": "ia3",
 }
 # The choice that has another allowed value of an option, where that is not the first that names it.
-TRIED_IN = {"task.kind": ("task", "multirc")}
+TRIED_IN = {"task.own": ("task", "text"), "task.kind": ("task", "multirc")}
 # What a strategy's option stands beside, where it is not allowed alone.
 BESIDE = {"tiny-attention": "strategy.size=2"}
+# What the task of own files reads before it is one.
+OWN = {"text": f"data.train={Path(__file__).parent / 'own.csv'}"}
 DATA = {"train": "hash", "validation": "hash"}
 
 
@@ -179,7 +183,8 @@ def base(strategy: str = "hifi", group: str = "", choice: str = "") -> Config:
     """Return a configuration of a run, with one choice of one group."""
     chosen = f"{group}={choice}" if group not in ("", "strategy", "backbone") else ""
     task = "task=rte" if group != "task" else ""
-    return composed(f"+strategy={strategy} {task} backbone=tiny trainer=cpu {chosen} {BESIDE.get(strategy, '')}")
+    further = f"{BESIDE.get(strategy, '')} {OWN.get(choice, '')}"
+    return composed(f"+strategy={strategy} {task} backbone=tiny trainer=cpu {chosen} {further}")
 
 
 def options_of_groups() -> list[tuple[str, str, str]]:

@@ -33,6 +33,8 @@ class Role(Enum):
     PLACE = "where things lie", "no", "no", "no"
     # As with a place, it is what they hold that counts; but a sweep over folders is one of several backbones.
     WEIGHTS = "whose weights are tuned", "no", "no", "value"
+    # Likewise; and as the task of own files says nothing of them, a table knows them by what was typed.
+    OWN = "which rows are read", "no", "value", "value"
     MEASURE = "what is measured or kept besides", "no", "no", "no"
     NOTHING = "nothing: what is shown, and how a command is carried out", "no", "no", "no"
 
@@ -57,8 +59,14 @@ ROLES = {
     "backbone.sha256": Role.PLACE,
     "task.hub": Role.PLACE,
     "task.files": Role.PLACE,
+    "task.own": Role.PLACE,
     "task.generator": Role.PLACE,
     "data.root": Role.PLACE,
+    "data.train": Role.OWN,
+    "data.validation": Role.OWN,
+    "data.test": Role.OWN,
+    "data.text": Role.OWN,
+    "data.label": Role.OWN,
     "data.cache_dir": Role.PLACE,
     "deployment": Role.MEASURE,
     "checkpoint.trajectory": Role.MEASURE,

@@ -10,6 +10,11 @@ from peftlab.options.roles import flatten, role_of
 LEGACY_DEFAULTS = {
     "strategy.score_after_steps": "0",
     "strategy.score_learning_rate": "2e-05",
+    "data.train": "null",
+    "data.validation": "null",
+    "data.test": "null",
+    "data.text": "null",
+    "data.label": "null",
     "training.compile": "null",
     "training.schedule": "linear",
     "trainer.callbacks": "[]",

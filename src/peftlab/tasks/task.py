@@ -58,7 +58,22 @@ class FileSource:
         return _columns(self.text, self.label)
 
 
-Source = HubSource | FileSource
+@dataclass(frozen=True)
+class OwnFiles:
+    """A user's own files, wherever they lie; `sources/own.py` fills this in from `data.train` and its like.
+
+    `text` and `label` name their columns. `splits` maps our split names to paths; without one for validation,
+    `held_out` is the share of the training file that validates. `form` is as for the Hub.
+    """
+
+    text: list[str] = field(default_factory=list)
+    label: str = "label"
+    splits: dict[str, str] = field(default_factory=dict)
+    held_out: float | None = None
+    form: str | None = None
+
+
+Source = HubSource | FileSource | OwnFiles
 
 
 @dataclass(frozen=True)
@@ -67,8 +82,8 @@ class Task:
 
     `kind` names one of `tasks/kinds/` or of a user's package; left out, it is regression where there is a `range` of
     scores, else classification. `labels`, whose order gives the label ids, `range` and `options`, those of its own,
-    are for the kind. The first of `metrics` is the primary one. At least one of `hub`, `files` and `generator` says
-    where the examples come from; a split other than train and validation may be missing.
+    are for the kind. The first of `metrics` is the primary one. At least one of `hub`, `files`, `own` and `generator`
+    says where the examples come from; a split other than train and validation may be missing.
     """
 
     name: str
@@ -79,6 +94,7 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     hub: HubSource | None = None
     files: FileSource | None = None
+    own: OwnFiles | None = None
     generator: str | None = None
     max_length: int | None = None
 
@@ -95,7 +111,8 @@ class Task:
     @property
     def has_validation(self) -> bool:
         """Whether there is a validation set of its own."""
-        return self.generator is not None or any("validation" in source.splits for source in self.sources.values())
+        made = self.generator is not None or self.own is not None
+        return made or any("validation" in source.splits for source in self.sources.values())
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Task":
@@ -108,8 +125,9 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"task={self.name}"
-        found = self.sources or self.generator
-        require(bool(found), f"{where}: give one of hub, files, generator; nothing says where the examples come from")
+        found = self.sources or self.generator or self.own
+        allowed = "hub, files, own, generator"
+        require(bool(found), f"{where}: give one of {allowed}; nothing says where the examples come from")
         for key, source in self.sources.items():
             for split in required_splits(source):
                 require(split in source.splits, f"{where}: {key}.splits.{split}: missing")

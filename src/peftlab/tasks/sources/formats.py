@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,43 @@ Row = tuple[str, dict[str, Any]]
 _DOCUMENT = "-DOCSTART-"
 
 
-def csv_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a comma-separated file with a header line."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+def csv_rows(path: Path, delimiter: str = ",", quoted: bool = True) -> Iterator[Row]:
+    """Yield the rows of a comma-separated file with a header line; empty lines are left out.
+
+    Args:
+        path: of the file.
+        delimiter: what stands between two columns.
+        quoted: whether a quotation mark around a value is no part of it.
+    """
+    content = io.StringIO(text_of(path), newline="")
+    if quoted:
+        reader = csv.reader(content, strict=True, delimiter=delimiter)
+    else:
+        reader = csv.reader(content, strict=True, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     try:
         header = next(reader)
-        for fields in reader:
+        twice = [name for name in header if header.count(name) > 1]
+        require(not twice, f"{path}:1: two columns are named {''.join(twice[:1])!r}")
+        for fields in filter(None, reader):
             where = f"{path}:{reader.line_num}"
             require(len(fields) == len(header), f"{where}: {len(fields)} columns where {len(header)} are expected")
             yield where, dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: not CSV ({error})") from error
+        raise UserError(f"{path}:{reader.line_num}: cannot be read ({error})") from error
 
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """Yield the objects of a file with one a line."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if line.strip():
-            row = _json(line, f"{path}:{number}")
+            row = json_of(line, f"{path}:{number}")
             require(isinstance(row, dict), f"{path}:{number}: must be a JSON object, found {type(row).__name__}")
             yield f"{path}:{number}", row
 
 
 def squad_rows(path: Path) -> Iterator[Row]:
     """Yield the questions of a file of SQuAD 1.1 or 2.0: `id`, `question`, `context`, `answers`."""
-    content = _json(_text(path), str(path))
+    content = json_of(text_of(path), str(path))
     for article in _list(content, "data", str(path)):
         for paragraph in _list(article, "paragraphs", str(path)):
             for question in _list(paragraph, "qas", str(path)):
@@ -61,7 +73,7 @@ def conll_rows(path: Path, tagged: bool = True) -> Iterator[Row]:
     words: list[str] = []
     tags: list[str | None] = []
     begun = 1
-    for number, line in enumerate([*_text(path).split("\n"), ""], start=1):
+    for number, line in enumerate([*text_of(path).split("\n"), ""], start=1):
         where = f"{path}:{number}"
         if not line.strip():
             if words:
@@ -79,6 +91,18 @@ def conll_rows(path: Path, tagged: bool = True) -> Iterator[Row]:
         tags.append(fields[-1].strip() if len(fields) > 1 else None)
 
 
+def once(rows: Iterable[Row], *names: str) -> Iterator[Row]:
+    """Yield the rows, and refuse one that has the value of an earlier one in a column of these names."""
+    lines: dict[tuple[str, Any], str] = {}
+    for where, row in rows:
+        for name in names:
+            if name in row:
+                first = lines.setdefault((name, str(row[name])), where)
+                told = f"{name} {row[name]!r} stands in line {first.rpartition(':')[2]} already"
+                require(first == where, f"{where}: {told}")
+        yield where, row
+
+
 FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "csv": csv_rows,
     "jsonl": jsonl_rows,
@@ -87,7 +111,12 @@ FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
 }
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return a file's text, without a byte order mark.
+
+    Raises:
+        UserError: it is empty, or not UTF-8.
+    """
     content = read_regular(path).removeprefix(b"\xef\xbb\xbf")
     require(bool(content.strip()), f"{path}: the file is empty")
     try:
@@ -97,7 +126,8 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}:{line}: not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
-def _json(content: str, where: str) -> Any:
+def json_of(content: str, where: str) -> Any:
+    """Return JSON data; raises UserError, beginning with `where`, for what is none."""
     try:
         return parse_json(content)
     except ValueError as error:

@@ -2,14 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from peftlab.errors import UserError, require
 from peftlab.files import read_regular
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.sources.examples import Columns, columns_of
-from peftlab.tasks.sources.formats import FORMATS
+from peftlab.tasks.sources.formats import FORMATS, once
 from peftlab.tasks.task import FileSource, Task, required_splits
 
 log = logging.getLogger(__name__)
@@ -57,20 +57,10 @@ def _present_files(task: Task, source: FileSource, root: Path) -> dict[str, Path
 
 
 def _columns(kind: TaskKind, source: FileSource, path: Path) -> Columns:
-    rows = _once(tsv_rows(source, path)) if source.format == "tsv" else FORMATS[source.format](path)
+    rows = once(tsv_rows(source, path), _ID) if source.format == "tsv" else FORMATS[source.format](path)
     columns = columns_of(kind, source, rows)
     require(bool(columns), f"{path}: empty, no example in it")
     return columns
-
-
-def _once(rows: Iterable[tuple[str, RawRow]]) -> Iterator[tuple[str, RawRow]]:
-    """Yield the rows, and refuse an index that an earlier one has."""
-    lines: dict[str, str] = {}
-    for where, row in rows:
-        if _ID in row:
-            first = lines.setdefault(row[_ID], where)
-            require(first == where, f"{where}: {_ID} {row[_ID]!r} stands in line {first.rpartition(':')[2]} already")
-        yield where, row
 
 
 def tsv_rows(source: FileSource, path: Path) -> Iterator[tuple[str, RawRow]]:

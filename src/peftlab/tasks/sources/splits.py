@@ -1,4 +1,4 @@
-"""Where a task's examples come from: the Hub, a folder of the GLUE release, or a generator."""
+"""Where a task's examples come from: the Hub, a folder of the GLUE release, a user's own files, or a generator."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from peftlab.tasks.kind import kind_of
 from peftlab.tasks.sources.contrast import make_contrast
 from peftlab.tasks.sources.demo import make_demo
 from peftlab.tasks.sources.hub import OFFLINE_WAYS, read_hub
+from peftlab.tasks.sources.own import describe_own, own_stamps, read_own
 from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
@@ -24,7 +25,7 @@ def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
 
     Args:
         task: what to load.
-        root: the folder of the GLUE release; None for the Hub. A generator needs neither.
+        root: the folder of the GLUE release; None for the Hub. Own files and a generator need neither.
 
     Raises:
         UserError: files missing or malformed, no network, or no such source for this task.
@@ -37,9 +38,11 @@ def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
 
 
 def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
-    """Return where `load_splits` reads: the generator, the Hub's path, or the folder with its files' SHA-256."""
+    """Return where `load_splits` reads: the generator, the Hub's path, or files with their SHA-256."""
     if task.generator is not None:
         return {"generator": task.generator}
+    if task.own is not None:
+        return describe_own(task.own)
     if root is None and task.hub is not None:
         revision = {"revision": task.hub.revision} if task.hub.revision else {}
         return {"hub": task.hub.path, "config": task.hub.config, **revision}
@@ -50,6 +53,8 @@ def describe_source(task: Task, root: Path | None) -> dict[str, Any]:
 
 def source_stamp(task: Task, root: Path | None) -> list[Any]:
     """Return what changes when the files of `load_splits` do: their times and sizes; nothing for other sources."""
+    if task.own is not None:
+        return own_stamps(task.own)
     return file_stamps(task.files, root) if root is not None and task.files is not None else []
 
 
@@ -58,6 +63,8 @@ def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:
         if task.generator not in GENERATORS:
             raise UserError(f"task.generator={task.generator}: allowed are {', '.join(GENERATORS)}")
         return GENERATORS[task.generator]()
+    if task.own is not None:
+        return read_own(kind_of(task), task.own)
     if root is None and task.hub is not None:
         return read_hub(kind_of(task), task.hub)
     if root is not None and task.files is not None:

@@ -1,0 +1,296 @@
+"""A user's own files: every format gives the same examples, the training file says what is learnt; mistakes."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from peftlab.errors import UserError
+from peftlab.tasks.sources.own import own_task
+from peftlab.tasks.sources.splits import describe_source, load_splits, source_stamp
+from peftlab.tasks.task import Task
+from runs import refused, small
+from tasks.shipped import FOLDER, shipped
+
+ROWS = [
+    {"premise": 'a "bird", sang\nloudly', "hypothesis": "a\tsparrow", "label": "yes"},
+    {"premise": "no bird sang", "hypothesis": "no sparrow", "label": "no"},
+    {"premise": "ein Vogel, öfter", "hypothesis": "", "label": "yes"},
+]
+KINDS = {
+    "text": "",
+    "tokens": "token-classification",
+    "choice": "multiple-choice",
+    "questions": "question-answering",
+}
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows in the format that the end of the name says; a folder is what datasets saves."""
+    if path.suffix in (".csv", ".tsv"):
+        return write_csv(path, rows, "," if path.suffix == ".csv" else "\t")
+    if path.suffix == ".jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        Dataset.from_list(rows).save_to_disk(str(path))
+    return path
+
+
+def described(task: str, **data: Any) -> Task:
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in data.items()}
+    content = {"name": task, "own": {}, "metrics": [], **({"kind": KINDS[task]} if KINDS[task] else {})}
+    if task != "text":
+        content["metrics"] = {"tokens": ["f1"], "choice": ["accuracy"], "questions": ["f1", "exact_match"]}[task]
+    return Task.from_config(own_task(content, given))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "saved"])
+def test_every_format_gives_the_same_examples(name: str, tmp_path: Path):
+    path = write(tmp_path / name, ROWS)
+    task = described("text", train=path, validation=path)
+    assert task.labels == ["no", "yes"]
+    assert load_splits(task, None)["train"].to_list() == [
+        {"text_a": row["premise"], "text_b": row["hypothesis"], "label": int(row["label"] == "yes")} for row in ROWS
+    ]
+
+
+def test_a_file_of_the_release_is_read_as_the_release_reads_it(shared_data: Path):
+    folder = shared_data / "RTE"
+    splits = load_splits(described("text", train=folder / "train.tsv", validation=folder / "dev.tsv"), None)
+    for name, rows in load_splits(shipped("rte"), shared_data).items():
+        assert splits[name].to_list() == rows.to_list()
+
+
+def test_quotation_marks_that_enclose_no_values_are_text(tmp_path: Path):
+    (tmp_path / "a.tsv").write_text('text\tlabel\n"well\t0\nso" he said\t1\n"one\t0\ntwo"\t1\n')
+    path = tmp_path / "a.tsv"
+    rows = load_splits(described("text", train=path, validation=path), None)["train"]
+    assert rows["text_a"][:] == ['"well', 'so" he said', '"one', 'two"']
+
+
+LABELS: list[tuple[list[Any], dict[str, Any]]] = [
+    (["b", "a", "b"], {"labels": ["a", "b"], "metrics": ["accuracy", "macro_f1"], "kind_name": "classification"}),
+    ([10, 2, 10], {"labels": ["2", "10"], "kind_name": "classification"}),
+    ([True, False, True], {"labels": ["False", "True"]}),
+    ([0.5, 4, 2.25], {"range": [0.0, 4.0], "metrics": ["spearman", "pearson"], "kind_name": "regression"}),
+    (["-1.5", "3", "3"], {"range": [-2.0, 3.0], "kind_name": "regression"}),
+    ([1.0, 0.0, 1.0], {"labels": ["0.0", "1.0"]}),
+]
+
+
+@pytest.mark.parametrize(("values", "found"), LABELS)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_labels_say_the_kind(values: list[Any], found: dict[str, Any], name: str, tmp_path: Path):
+    path = write(tmp_path / name, [{"text": f"text {i}", "label": value} for i, value in enumerate(values)])
+    task = described("text", train=path, validation=path)
+    assert {key: getattr(task, key) for key in found} == found
+
+
+def test_class_names_of_a_saved_dataset_keep_their_order_and_its_splits_are_found(tmp_path: Path):
+    features = Features(text=Value("string"), label=ClassLabel(names=["worse", "better"]))
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    DatasetDict({"train": rows, "validation": rows.select([1]), "test": rows}).save_to_disk(str(tmp_path / "all"))
+    task = described("text", train=tmp_path / "all")
+    assert task.labels == ["worse", "better"]
+    splits = load_splits(task, None)
+    assert {name: rows["label"][:] for name, rows in splits.items()} == {
+        "train": [1, 0],
+        "validation": [0],
+        "test": [1, 0],
+    }
+
+
+COLUMNS = [
+    ("text", {"Sentence": "a", "idx": 1, "Label": "x"}, ["Sentence"], "Label"),
+    ("text", {"body": "a", "id": 1, "label": "x"}, ["body"], "label"),
+    ("text", {"question1": "a", "question2": "b", "text": "c", "class": "x"}, ["question1", "question2"], "class"),
+    (
+        "choice",
+        {"premise": "a", "choice2": "c", "choice1": "b", "label": 0},
+        ["premise", "choice1", "choice2"],
+        "label",
+    ),
+    ("choice", {"question": "a", "options": ["b", "c"], "answer": 1}, ["question", "options"], "answer"),
+    ("tokens", {"words": ["a"], "ner_tags": ["B-X"]}, ["words"], "ner_tags"),
+    ("questions", {"context": "a b", "question": "q", "answer": "b"}, ["question", "context"], "answer"),
+]
+
+
+@pytest.mark.parametrize(("task", "row", "text", "label"), COLUMNS)
+def test_columns_are_guessed_by_their_names_and_said(task, row, text, label, tmp_path, caplog):
+    other = {**row, label: "y"} if task == "text" else row
+    rows = [row, {**other, **({"id": 2} if "id" in row else {})}]
+    with caplog.at_level(logging.INFO):
+        found = described(task, train=write(tmp_path / "a.jsonl", rows), validation=0.5)
+    assert found.own is not None
+    assert (found.own.text, found.own.label) == (text, label)
+    for name in (*text, label):
+        assert f"{name} (guessed)" in caplog.text
+    assert "0.5 of" in caplog.text
+
+
+def test_cells_of_a_csv_file_hold_lists_words_and_answers(tmp_path: Path):
+    tokens = write(
+        tmp_path / "t.csv", [{"tokens": "new york is", "tags": "B-LOC I-LOC O"}, {"tokens": '["a b"]', "tags": '["O"]'}]
+    )
+    rows = load_splits(described("tokens", train=tokens, validation=tokens), None)["train"]
+    assert rows["tokens"][:] == [["new", "york", "is"], ["a b"]]
+    assert rows["label"][:] == [["B-LOC", "I-LOC", "O"], ["O"]]
+    choice = write(tmp_path / "c.csv", [{"text": "a", "choices": '["b", "c d"]', "label": 1}])
+    assert load_splits(described("choice", train=choice, validation=choice), None)["train"]["choices"][:] == [
+        ["b", "c d"]
+    ]
+    asked = [
+        {"question": "who?", "context": "ann met ann", "answer": "ann", "answer_start": 8},
+        {"question": "whom?", "context": "ann met bob", "answer": "bob", "answer_start": ""},
+    ]
+    path = write(tmp_path / "q.csv", asked)
+    labels = load_splits(described("questions", train=path, validation=path), None)["train"]["label"][:]
+    assert labels == [{"text": ["ann"], "answer_start": [8]}, {"text": ["bob"], "answer_start": [8]}]
+
+
+def test_a_question_without_answer_makes_a_task_where_answers_may_be_missing(tmp_path: Path):
+    rows = [{"question": "q", "context": "a b", "answer": answer} for answer in ("b", "")]
+    task = described("questions", train=write(tmp_path / "q.csv", rows), validation=0.5)
+    assert task.options == {"unanswerable": True}
+
+
+def test_a_stated_share_is_held_out_and_equal_texts_stay_together(tmp_path: Path):
+    rows = [{"text": f"text {i % 20}", "label": i % 2} for i in range(40)]
+    task = described("text", train=write(tmp_path / "a.jsonl", rows), validation=0.2)
+    splits = load_splits(task, None)
+    assert {name: len(found) for name, found in splits.items()} == {"train": 32, "validation": 8}
+    assert not set(splits["train"]["text_a"][:]) & set(splits["validation"]["text_a"][:])
+    assert load_splits(task, None)["validation"].to_list() == splits["validation"].to_list()
+    assert describe_source(task, None)["held_out"] == 0.2
+
+
+def test_content_and_not_place_or_format_is_what_a_run_knows_data_by(tmp_path: Path):
+    from peftlab.cache import RunCache
+    from peftlab.data.raw_splits import read_raw_splits
+
+    paths = [write(tmp_path / name, ROWS) for name in ("a.csv", "b.parquet")]
+    hashes = [
+        read_raw_splits(described("text", train=path, validation=path), None, RunCache()).hashes for path in paths
+    ]
+    assert hashes[0] == hashes[1]
+    task = described("text", train=paths[0], validation=paths[0])
+    before = source_stamp(task, None)
+    write(paths[0], [*ROWS, {"premise": "x", "hypothesis": "y", "label": "no"}])
+    assert source_stamp(task, None) != before
+    assert read_raw_splits(task, None, RunCache()).hashes != hashes[0]
+
+
+GOOD = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+MISTAKES: list[tuple[str, list[dict[str, Any]] | str, dict[str, Any], str]] = [
+    ("text", GOOD, {"text": ["sentence"]}, "no column 'sentence'; the columns are text, label"),
+    ("text", GOOD, {"label": "lable"}, "no column 'lable' (did you mean label?); the columns are text, label"),
+    ("text", [{"text": "a", "other": 1}], {}, "no label column; the columns are text, other; data.label=NAME names it"),
+    (
+        "text",
+        [{"a": "a", "b": "b", "c": "c", "label": 1}],
+        {},
+        "holds a text; the columns are a, b, c, label; data.text=",
+    ),
+    ("text", GOOD, {"text": ["text", "label", "text"]}, "a text takes 1 or 2 columns"),
+    ("text", [{"text": "a", "label": "x"}] * 2, {}, "column 'label': all rows have the label 'x'; allowed are two"),
+    ("text", [{"text": "a", "label": f"x{i}"} for i in range(30)], {}, "30 unlike labels in 30 rows are no classes"),
+    ("text", "", {}, "a.jsonl: the file is empty"),
+    ("text", "\n\n", {}, "a.jsonl: the file is empty"),
+    ("text", '{"text": "a", "label": "x"}\n[1]\n', {}, "a.jsonl:2: must be a JSON object, found list"),
+    ("text", [{"text": "a", "label": "x"}, {"text": "b"}, {"text": "c", "label": "y"}], {}, "label"),
+    ("tokens", [{"tokens": ["a"], "tags": ["NN"]}], {}, "tag 'NN'; allowed are O, B-TYPE and I-TYPE (IOB2)"),
+    ("tokens", [{"tokens": ["a"], "tags": ["O"]}], {}, "no word has a tag other than O"),
+    (
+        "tokens",
+        [{"tokens": ["a"], "tags": ["B-X", "O"]}],
+        {},
+        "a.jsonl:1: 1 tokens and 2 tags; allowed is one for each",
+    ),
+    ("choice", [{"text": "a", "choices": ["b"], "label": 0}], {}, "a.jsonl:1: choices: 1; allowed are two or more"),
+    (
+        "choice",
+        [{"text": "a", "choices": ["b", "c"], "label": 0}, {"text": "a", "choices": ["b", "c", "d"], "label": 0}],
+        {},
+        "example 1 has 3 choices, those before it 2",
+    ),
+    ("choice", [{"text": "a", "choices": ["b", "c"], "label": 2}], {}, "a.jsonl:1: label 2; allowed are 0 to 1"),
+    ("questions", [{"question": "q", "context": None, "answer": "b"}], {}, "question without context"),
+    ("text", [{"id": 1, **GOOD[0]}, {"id": 1, **GOOD[1]}], {}, "a.jsonl:2: id 1 stands in line 1 already"),
+    ("text", GOOD, {"validation": 1.5}, "data.validation=1.5: allowed is a file, or a share in (0, 1)"),
+    ("text", GOOD, {"validation": "nowhere.csv"}, "nowhere.csv: no such file"),
+]
+
+
+@pytest.mark.parametrize(("task", "rows", "data", "message"), MISTAKES)
+def test_a_mistake_in_a_file_is_one_line(task, rows, data, message, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(rows if isinstance(rows, str) else "".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(UserError) as caught:
+        load_splits(described(task, train=path, **{"validation": path, **data}), None)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_seen_only_in_validation_is_refused_with_its_line(tmp_path: Path):
+    train, dev = write(tmp_path / "a.csv", GOOD), write(tmp_path / "dev.csv", [*GOOD, {"text": "c", "label": "z"}])
+    with pytest.raises(UserError, match=r"dev\.csv:4: label 'z'; allowed are x, y"):
+        load_splits(described("text", train=train, validation=dev), None)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.py", "a"])
+def test_a_file_of_another_format_is_refused(name: str, tmp_path: Path):
+    (tmp_path / name).write_text("text,label\n")
+    with pytest.raises(UserError, match=r"the format is unknown; allowed are names that end with \.csv, \.tsv"):
+        described("text", train=tmp_path / name)
+
+
+def test_a_folder_that_datasets_did_not_write_is_refused(tmp_path: Path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved.py").write_text("raise SystemExit('run')")
+    with pytest.raises(UserError, match="no folder that `save_to_disk` of datasets wrote"):
+        described("text", train=tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_the_shipped_tasks_are_of_these_kinds(name: str):
+    assert shipped(name).own is not None
+    assert (FOLDER / f"{name}.yaml").is_file()
+    assert shipped(name).kind == (KINDS[name] or None)
+
+
+def test_a_run_of_own_files_records_what_was_inferred(tmp_path: Path):
+    rows = [{"text": f"a bird {i} sang", "label": ("no", "yes")[i % 2]} for i in range(40)]
+    path = write(tmp_path / "a.csv", rows)
+    from peftlab.run import run
+
+    record = run(small(f"task=text data.train={path} data.cache_dir=null", "bitfit"), tmp_path / "run")
+    assert record.status == "finished"
+    assert record.config["task"]["labels"] == ["no", "yes"]
+    assert record.data["examples"] == {"train": 36, "validation": 4}
+    assert record.data["source"]["held_out"] == 0.1
+
+
+def test_a_mistake_in_a_file_is_in_the_record(tmp_path: Path):
+    path = write(tmp_path / "a.csv", GOOD)
+    told = refused(small(f"task=text data.train={path} data.label=lable", "bitfit"), tmp_path / "run")
+    assert told.startswith(f"{path}: no column 'lable'")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
