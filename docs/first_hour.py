@@ -7,6 +7,7 @@ ended by Ctrl-C, as an impatient newcomer would end it.
 
 import argparse
 import csv
+import json
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import cycle, islice, product
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,12 +67,6 @@ def commands(markdown: str) -> list[Command]:
     return found
 
 
-def described(markdown: str) -> str:
-    """Return the page's block of YAML, which describes a task of one's own."""
-    (found,) = re.findall(r"```yaml\n(.*?)```", markdown, re.DOTALL)
-    return str(found)
-
-
 def readable(output: str, clone: Path) -> str:
     """Return what was printed without colours and without this machine's folders, a long one without its middle."""
     text = _ESCAPES.sub("", output).replace(str(clone), "~/peftlab").replace(str(Path.home()), "~")
@@ -95,19 +90,17 @@ def page(seen: Iterable[Seen], about: str) -> str:
     return "\n".join([*parts, f"{len(seen)} commands, {minutes:.0f} minutes."]) + "\n"
 
 
-def prepare(clone: Path, readme: str) -> None:
-    """Put the files there that the README's commands name: a GLUE release, and a task of one's own."""
+def prepare(clone: Path) -> None:
+    """Put the files there that the README's commands name: a GLUE release, and reviews of one's own."""
     if DATA.is_dir():
         (clone / "GLUE").symlink_to(DATA)
-    task = clone / "mine" / "task"
-    task.mkdir(parents=True)
-    (task / "reviews.yaml").write_text(described(readme), encoding="utf-8")
     opinions = [("superb", "positive"), ("awful", "negative"), ("lovely", "positive"), ("dull", "negative")]
     things = ("cast", "plot", "music", "ending", "script", "pacing", "camera", "humor")
     rows = [(f"The {thing} was {word}.", label) for thing, (word, label) in product(things, opinions)]
-    for name, size in (("train.csv", 32), ("dev.csv", 8)):
-        with (clone / "mine" / name).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *islice(cycle(rows), size)])
+    with (clone / "my.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows[:8]]
+    (clone / "dev.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def newest_run(clone: Path) -> Path | None:
@@ -164,7 +157,7 @@ def main() -> int:
             ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
         )
         readme = (clone / "README.md").read_text(encoding="utf-8")
-        prepare(clone, readme)
+        prepare(clone)
         seen = []
         for command in commands(readme):
             # From nothing takes as long as packages take to come.
@@ -174,7 +167,7 @@ def main() -> int:
         "What a newcomer sees who types the README from top to bottom in a fresh clone, without bars. Made "
         f"by `python docs/first_hour.py` at {commit} on {datetime.now(UTC):%d %B %Y}, with Python "
         f"{platform.python_version()} on {os.cpu_count()} cores. `GLUE` is a release of its files, `RUN_FOLDER` the "
-        "latest run, `mine` a folder with the README's task and 40 reviews. What takes longer than "
+        "latest run, `my.csv` and `dev.jsonl` hold 40 reviews. What takes longer than "
         f"{given.limit:.0f} s is ended by Ctrl-C."
     )
     given.output.write_text(page(seen, about), encoding="utf-8")

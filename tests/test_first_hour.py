@@ -1,5 +1,6 @@
 """The script that types the README finds its commands, and shows what they print without this machine in it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from conftest import ROOT
-from docs.first_hour import FIRST, LAST, Command, Seen, commands, described, page, prepare, readable, type_in
+from docs.first_hour import FIRST, LAST, Command, Seen, commands, page, prepare, readable, type_in
+from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.task import Task
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,16 +44,23 @@ def test_commands_are_the_lines_of_indented_blocks_and_blocks_of_python():
 def test_every_section_of_the_readme_has_commands():
     typed = [command.text for command in commands(README)]
     assert typed[0] == "make demo"
-    parts = ("task=reviews", "resume=", "peftlab.merge", "restore(", "report.py", "backbone.path=MODEL_FOLDER")
+    parts = ("task=text", "resume=", "peftlab.merge", "restore(", "report.py", "backbone.path=MODEL_FOLDER")
     assert all(any(part in text for text in typed) for part in parts)
     assert len(README.splitlines()) < 120
 
 
-def test_the_task_of_the_readme_is_one(tmp_path: Path):
-    prepare(tmp_path, README)
-    task = Task.from_config(yaml.safe_load(described(README)))
-    assert (tmp_path / "mine" / "task" / f"{task.name}.yaml").is_file()
-    assert all((tmp_path / "mine" / name).is_file() for name in task.files.splits.values())
+def test_the_files_that_the_readme_names_are_a_task(tmp_path: Path):
+    prepare(tmp_path)
+    (typed,) = (command.text for command in commands(README) if "task=text" in command.text)
+    files = dict(word.split("=") for word in typed.split() if word.startswith("data."))
+    data = {name.removeprefix("data."): str(tmp_path / file) for name, file in files.items()}
+    assert own_task({"name": "text", "own": {}}, data)["labels"] == ["negative", "positive"]
+    assert all(Path(path).is_file() for path in data.values())
+
+
+def test_the_task_that_the_page_on_own_data_describes_is_one():
+    (described,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "own-data.md").read_text(), re.DOTALL)
+    assert Task.from_config(yaml.safe_load(described)).name == "reviews"
 
 
 def test_a_long_output_loses_its_middle_and_this_machine_its_name(tmp_path: Path):

@@ -36,6 +36,7 @@ def rows_of(path: Path, split: str = "train") -> Iterator[Row]:
     require(path.exists(), f"{path}: no such file")
     if path.is_dir():
         return _plain(path, _saved(path, split))
+    require(path.is_file(), f"{path}: not a regular file")
     known = ", ".join(_READERS)
     require(path.suffix in _READERS, f"{path}: the format is unknown; allowed are names that end with {known}")
     return _READERS[path.suffix](path)
