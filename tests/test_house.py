@@ -12,7 +12,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 # From the top down; what stands on one line may import each other.
 FLOORS = [
     ["notebook", "console", "__main__"],
-    ["cli", "merge", "report"],
+    ["cli", "merge", "report", "submit"],
+    ["submission"],
     ["search", "landscape", "job", "check", "prediction"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],

@@ -25,6 +25,9 @@ COMMANDS = {
     "report": Command("peftlab.report.command", "runs as tables for a paper, statistics and one HTML page"),
     "predict": Command("peftlab.prediction.command", "what a finished run says of the examples of a file"),
     "merge": Command("peftlab.merge", "a run's delta, merged: a plain Hugging Face model folder"),
+    "submit": Command(
+        "peftlab.submit", "the zip that the server of GLUE or SuperGLUE reads, of runs; or what is wrong with one"
+    ),
     "search": Command("peftlab.search", "the best learning rates of experiment=search, as a recipe"),
     "landscape": Command("peftlab.landscape.command", "the loss around tuned weights and along their training"),
     "check": Command(

@@ -40,7 +40,7 @@ def from_items(kind: TaskKind, items: Iterable[Any]) -> Iterator[Given]:
         UserError: an item that is none of these, with its place.
     """
     for place, item in enumerate(items):
-        yield from _from_rows(kind, iter([_named(kind, place, item)]), labelled=True)
+        yield from from_rows(kind, iter([_named(kind, place, item)]), labelled=True)
 
 
 def from_file(kind: TaskKind, path: Path, labelled: bool = True) -> Iterator[Given]:
@@ -54,7 +54,7 @@ def from_file(kind: TaskKind, path: Path, labelled: bool = True) -> Iterator[Giv
     Raises:
         UserError: a file that is missing, malformed, or of another form.
     """
-    return _from_rows(kind, _rows(kind, path), labelled)
+    return from_rows(kind, _rows(kind, path), labelled)
 
 
 def inputs_of_kind(kind: TaskKind) -> list[str]:
@@ -64,7 +64,8 @@ def inputs_of_kind(kind: TaskKind) -> list[str]:
     return names[: max(described)] if kind.form == "texts" and described else names
 
 
-def _from_rows(kind: TaskKind, rows: Iterator[Row], labelled: bool) -> Iterator[Given]:
+def from_rows(kind: TaskKind, rows: Iterator[Row], labelled: bool = True) -> Iterator[Given]:
+    """Yield the examples of rows, each with its place, as `from_file` does of a file's."""
     first = next(rows, None)
     if first is None:
         return
