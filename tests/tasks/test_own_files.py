@@ -12,6 +12,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from peftlab.errors import UserError
+from peftlab.prediction.given import from_file
+from peftlab.tasks.kind import kind_of
 from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.sources.splits import describe_source, load_splits, source_stamp
 from peftlab.tasks.task import Task
@@ -294,3 +296,13 @@ def test_a_mistake_in_a_file_is_in_the_record(tmp_path: Path):
     told = refused(small(f"task=text data.train={path} data.label=lable", "bitfit"), tmp_path / "run")
     assert told.startswith(f"{path}: no column 'lable'")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.parquet", "saved"])
+def test_predictions_read_any_format_with_the_columns_of_training_labelled_or_not(name: str, tmp_path: Path):
+    train = write(tmp_path / "a.csv", [{"a": "bird", "b": "sang", "gold": label} for label in ("x", "y")])
+    kind = kind_of(described("text", train=train, validation=train, text=["b", "a"], label="gold"))
+    path = write(tmp_path / name, [{"a": "dog", "b": "slept"}])
+    (given,) = from_file(kind, path)
+    assert (given.row["text_a"], given.row["text_b"], given.labelled) == ("slept", "dog", False)
+    assert [given.labelled for given in from_file(kind, train)] == [True, True]

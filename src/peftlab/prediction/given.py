@@ -14,6 +14,7 @@ from peftlab.tasks.forms.rows import Located, Raw, several, text
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.sources.examples import examples_of, form_of, spelling
 from peftlab.tasks.sources.formats import FORMATS, Row, conll_rows, squad_rows
+from peftlab.tasks.sources.own import rows_as_read
 from peftlab.tasks.sources.release import tsv_rows
 from peftlab.tasks.task import FileSource, Source
 
@@ -93,8 +94,7 @@ def _source(kind: TaskKind, first: Row) -> Source | None:
     """
     where, row = first
     fitting: list[tuple[bool, Source]] = []
-    described: list[Source] = [source for source in (kind.task.files, kind.task.hub) if source is not None]
-    for source in described:
+    for source in reversed(kind.task.sources.values()):
         try:
             _, formed = next(iter(form_of(kind, source)([first], source)))
         except UserError as error:
@@ -137,6 +137,8 @@ def _value(value: Any, name: str, kind: TaskKind) -> Any:
 
 def _rows(kind: TaskKind, path: Path) -> Iterator[Row]:
     """Yield a file's rows, each with its place."""
+    if kind.task.own is not None:
+        return rows_as_read(kind, kind.task.own, path, "test")
     require(path.is_file(), f"{path}: no such file")
     readers: dict[str, Callable[[Path], Iterator[Row]]] = {
         **FORMATS,

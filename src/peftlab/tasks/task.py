@@ -104,9 +104,10 @@ class Task:
         return self.kind or ("regression" if self.range is not None else "classification")
 
     @property
-    def sources(self) -> dict[str, HubSource | FileSource]:
+    def sources(self) -> dict[str, Source]:
         """The places that have a description, by their keys."""
-        return {key: source for key, source in (("hub", self.hub), ("files", self.files)) if source is not None}
+        described: dict[str, Source | None] = {"hub": self.hub, "files": self.files, "own": self.own}
+        return {key: source for key, source in described.items() if source is not None}
 
     @property
     def has_validation(self) -> bool:
@@ -125,11 +126,11 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"task={self.name}"
-        found = self.sources or self.generator or self.own
+        found = self.sources or self.generator
         allowed = "hub, files, own, generator"
         require(bool(found), f"{where}: give one of {allowed}; nothing says where the examples come from")
         for key, source in self.sources.items():
-            for split in required_splits(source):
+            for split in required_splits(source) if key != "own" else ():
                 require(split in source.splits, f"{where}: {key}.splits.{split}: missing")
 
 

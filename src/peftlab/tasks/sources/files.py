@@ -176,6 +176,6 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".ndjson": jsonl_rows,
     ".json": _json_rows,
     ".parquet": _parquet_rows,
-    ".conll": conll_rows,
-    ".bio": conll_rows,
+    ".conll": partial(conll_rows, tagged=False),
+    ".bio": partial(conll_rows, tagged=False),
 }
