@@ -169,7 +169,7 @@ def _measure_peak(name: str, number: int) -> None:
 
     shape = MEASURED_MEMORY[name]
     # Libraries load what they need on first use; that is no part of the scoring.
-    score(backbone(Shape(1, 2, 32, vocabulary=100)), examples(Shape(1, 2, 32, vocabulary=100), 2))
+    score(backbone(Shape(1, 2, 32, vocabulary=200)), examples(Shape(1, 2, 32, vocabulary=200), 2))
     with PeakMemory("cpu") as empty:
         pass
     made = backbone(shape)

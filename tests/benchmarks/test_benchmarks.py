@@ -10,7 +10,7 @@ from bench.models import Shape
 from bench.precision import measure as measure_precision
 from bench.precision import measure_held
 
-TINY = Shape(2, 4, 32, vocabulary=100)
+TINY = Shape(2, 4, 32, vocabulary=200)
 
 
 def test_steps_give_every_pair_of_the_issue_a_row():

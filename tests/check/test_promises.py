@@ -193,7 +193,7 @@ def test_a_line_names_the_promise_what_became_of_it_and_where() -> None:
     assert found(2, 4) == found(2, 0) == "ok       It is even"
     assert found(2, 3, 5) == "broken   It is even: at 3: 3 is odd"
     assert found(0, 0) == "skipped  It is even: zero"
-    assert found(9) == "broken   It is even: at 9: nine is not allowed"
+    assert found(9) == r"broken   It is even: at 9: nine is\n not allowed"
     assert found(7) == "broken   It is even: at 7: ValueError: a defect"
     assert Finding("It is even", "ok").why == ""
 

@@ -10,6 +10,7 @@ from peftlab.errors import UserError
 from peftlab.heads import selection_json
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.selection import HeadScores, HeadSelection, select_heads
+from peftlab.streams import Stream, seed_of
 
 DEFAULTS = {
     "k": 2,
@@ -364,5 +365,6 @@ def test_every_missing_and_every_unknown_field_is_named():
 
 
 def test_random_ranks_are_drawn_in_float64():
-    expected = torch.rand(3, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed_of(Stream.RANDOM_HEADS, 4))
+    expected = torch.rand(3, 6, generator=generator, dtype=torch.float64)
     assert torch.equal(select(score="random", seed=4).ranking, expected)

@@ -72,8 +72,9 @@ OTHER: dict[str, Any] = {
     "checkpoint.every_steps": 5,
     "checkpoint.trajectory": 3,
     "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {}, "name": "other"},
-    "search": {"trial": 1},
-    "robustness": {"setting": "BS"},
+    "search": {"trial": 1, "rates": {}},
+    "robustness": {"setting": "BS", "settings": {}},
+    "training.early_stopping": 3,
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
     "hifi.score": "richness",
     "compacter.bottleneck": 64,
@@ -290,7 +291,7 @@ KNOWN = [
     ("force", True, NOWHERE),
     ("plugins", OTHER["plugins"], NOWHERE),
     # What they set is in the options that they set; what was typed differs.
-    ("search.trial", 1, Answers(False, False, False, True)),
+    ("search", OTHER["search"], Answers(False, False, False, True)),
     ("recipe.strategies.lora.default.learning_rate", 0.5, Answers(False, False, False, True)),
     ("recipe.strategies.hifi.default.learning_rate", 0.5, Answers(True, True, False, True)),
 ]

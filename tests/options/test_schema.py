@@ -84,7 +84,7 @@ BAD = [
     ({"size": 1, "rates": [1, True]}, "strategy.rates[1]=True: allowed is a number"),
     ({"size": 1, "files": {"train": 3}}, "strategy.files.train=3: allowed is a text"),
     ({"size": 1, "files": ["train"]}, "strategy.files=['train']: allowed is a table"),
-    ({"size": 1, "source": "here"}, "strategy.source=here: allowed is a table of values or is null"),
+    ({"size": 1, "source": "here"}, "strategy.source=here: allowed is a table with path, splits or is null"),
     ({"size": 1, "source": {}}, "strategy.source.path: missing"),
     ({"size": 1, "source": {"paht": "here"}}, "strategy.source.paht: no such option (did you mean path?)"),
     ({"size": 1, "source": {"path": 3}}, "strategy.source.path=3: allowed is a text"),

@@ -19,7 +19,7 @@ def described(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_eight_tasks_of_the_paper_and_the_demo_are_there():
-    assert NAMES == ["cola", "demo", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
+    assert {"cola", "demo", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"} <= set(NAMES)
 
 
 @pytest.mark.parametrize(

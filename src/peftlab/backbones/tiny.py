@@ -76,9 +76,13 @@ def random_model(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse an entry that the type's config would keep and nobody would read."""
-    config = AutoConfig.for_model(options["model_type"])
+    """Refuse an entry that the type's config would keep and nobody would read.
+
+    The names of BERT's config stand in the shipped files whatever the type, so each type lets them through.
+    """
+    config, bert = (AutoConfig.for_model(name) for name in (options["model_type"], "bert"))
     for name in options:
         told = f"backbone.random.{name}: {config.model_type} has no such option{nearest(name, config.to_dict())}"
         # Some entries are read where they are given, and a plain config has none of them.
-        require(hasattr(config, name) or name in architecture(config.model_type).small, told)
+        known = hasattr(config, name) or hasattr(bert, name) or name in architecture(config.model_type).small
+        require(known, told)
