@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from small_models import LABELS, SMALL, tiny
+from small_models import LABELS, tiny
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from models import output_layer
@@ -19,6 +19,7 @@ from peftlab.backbones.fingerprint import file_sha256, fingerprint
 from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.backbones.sources import WEIGHTS
 from peftlab.cache import RunCache
+from peftlab.check.small import small_sizes
 from peftlab.cli import CONF
 from peftlab.errors import UserError
 
@@ -211,7 +212,7 @@ def test_altered_weights_are_refused_with_both_hashes(folder):
 )
 def test_random_options_that_make_no_model_are_refused_in_one_line(options, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_backbone(BackboneSpec("tiny", random={**SMALL, **options}), output_layer(LABELS), 1)
+        load_backbone(BackboneSpec("tiny", random={**small_sizes("bert"), **options}), output_layer(LABELS), 1)
     assert "\n" not in str(caught.value)
 
 
@@ -254,7 +255,7 @@ def state(backbone):
 
 def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
     cache = RunCache(1)
-    spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
+    spec = BackboneSpec("tiny", random={"model_type": "bert", **small_sizes("bert")})
     first, second = (load_backbone(spec, output_layer(LABELS), seed=1, cache=cache) for _ in range(2))
     places = [{tensor.data_ptr() for tensor in backbone.model.state_dict().values()} for backbone in (first, second)]
     assert not places[0] & places[1]
@@ -272,7 +273,7 @@ def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
 
 def test_a_kept_backbone_draws_each_runs_own_classifier():
     cache = RunCache(1)
-    spec = BackboneSpec("tiny", random={"model_type": "bert", **SMALL})
+    spec = BackboneSpec("tiny", random={"model_type": "bert", **small_sizes("bert")})
     for seed, labels in ((1, LABELS), (2, LABELS), (1, ["a", "b", "c"])):
         torch.testing.assert_close(
             state(load_backbone(spec, output_layer(labels), seed, cache)),

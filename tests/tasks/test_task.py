@@ -80,7 +80,7 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"metrics": ["acuracy"]}, "(did you mean accuracy, balanced_accuracy?); allowed are accuracy, f1, matthews"),
         ({"metrics": ["pearson"]}, "metrics=pearson; allowed are accuracy, f1, matthews"),
         ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, "f1 is that of the second of two labels; there are 3"),
-        ({"files": None}, "give one of hub, files, generator"),
+        ({"files": None}, "give one of hub, files, own, generator"),
         ({"files": FILES | {"text": []}}, "files.text=[]: allowed are one or two column names"),
         ({"files": FILES | {"splits": {"train": "train.tsv"}}}, "files.splits.validation: missing"),
         ({"files": FILES | {"labels": ["0"]}}, "allowed is one text for each of"),

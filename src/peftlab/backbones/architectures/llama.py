@@ -1,7 +1,7 @@
 """Llama and what keeps its names: decoders whose query heads share keys and values, with rotary positions."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -14,7 +14,7 @@ class Llama(Architecture):
     name = "llama"
     model_types: ClassVar[tuple[str, ...]] = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
     layers = "layers"
-    norm = "pre"
+    norm: ClassVar[Literal["pre", "post"]] = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
         "attention_end": "self_attn.o_proj",
         "feed_forward_down": "mlp.down_proj",

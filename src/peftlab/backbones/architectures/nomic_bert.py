@@ -1,7 +1,7 @@
 """Nomic BERT: LayerNorms after the residuals, rotary positions, a gated feed-forward, no biases."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from peftlab.backbones.architecture import Site
 from peftlab.backbones.architectures.llama import Llama
@@ -12,7 +12,7 @@ class NomicBert(Llama):
 
     name = "nomic-bert"
     model_types: ClassVar[tuple[str, ...]] = ("nomic_bert",)
-    norm = "post"
+    norm: ClassVar[Literal["pre", "post"]] = "post"
     sites: ClassVar[Mapping[Site, str]] = {
         "attention_end": "post_attention_dropout",
         "attention_norm": "post_attention_layernorm",

@@ -95,7 +95,9 @@ class AttachedPeft(AttachedLibrary):
         self._pretrained = {name: value for name, value in self._pretrained.items() if name in touched}
 
     def _is_rewritten(self) -> bool:
-        """Return whether putting layers in has changed a pretrained value."""
+        """Return whether putting layers in has changed a pretrained value; shapes alone (meta tensors) have none."""
+        if any(p.is_meta for p in self.model.parameters()):
+            return False
         own = {id(p) for p in self.model.parameters()}
         kept = {f"{name}.{own_name}": p for name, module in self._modules.items() for own_name, p in _direct(module)}
         return any(
