@@ -165,7 +165,7 @@ def _other_shape(folder):
 
 
 def _unknown_architecture(folder):
-    config = AutoConfig.for_model("gpt2", n_layer=1, n_head=2, n_embd=8, vocab_size=11)
+    config = AutoConfig.for_model("bloom", n_layer=1, n_head=2, hidden_size=8, vocab_size=11)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
 
 
@@ -174,7 +174,7 @@ BROKEN = [
     (_break_weights, "cannot be loaded"),
     (_lose_a_tensor, r"1 tensors missing or of another shape, \['bert.encoder.layer.1.attention.self.query.weight'\]"),
     (_other_shape, "6 tensors missing or of another shape"),
-    (_unknown_architecture, "'gpt2' keeps its attention heads is not known"),
+    (_unknown_architecture, "'bloom' keeps its attention heads is not known"),
     (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
     (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     (lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"), "has no model.safetensors"),
