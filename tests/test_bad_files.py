@@ -135,26 +135,33 @@ def whole_record(folder: Path) -> str:
     return record.write(folder).read_text()
 
 
-RECORDS = [
-    (lambda text: text[: len(text) // 2], "is not a whole JSON file"),
-    (lambda text: "", "is not a whole JSON file"),
-    (lambda text: "[]", "not a run's record: it has no schema number"),
-    (_edited(schema=99), "schema 99 is newer than this version reads"),
-    (_edited(notes="mine"), "unknown key 'notes'"),
-    (_edited(seed="one"), "'seed' is \"one\", must be a whole number"),
-]
+NO_RECORDS = {"empty": "", "a list": "[]", "another program's": '{"result": 1}'}
+UNREADABLE = {
+    "half": lambda text: text[: len(text) // 2],
+    "of a later version": _edited(schema=99),
+    "with an unknown key": _edited(notes="mine"),
+    "with a seed in words": _edited(seed="one"),
+}
 
 
-@pytest.mark.parametrize(("edit", "message"), RECORDS)
-def test_a_folder_with_a_record_of_something_else_is_left_as_it_is(edit, message, tmp_path):
+@pytest.mark.parametrize("content", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_a_folder_with_a_record_of_something_else_is_left_as_it_is(content, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    told = refused(small("data.cache_dir=null"), tmp_path)
+    assert told.startswith(f"{path}: a run would write there, and no run of the laboratory left it")
+    assert path.read_text() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("edit", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_record_of_ours_that_cannot_be_read_is_kept_beside_the_new_one(edit, tmp_path):
     path = tmp_path / "result.json"
     path.write_text(edit(whole_record(tmp_path)))
     before = path.read_bytes()
-    told = refused(small("data.cache_dir=null"), tmp_path)
-    assert told.startswith(str(path))
-    assert message in told
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    run(small("data.cache_dir=null"), tmp_path)
+    assert RunRecord.read(tmp_path).status == "finished"
+    assert (tmp_path / "result-unknown.json").read_bytes() == before
 
 
 def test_a_folder_that_is_a_file_is_named_and_left(tmp_path):
