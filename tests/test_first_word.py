@@ -43,11 +43,10 @@ def test_a_mistake_is_told_before_torch_is_imported(word, line, typed):
     assert typed("task=rte", "backbone=minilm", word) == ("", f"error: {line}\n")
 
 
-def test_a_run_says_what_it_is_about_to_do_before_torch_is_imported(typed, tmp_path):
+def test_a_run_says_what_it_is_about_to_do_before_torch_is_imported(typed):
     said, torch = typed("task=contrast", "backbone=tiny", "seed=7", "shots=16", "hydra.run.dir=out")
     assert said == "loading tiny and contrast (16 examples a class) for hifi, seed 7, into out\n"
     assert "torch is imported" in torch
-    assert said.strip() in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
 
 
 def test_a_sweep_says_first_how_many_runs_it_has(typed):

@@ -32,8 +32,9 @@ def check_extent(trainer: Trainer, batches: int) -> None:
         f"trainer.val_check_interval={every}: allowed are 1 to {there}, the batches of an epoch, or a share up to 1.0",
     )
     group = trainer.accumulate_grad_batches
+    # Of no batches at all Lightning says itself that nothing is left.
     require(
-        group <= there or bool(getattr(trainer, "fast_dev_run", False)),
+        group <= max(there, 1) or bool(getattr(trainer, "fast_dev_run", False)),
         f"trainer.accumulate_grad_batches={group}: allowed are 1 to {there}, the batches of an epoch, which ends with "
         "a step; a smaller training.batch_size makes more",
     )
