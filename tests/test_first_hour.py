@@ -44,7 +44,15 @@ def test_commands_are_the_lines_of_indented_blocks_and_blocks_of_python():
 def test_every_section_of_the_readme_has_commands():
     typed = [command.text for command in commands(README)]
     assert typed[0] == "make demo"
-    parts = ("task=text", "resume=", "predict.py", "peftlab.submit", "peftlab.merge", "report.py", "backbone.path=MODEL_FOLDER")
+    parts = (
+        "task=text",
+        "resume=",
+        "predict.py",
+        "peftlab.submit",
+        "peftlab.merge",
+        "report.py",
+        "backbone.path=MODEL_FOLDER",
+    )
     assert all(any(part in text for text in typed) for part in parts)
     assert len(README.splitlines()) < 120
 

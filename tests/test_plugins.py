@@ -82,7 +82,7 @@ def test_a_sweep_is_resumed_where_its_package_is_named_again(finished):
     refused = train("resume=out", finished)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "resume=out: was run with plugins=[my_method], code that no folder may choose" in refused.stderr
-    done = train("resume=out plugins=[my_method]", finished)
+    done = train("resume=out 'plugins=[my_method]'", finished)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 had finished before and were not repeated" in done.stdout
 
@@ -96,7 +96,7 @@ def test_the_hint_how_to_go_on_names_the_package_again(work):
 def test_it_keeps_the_contract(work):
     done = python("-m peftlab.check my-method --plugins my_method --backbones bert", work)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "my-method: 12 ok, 0 broken, 1 skipped"
+    assert done.stdout.splitlines()[-1] == "my-method: 13 ok, 0 broken, 1 skipped"
     broken = (work / "my_method.py").read_text().replace("torch.ones(", "torch.zeros(")
     (work / "my_method.py").write_text(broken)
     done = python("-m peftlab.check my-method --plugins my_method --backbones bert", work)

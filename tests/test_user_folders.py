@@ -125,7 +125,7 @@ def test_a_backbone_of_the_users_takes_a_recipe_by_name_or_brings_its_own(file, 
 def test_help_lists_what_is_the_users(way, work):
     done = train(f"{way} --help", work)
     assert done.returncode == 0, done.stderr
-    assert ", demo, mine, mnli, " in done.stdout
+    assert ", mine, mnli, " in done.stdout
     assert ", prompt, small, tiny-attention" in done.stdout
 
 
