@@ -82,7 +82,7 @@ def test_a_sweep_is_resumed_where_its_package_is_named_again(finished):
     refused = train("resume=out", finished)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "resume=out: was run with plugins=[my_method], code that no folder may choose" in refused.stderr
-    done = train("resume=out 'plugins=[my_method]'", finished)
+    done = train("resume=out plugins=[my_method]", finished)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 had finished before and were not repeated" in done.stdout
 
@@ -90,7 +90,7 @@ def test_a_sweep_is_resumed_where_its_package_is_named_again(finished):
 def test_the_hint_how_to_go_on_names_the_package_again(work):
     done = train(f"{RUN.replace('run.dir', 'sweep.dir')} strategy.every=0 -m seed=1", work)
     assert done.returncode != 0
-    assert "what is missing: python train.py resume=out plugins=[my_method]" in done.stdout
+    assert "what is missing: python train.py resume=out 'plugins=[my_method]'" in done.stdout
 
 
 def test_it_keeps_the_contract(work):

@@ -88,7 +88,10 @@ def test_the_curve_has_a_row_an_epoch_with_loss_and_all_metrics(tmp_path: Path):
     losses = Losses()
     rows = fit(tmp_path, callbacks=[losses], epochs=3, extra=["validation_mismatched"]).curve.rows
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    columns = {"epoch", "train/loss", "validation/accuracy", "validation_mismatched/accuracy"}
+    evaluated = [
+        f"{split}/{name}" for split in ("validation", "validation_mismatched") for name in ("accuracy", "loss")
+    ]
+    columns = {"epoch", "train/loss", *evaluated}
     assert all(row.keys() == columns for row in rows)
     means = torch.tensor(losses.seen).reshape(3, -1).mean(1).tolist()
     assert [row["train/loss"] for row in rows] == pytest.approx(means)

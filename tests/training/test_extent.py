@@ -86,7 +86,7 @@ def test_what_would_not_be_done_is_refused_in_a_line(options: str, message: str,
 
 def test_every_argument_of_lightning_can_be_set_or_is_refused_by_its_name():
     settable = set(yaml.safe_load((CONF / "trainer" / "auto.yaml").read_text()))
-    arguments = set(signature(Trainer.__init__).parameters) - {"self", "callbacks"}
+    arguments = set(signature(Trainer.__init__).parameters) - {"self"}
     assert settable | OWNED.keys() == arguments
     assert not settable & OWNED.keys()
 
