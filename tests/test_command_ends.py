@@ -15,7 +15,7 @@ from peftlab.signals import held_back
 
 
 def log_to(path, *lines):
-    logger, handler = logging.getLogger(), RunLog(str(path))
+    logger, handler = logging.Logger("apart"), RunLog(str(path))
     logger.addHandler(handler)
     try:
         logger.warning("before")

@@ -90,7 +90,10 @@ def test_a_run_that_goes_on_leaves_the_same_weights_as_an_undisturbed_one(config
 
 
 def test_a_run_that_stops_early_keeps_its_end(configured, tmp_path, monkeypatch):
+    ends = LearningCurve.on_train_epoch_end
+
     def stop(curve, trainer, module):
+        ends(curve, trainer, module)
         trainer.should_stop = True
 
     monkeypatch.setattr(LearningCurve, "on_train_epoch_end", stop)
