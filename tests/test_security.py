@@ -215,8 +215,18 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.mark.parametrize(
     "variable",
-    "WANDB_API_KEY HF_TOKEN HUGGING_FACE_HUB_TOKEN MY_PASSWORD S3_SECRET OPENAI_KEY PGPASSWORD SECRET_KEY GITHUB_PAT "
-    "MYSQL_PWD".split(),
+    [
+        "WANDB_API_KEY",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "MY_PASSWORD",
+        "S3_SECRET",
+        "OPENAI_KEY",
+        "PGPASSWORD",
+        "SECRET_KEY",
+        "GITHUB_PAT",
+        "MYSQL_PWD",
+    ],
 )
 def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv(variable, SECRET)
