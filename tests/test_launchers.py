@@ -113,6 +113,8 @@ def test_a_signal_to_the_command_ends_it_and_its_processes(number, code, place):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell has what it runs in the background ignore Ctrl-C, and the tests may run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 120
     while len(list(place.glob("out/*/metrics.csv"))) + len(list(place.glob("out/*/result.json"))) < 2:
