@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"  # a GLUE release, where there is one
 FIRST, LAST = 14, 14  # lines of a long output that are kept
 _STARTS = ("make ", "python ", "peftlab ", "source ", "eval ")
+_OF_PIP = "WARNING: Location "  # of the folders that this machine's pip looks in
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -68,9 +69,10 @@ def commands(markdown: str) -> list[Command]:
 
 
 def readable(output: str, clone: Path) -> str:
-    """Return what was printed without colours and without this machine's folders, a long one without its middle."""
+    """Return what was printed without colours and what is this machine's own, a long one without its middle."""
     text = _ESCAPES.sub("", output).replace(str(clone), "~/peftlab").replace(str(Path.home()), "~")
     lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
+    lines = [line for line in lines if not line.startswith(_OF_PIP)]
     if len(lines) > FIRST + LAST + 1:
         lines = [*lines[:FIRST], f"... ({len(lines) - FIRST - LAST} lines)", *lines[-LAST:]]
     return "\n".join(lines).strip("\n")
@@ -101,6 +103,7 @@ def prepare(clone: Path) -> None:
         csv.writer(file).writerows([("text", "label"), *rows])
     lines = [json.dumps({"text": text, "label": label}) for text, label in rows[:8]]
     (clone / "dev.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (clone / "new.csv").write_text("text\nThe sound was awful.\nThe set was superb.\n", encoding="utf-8")
 
 
 def newest_run(clone: Path) -> Path | None:
@@ -154,8 +157,8 @@ def main() -> int:
         clone = Path(folder) / "peftlab"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         commit = subprocess.run(
-            ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        )
+            ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         readme = (clone / "README.md").read_text(encoding="utf-8")
         prepare(clone)
         seen = []
@@ -167,7 +170,7 @@ def main() -> int:
         "What a newcomer sees who types the README from top to bottom in a fresh clone, without bars. Made "
         f"by `python docs/first_hour.py` at {commit} on {datetime.now(UTC):%d %B %Y}, with Python "
         f"{platform.python_version()} on {os.cpu_count()} cores. `GLUE` is a release of its files, `RUN_FOLDER` the "
-        "latest run, `my.csv` and `dev.jsonl` hold 40 reviews. What takes longer than "
+        "latest run, `my.csv`, `dev.jsonl` and `new.csv` hold 42 reviews. What takes longer than "
         f"{given.limit:.0f} s is ended by Ctrl-C."
     )
     given.output.write_text(page(seen, about), encoding="utf-8")

@@ -59,6 +59,12 @@ def test_a_folder_below_is_named_from_here(tmp_path, monkeypatch):
     assert first_line(config, tmp_path.parent / "a").endswith(f"seed 1, into {tmp_path.parent / 'a'}")
 
 
+def test_a_folder_of_weights_goes_by_its_own_name(tmp_path):
+    config = {name: {"name": name} for name in ("task", "strategy")}
+    config |= {"backbone": {"name": None, "path": "models/mine"}, "shots": {"per_class": None}, "seed": 1}
+    assert first_line(config, tmp_path).startswith("loading mine and task for strategy, seed 1")
+
+
 def test_any_process_can_tell_how_far_a_sweep_is(tmp_path):
     assert progress_of(tmp_path, "token") is None
     began = time.time()

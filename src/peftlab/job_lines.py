@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peftlab.backbones.spec import folder_name
 from peftlab.outcome import Outcome, Progress
 
 
 def first_line(config: Mapping[str, Any], folder: Path) -> str:
     """Return what a run is about to do, from its configuration alone: nothing is loaded yet."""
-    names = {group: config[group]["name"] for group in ("backbone", "task", "strategy")}
+    names = {group: config[group]["name"] for group in ("task", "strategy")}
+    backbone = folder_name(config["backbone"]) or config["backbone"]["name"]
     shots = config["shots"]["per_class"]
     few = f" ({shots} examples a class)" if shots is not None else ""
-    loading = f"loading {names['backbone']} and {names['task']}{few} for {names['strategy']}"
+    loading = f"loading {backbone} and {names['task']}{few} for {names['strategy']}"
     return f"{loading}, seed {config['seed']}, into {_short(folder)}"
 
 
