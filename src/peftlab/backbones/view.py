@@ -16,20 +16,20 @@ class BackboneView:
 
     Args:
         model: of a known architecture, untouched.
-        auto_class: the class of transformers that put the task's output layer onto it.
+        auto_class: the class of transformers that put the task's output layer onto it; None where it has none.
 
     Raises:
         UserError: the architecture is not known, has no such output layer, or is not built as its family says.
     """
 
-    def __init__(self, model: PreTrainedModel, auto_class: str = SEQUENCE_CLASSIFICATION) -> None:
+    def __init__(self, model: PreTrainedModel, auto_class: str | None = SEQUENCE_CLASSIFICATION) -> None:
         self._model = model
         self._model_type: str = model.config.model_type
         self._family = architecture(self._model_type)
         self._attention = self._family.attention(model.config)
-        self._classifier = self._family.output_names(auto_class)
+        self._classifier = self._family.output_names(auto_class) if auto_class else ()
         # Whether the output layer takes each token of the text by its place in it.
-        self.reads_tokens = auto_class in PER_TOKEN or self._family.reads_last_token
+        self.reads_tokens = auto_class is None or auto_class in PER_TOKEN or self._family.reads_last_token
         prefix = model.base_model_prefix
         self._layers = f"{prefix}.{self._family.layers}" if hasattr(model, prefix) else self._family.layers
         # A list's own length: where layers share their weights, one module serves all depths.

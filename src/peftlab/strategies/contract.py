@@ -7,29 +7,53 @@ else in the house asks which strategy it holds.
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
+from torch import Tensor
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
+from peftlab.data.batching import Order
+from peftlab.inputs.encoder import Batch, Split
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.traits import Traits
+from peftlab.streams import Stream
 from peftlab.tasks.kind import TaskKind
 
-if TYPE_CHECKING:
-    from peftlab.data.module import TaskData
+
+class Examples(Protocol):
+    """Training examples that a strategy may look at: a task's (`data/module.py`), or those that a user hands over."""
+
+    @property
+    def batch_size(self) -> int:
+        """The number of examples in a training batch."""
+        ...
+
+    def sample(
+        self, n: int | None, seed: int, pool: Literal["full", "shots"] = "full", stream: Stream = Stream.SAMPLE
+    ) -> Split:
+        """Return n examples, drawn by `seed` without replacement; all where there are fewer, or n is None."""
+        ...
+
+    def batches(self, examples: Split, size: int, device: torch.device, order: Order = "given") -> Iterator[Batch]:
+        """Yield the examples in batches of `size` on `device`."""
+        ...
+
+    def loss_of(self, backbone: Backbone) -> Callable[[Batch], Tensor]:
+        """Return the function that gives the mean loss of a batch, a scalar, as the backbone now is."""
+        ...
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """What a strategy may look at before training: the untouched backbone, on `device`, and the task's data."""
+    """What a strategy may look at before training: the untouched backbone, on `device`, and training examples."""
 
     backbone: Backbone
-    data: "TaskData"
+    data: Examples
     seed: int
     device: torch.device
 
