@@ -14,7 +14,7 @@ FLOORS = [
     ["notebook", "console", "__main__"],
     ["cli", "merge", "report", "submit"],
     ["submission"],
-    ["search", "landscape", "job", "check", "prediction", "api"],
+    ["search", "landscape", "job", "check", "prediction", "api", "export"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
     ["previous_run", "run_folder", "recording", "job_files"],

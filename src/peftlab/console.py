@@ -25,6 +25,7 @@ COMMANDS = {
     "report": Command("peftlab.report.command", "runs as tables for a paper, statistics and one HTML page"),
     "predict": Command("peftlab.prediction.command", "what a finished run says of the examples of a file"),
     "merge": Command("peftlab.merge", "a run's delta, merged: a plain Hugging Face model folder"),
+    "export": Command("peftlab.export.command", "a run's delta as stock peft loads it"),
     "submit": Command(
         "peftlab.submit", "the zip that the server of GLUE or SuperGLUE reads, of runs; or what is wrong with one"
     ),

@@ -1,0 +1,1 @@
+"""A run's delta in the formats of other libraries."""
