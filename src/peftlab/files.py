@@ -115,6 +115,16 @@ def read_text(path: Path, most: int = LONGEST_TEXT) -> str:
     return read_regular(path, most).decode("utf-8")
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file: a pipe would keep whoever opens it waiting for ever.
+
+    Raises:
+        OSError: it is none, or there is nothing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def content_sha256(path: Path) -> str | None:
     """Return the SHA-256 (64 hex digits) of a file, None where there is none."""
     if not path.is_file():

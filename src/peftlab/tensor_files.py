@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import atomic_file
+from peftlab.files import atomic_file, check_regular
 
 # The entry of metadata. There is one: safetensors writes several in an order that changes from file to file.
 FACTS = "peftlab"
@@ -55,9 +54,7 @@ def read_tensor_file(path: Path, hash_required: bool = True) -> TensorFile:
         UserError: says why it is none: missing, no regular file, not whole, changed. The caller names the file.
     """
     try:
-        # A pipe would keep its reader waiting for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError("cannot be read (not a regular file)")
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))

@@ -1,6 +1,7 @@
 """A delta comes back exactly as it was saved; a damaged one is refused in one line that names the file."""
 
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -207,6 +208,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "tensors a pickle": (TENSORS_FILE, as_pickle, "no safetensors file"),
     "tensors with an endless header": (TENSORS_FILE, endless_header, "not whole"),
     "tensors a folder": (TENSORS_FILE, lambda path: (path.unlink(), path.mkdir()), "no safetensors file"),
+    "tensors a pipe": (TENSORS_FILE, lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+    "facts a pipe": (FACTS_FILE, lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
     "one tensor less": (TENSORS_FILE, tensors(lambda content: content.pop("classifier.bias")), "holds 7 tensors"),
     "one tensor more": (TENSORS_FILE, tensors(lambda content: content.update(x=torch.ones(1))), "holds 9 tensors"),
     "another name": (TENSORS_FILE, tensors(renamed), "another, classifier.bias"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.files import content_sha256, read_text, write_bytes_atomic, write_text_atomic
+from peftlab.files import check_regular, content_sha256, read_text, write_bytes_atomic, write_text_atomic
 from peftlab.options.schema import build, parse_json
 from peftlab.output_layer import OutputLayer, classes, read_output_layer, score
 from peftlab.redaction import redact
@@ -130,6 +130,7 @@ def _read_facts(path: Path) -> DeltaFacts:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a file; UserError where it is missing or not whole."""
     try:
+        check_regular(path)
         return safetensors.torch.load_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
