@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from peftlab.errors import UserError
 from peftlab.results.record import RunRecord
 from peftlab.run import run
+from peftlab.training.checkpoint_files import SafeCheckpoints, read_checkpoint
 from peftlab.training.loggers import logged_text
 from peftlab.training.module import FineTuning
 from peftlab.training.resumption import FOLDER, Resumption, _set_random_states
@@ -281,6 +282,24 @@ def test_a_damaged_checkpoint_is_named_and_left(content, configured, tmp_path, m
         run(configured(), tmp_path)
     assert (tmp_path / "result.json").read_text() == record
     assert json.loads(record)["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda optimiser: optimiser["param_groups"][0].pop("eps"), "the optimiser's eps is None"),
+        (lambda optimiser: optimiser["param_groups"][0].update(lr="fast"), "the optimiser's lr is 'fast'"),
+        (lambda optimiser: optimiser["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \[3\]"),
+    ],
+)
+def test_a_checkpoint_whose_optimiser_was_edited_is_named(edit, told, configured, tmp_path, monkeypatch):
+    killed_at(5, configured(), tmp_path, monkeypatch)
+    file = tmp_path / FOLDER / "last.safetensors"
+    checkpoint = read_checkpoint(file)
+    edit(checkpoint["optimizer_states"][0])
+    SafeCheckpoints().save_checkpoint(checkpoint, file)
+    with pytest.raises(UserError, match=rf"last.safetensors: not a whole checkpoint .*{told}.*; remove it"):
+        run(configured(), tmp_path)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
@@ -161,6 +162,8 @@ class Resumption(Callback):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _take_back(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        for optimiser in trainer.optimizers:
+            _check_restored(optimiser)
         ours = checkpoint[_OURS]
         _set_random_states(trainer, {device: states[trainer.global_rank] for device, states in ours["random"].items()})
         restore_logged_steps(trainer, checkpoint)
@@ -179,6 +182,22 @@ class Resumption(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def _check_restored(optimiser: Optimizer) -> None:
+    """Refuse what a checkpoint made of an optimiser where its next step would fail: a setting or a moment of a weight.
+
+    Raises:
+        ValueError: something is missing, or of another type or shape.
+    """
+    for group in optimiser.param_groups:
+        for name, default in optimiser.defaults.items():
+            if default is not None and not isinstance(group.get(name), type(default)):
+                raise ValueError(f"the optimiser's {name} is {group.get(name)!r}")
+        for parameter in group["params"]:
+            for name, value in optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise ValueError(f"the optimiser's {name} has shape {list(value.shape)}")
 
 
 def has_checkpoint(folder: Path) -> bool:
