@@ -77,6 +77,7 @@ OTHER: dict[str, Any] = {
     "training.early_stopping": 3,
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
     "hifi.score": "richness",
+    "hifi.rows": ["v", "o"],
     "compacter.bottleneck": 64,
     "compacter.n": 8,
     "diff-pruning.upper": 2.0,

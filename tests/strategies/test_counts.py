@@ -28,6 +28,9 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         (BERT_LARGE, "hifi", {"k": 1}, heads(24, 1), 4_718_592, 1.41),
         (BERT_LARGE, "hifi", {"k": 16}, heads(24, 16), 75_497_472, 22.53),
         (BERT_BASE, "hifi", {}, heads(12, 3), 5_308_416, 4.85),
+        # 24 layers x 3 heads x 64 x 1024, once for each of the parts.
+        (BERT_LARGE, "hifi", {"rows": ["v", "o"]}, heads(24, 3), 2 * 4_718_592, 2.8159),
+        (BERT_LARGE, "hifi", {"rows": ["q", "k", "v", "o"]}, heads(24, 3), 4 * 4_718_592, 5.6318),
         (BERT_LARGE, "lora", {}, None, 786_432, 0.2347),
         (BERT_LARGE, "lora", {"target": "qk"}, None, 786_432, 0.2347),
         (BERT_BASE, "lora", {}, None, 294_912, 0.2694),

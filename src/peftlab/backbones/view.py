@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -36,6 +37,8 @@ class BackboneView:
         self.num_layers: int = len(list(model.get_submodule(self._layers).children()))
         self.num_heads: int = self._attention.query.heads
         self.hidden_size: int = model.config.hidden_size
+        # Asked of the untouched model: a method may put another module there.
+        self._output_axis: Literal[0, 1] = 0 if isinstance(self.head_output(0), nn.Linear) else 1
         self.head_dim: int = _input_width(self.head_output(0)) // self.num_heads
         self._check()
 
@@ -76,9 +79,24 @@ class BackboneView:
         """Return which axis of a projection's weight counts the rows of `head_rows`; 1 where it is [D, N]."""
         return self._attention.rows(which).axis
 
+    @property
+    def group(self) -> int:
+        """How many query heads share a key and value head; 1 where each has its own."""
+        return self._attention.group
+
     def head_output(self, layer: int) -> nn.Module:
         """Return the module whose input [B, S, H * D'] is the outputs of all heads, side by side."""
         return self.layer(layer).get_submodule(self._attention.output)
+
+    def head_columns(self, layer: int, heads: Iterable[int]) -> tuple[str, Tensor]:
+        """Return what the output projection reads of query heads: its name in the whole model, and columns [k * D']."""
+        columns = [torch.arange(head * self.head_dim, (head + 1) * self.head_dim) for head in heads]
+        return f"{self._layers}.{layer}.{self._attention.output}", torch.cat(columns)
+
+    @property
+    def output_axis(self) -> Literal[0, 1]:
+        """Return 0 where the output projection's weight is [N, D], 1 where it is [D, N], as in `Conv1D`."""
+        return self._output_axis
 
     def has(self, site: Site) -> bool:
         """Return whether the layers of this architecture have such a site."""

@@ -10,6 +10,7 @@ from peftlab.options.roles import flatten, role_of
 LEGACY_DEFAULTS = {
     "strategy.score_after_steps": "0",
     "strategy.score_learning_rate": "2e-05",
+    "strategy.rows": '["q", "k", "v"]',
     "data.train": "null",
     "data.validation": "null",
     "data.test": "null",

@@ -7,11 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
 from peftlab.backbones.loading import Backbone
-from peftlab.backbones.view import PROJECTIONS, Projection
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
 from peftlab.heads.options import (
@@ -26,8 +22,8 @@ from peftlab.heads.options import (
 from peftlab.heads.ranking import SCORES
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
-from peftlab.layers.head_rows import HeadRowsLinear
 from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.tuned_heads import AttachedHeads, Part, check_biases, check_parts
 from peftlab.strategies.contract import SelectionContext, Strategy
 from peftlab.streams import Stream
 from peftlab.terminal import track
@@ -49,6 +45,7 @@ class HiFi(Strategy):
         teleport: `richness`, personalised by Eq. 8, or `uniform`, as printed.
         variant: `layer-wise` or `mid-top` (upper half of the layers).
         score: what heads are ranked by: a row of Table 3, or a class of the user's own (`heads/ranking.py`).
+        rows: which weights of a chosen head are tuned: rows of `q`, `k` and `v`, columns of `o`, the output projection.
         bias: whether the biases of the chosen rows are tuned too.
         pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
         batch_size: examples in one forward pass of the scoring, on which the scores do not depend, and in each of
@@ -72,6 +69,7 @@ class HiFi(Strategy):
     teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
     score: str = field(default="pagerank", metadata={"registry": SCORES})
+    rows: list[Part] = field(default_factory=lambda: ["q", "k", "v"])
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
@@ -87,6 +85,7 @@ class HiFi(Strategy):
         require(0 < rate < math.inf, f"strategy.score_learning_rate={rate}: allowed is above 0")
         with prefix_errors("strategy."):
             check_score(self.score)
+            check_parts(self.rows)
             check_xi(self.xi)
             check_pagerank(**self._walk())
 
@@ -99,11 +98,7 @@ class HiFi(Strategy):
         """Refuse more heads than a layer has, and biases where there are none."""
         with prefix_errors("strategy."):
             check_selection(backbone.view.num_heads, **self._choice(seed=0))
-        biased = all(backbone.view.projection(0, which).bias is not None for which in PROJECTIONS)
-        require(
-            biased or not self.bias,
-            f"strategy.bias=true: allowed is false, projections of backbone {backbone.name} have no bias",
-        )
+            check_biases(self, backbone)
 
     def select(self, context: SelectionContext) -> HeadSelection:
         """Score and rank the heads, or read the selection that is to be reused."""
@@ -162,61 +157,3 @@ class HiFi(Strategy):
     def attach(self, backbone: Backbone, selection: HeadSelection | ChosenHeads | None = None) -> Attached:
         """Let parameters stand for the rows of the chosen heads."""
         return AttachedHeads(self, backbone, selection)
-
-
-class AttachedHeads(Attached):
-    """The rows of Q, K and V that belong to the chosen heads of a frozen backbone."""
-
-    strategy: HiFi
-    selection: HeadSelection | ChosenHeads
-
-    def tuned(self) -> dict[str, nn.Parameter]:
-        """Return the tuned rows, named ``layers.<layer>.<projection>.<weight_rows or bias_rows>``.
-
-        The rows of a matrix that holds several projections are one parameter, named ``query-key-value`` or the like.
-        """
-        return {
-            f"{name}.{part}": parameter
-            for name, (_, module) in self._modules.items()
-            for part, parameter in module.named_parameters(recurse=False)
-        }
-
-    def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
-        self._modules: dict[str, tuple[str, HeadRowsLinear]] = {}  # by its name here: the path in the model, the module
-        _check_heads(selection.heads, self.backbone)
-        for layer, heads in enumerate(selection.heads):
-            for path, projections in self._projections(layer).items() if heads else ():
-                rows = [self.backbone.view.head_rows(layer, which, heads)[1] for which in projections]
-                chosen, axis = torch.cat(rows).sort().values, self.backbone.view.axis(projections[0])
-                module = HeadRowsLinear(self.model.get_submodule(path), chosen, self.strategy.bias, axis)
-                self.model.set_submodule(path, module)
-                self._modules[f"layers.{layer}.{'-'.join(projections)}"] = path, module
-
-    def _projections(self, layer: int) -> dict[str, list[Projection]]:
-        """Return the modules of a layer that hold projections, by their paths, each with those it holds."""
-        found: dict[str, list[Projection]] = {}
-        for which in PROJECTIONS:
-            found.setdefault(self.backbone.view.head_rows(layer, which, [0])[0], []).append(which)
-        return found
-
-    def _remove(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.frozen)
-
-    def _merge(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.merged())
-
-
-def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:
-    view = backbone.view
-    require(
-        len(heads) == view.num_layers,
-        f"selection: {len(heads)} layers, backbone {backbone.name} has {view.num_layers}",
-    )
-    for layer, chosen in enumerate(heads):
-        valid = len(set(chosen)) == len(chosen) and all(0 <= head < view.num_heads for head in chosen)
-        require(
-            valid,
-            f"selection: heads {list(chosen)} of layer {layer}: allowed are 0 to {view.num_heads - 1}",
-        )

@@ -1,0 +1,130 @@
+"""What methods share that tune the weights of chosen heads where they lie: rows of Q, K and V, columns of O."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from peftlab.backbones.architecture import Projection
+from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
+from peftlab.errors import require
+from peftlab.heads.selection import ChosenHeads, HeadSelection
+from peftlab.layers.head_rows import HeadColumnsLinear, HeadRowsLinear
+from peftlab.strategies.attached import Attached, Options
+
+Part = Literal["q", "k", "v", "o"]
+PARTS: dict[Part, Projection] = {"q": "query", "k": "key", "v": "value"}
+
+
+class TunedHeads(Options, Protocol):
+    """Options of a method that tunes chosen heads: which of their weights, and whether biases too."""
+
+    @property
+    def rows(self) -> list[Part]:
+        """Of Q, K and V the rows, of O the columns that belong to a head."""
+        ...
+
+    @property
+    def bias(self) -> bool:
+        """Whether the biases of rows are tuned too; columns have none of their own."""
+        ...
+
+
+def check_parts(rows: Sequence[Part]) -> None:
+    """Raise UserError unless `rows` names some of q, k, v and o, each once."""
+    once = bool(rows) and len(set(rows)) == len(rows)
+    require(once, f"rows=[{', '.join(rows)}]: allowed are some of q, k, v, o, each once")
+
+
+def check_biases(options: TunedHeads, backbone: Backbone) -> None:
+    """Raise UserError where biases are to be tuned that do not exist."""
+    chosen = projections(options.rows)
+    require(bool(chosen) or not options.bias, "bias=true: allowed is false, columns of O have no bias of their own")
+    biased = all(backbone.view.projection(0, which).bias is not None for which in chosen)
+    require(
+        biased or not options.bias,
+        f"bias=true: allowed is false, projections of backbone {backbone.name} have no bias",
+    )
+
+
+def projections(rows: Sequence[Part]) -> list[Projection]:
+    """Return the projections of which rows are tuned, in the order of `PARTS`."""
+    return [which for part, which in PARTS.items() if part in rows]
+
+
+class AttachedHeads(Attached):
+    """The weights that belong to the chosen heads of a frozen backbone."""
+
+    strategy: TunedHeads
+    selection: HeadSelection | ChosenHeads
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return the tuned weights, as ``layers.<layer>.<projection>.<weight_rows, bias_rows or weight_columns>``.
+
+        The rows of a matrix that holds several projections are one parameter, named ``query-key-value`` or the like.
+        """
+        return {
+            f"{name}.{part}": parameter
+            for name, (_, module) in self._modules.items()
+            for part, parameter in module.named_parameters(recurse=False)
+        }
+
+    def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
+        # By its name here: the path in the model, the module.
+        self._modules: dict[str, tuple[str, HeadRowsLinear | HeadColumnsLinear]] = {}
+        _check_heads(selection.heads, self.backbone)
+        for layer, heads in enumerate(selection.heads):
+            if heads:
+                self._insert_rows(layer, heads)
+                if "o" in self.strategy.rows:
+                    self._insert_columns(layer, heads)
+
+    def _insert_rows(self, layer: int, heads: Sequence[int]) -> None:
+        view = self.backbone.view
+        for path, together in _by_module(view, layer, projections(self.strategy.rows)).items():
+            rows = [view.head_rows(layer, which, heads)[1] for which in together]
+            chosen, axis = torch.cat(rows).sort().values, view.axis(together[0])
+            module = HeadRowsLinear(self.model.get_submodule(path), chosen, self.strategy.bias, axis)
+            self._put(f"layers.{layer}.{'-'.join(together)}", path, module)
+
+    def _insert_columns(self, layer: int, heads: Sequence[int]) -> None:
+        path, columns = self.backbone.view.head_columns(layer, heads)
+        frozen, axis = self.model.get_submodule(path), self.backbone.view.output_axis
+        module = HeadColumnsLinear(frozen, columns.sort().values, axis)
+        self._put(f"layers.{layer}.output", path, module)
+
+    def _put(self, name: str, path: str, module: HeadRowsLinear | HeadColumnsLinear) -> None:
+        self.model.set_submodule(path, module)
+        self._modules[name] = path, module
+
+    def _remove(self) -> None:
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.frozen)
+
+    def _merge(self) -> None:
+        for path, module in self._modules.values():
+            self.model.set_submodule(path, module.merged())
+
+
+def _by_module(view: BackboneView, layer: int, chosen: Sequence[Projection]) -> dict[str, list[Projection]]:
+    """Return the modules of a layer that hold projections, by their paths, each with those it holds."""
+    found: dict[str, list[Projection]] = {}
+    for which in chosen:
+        found.setdefault(view.head_rows(layer, which, [0])[0], []).append(which)
+    return found
+
+
+def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:
+    view = backbone.view
+    require(
+        len(heads) == view.num_layers,
+        f"selection: {len(heads)} layers, backbone {backbone.name} has {view.num_layers}",
+    )
+    for layer, chosen in enumerate(heads):
+        valid = len(set(chosen)) == len(chosen) and all(0 <= head < view.num_heads for head in chosen)
+        require(
+            valid,
+            f"selection: heads {list(chosen)} of layer {layer}: allowed are 0 to {view.num_heads - 1}",
+        )
