@@ -33,6 +33,8 @@ class Stream(Enum):
     HELD_OUT = 12  # training examples that a search validates on (data.shots)
     EVALUATED = 13  # examples of an evaluation that is limited to some batches (data.batching)
     OWN_VALIDATION = 14  # rows of a user's training file that validate, where no other file does (tasks.sources.own)
+    # By the seed again.
+    HEAD_COUNTS = 15  # which layer gets which number of heads, where chance decides (heads.allocation)
 
 
 _SEEDS = 2**32

@@ -173,7 +173,12 @@ def test_json_gives_back_every_bit(changes):
 
 def test_the_record_gets_the_facts_without_the_matrices():
     facts = select(chain(), score="richness").describe()
-    assert facts == {"examples": 10, "iterations": facts["iterations"], "heads": [[0, 3]]}
+    # Degrees are 1, 6, 7, 2: richness 6, 3, 1, 9 puts them in nearly the opposite order.
+    alone = {
+        "degree": {"spearman": pytest.approx(-0.8), "heads": 0},
+        "richness": {"spearman": pytest.approx(1.0), "heads": 2},
+    }
+    assert facts == {"examples": 10, "iterations": facts["iterations"], "heads": [[0, 3]], "alone": alone}
     assert json.loads(json.dumps(facts)) == facts
 
 

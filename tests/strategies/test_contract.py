@@ -77,7 +77,13 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"plus": True, "plus_place": "feed-forward"},
     ],
     "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
-    "hifi": [{}, {"k": 1, "bias": True}, {"variant": "mid-top", "k": 4}, {"k": 1, "rows": ["v", "o"]}],
+    "hifi": [
+        {},
+        {"k": 1, "bias": True},
+        {"variant": "mid-top", "k": 4},
+        {"k": 1, "rows": ["v", "o"], "score": "fisher"},
+        {"allocation": "share", "layer_score": "gradient", "budget": 3, "k_min": 1, "score": "gradient"},
+    ],
 }
 CASES = [(name, options) for name in strategy_names() for options in VARIATIONS.get(name, [{}])]
 IDS = ["-".join([name, *(f"{key}={value}" for key, value in options.items())]) for name, options in CASES]

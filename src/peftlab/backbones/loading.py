@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,23 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
             model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
         if spec.kernels:
             _use_kernels(model, spec.attention)
-        torch.manual_seed(seed_of(Stream.CLASSIFIER, seed))
-        for part in view.classifier_modules():
-            _draw_again(model, part)
+        _draw_output_layer(model, view, seed)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
     return Backbone(spec.name_of(identity), model.eval(), tokenizer, view, identity, size)
+
+
+@contextmanager
+def drawn_output_layer(backbone: Backbone, seed: int) -> Iterator[None]:
+    """Give a backbone, inside this context, the task's output layer that `load_backbone` would draw from `seed`."""
+    parts = backbone.view.classifier_modules()
+    before = [{name: tensor.clone() for name, tensor in part.state_dict().items()} for part in parts]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        _draw_output_layer(backbone.model, backbone.view, seed)
+    try:
+        yield
+    finally:
+        for part, tensors in zip(parts, before, strict=True):
+            part.load_state_dict(tensors)
 
 
 def content_hashes(spec: BackboneSpec) -> dict[str, Any]:
@@ -204,6 +217,12 @@ def _asked_for(attention: Attention, model_type: str) -> str | None:
     told = f"backbone.attention={attention}: {model_type} writes its attention out; allowed are auto, eager"
     require(attention != "sdpa" or not architecture(model_type).eager_only, told)
     return None if attention == "auto" else attention
+
+
+def _draw_output_layer(model: PreTrainedModel, view: BackboneView, seed: int) -> None:
+    torch.manual_seed(seed_of(Stream.CLASSIFIER, seed))
+    for part in view.classifier_modules():
+        _draw_again(model, part)
 
 
 def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from peftlab.errors import nearest, require
 from peftlab.heads.ranking import SCORES
+from peftlab.heads.units import Unit, unit_size
 
 Orientation = Literal["column", "row"]
 Teleport = Literal["uniform", "richness"]
@@ -36,12 +37,15 @@ def check_score(score: str) -> None:
     )
 
 
-def check_selection(num_heads: int, *, k: int, score: str, variant: str, seed: int) -> None:
-    """Raise UserError unless `k` of `num_heads` heads can be chosen by `score` in the layers of `variant`."""
+def check_selection(
+    num_heads: int, *, k: int, score: str, variant: str, seed: int, unit: Unit = "query", group: int = 1
+) -> None:
+    """Raise UserError unless `k` units of `num_heads` heads can be chosen by `score` in the layers of `variant`."""
     check_score(score)
     _check_word("variant", variant, get_args(Variant))
-    places = f"must be a whole number from 1 to {num_heads}, the heads of a layer"
-    require(_is_whole(k) and 1 <= k <= num_heads, f"k={k}: {places}")
+    _check_word("unit", unit, get_args(Unit))
+    most, of = num_heads // unit_size(unit, group), "heads" if unit == "query" else "key groups"
+    require(_is_whole(k) and 1 <= k <= most, f"k={k}: must be a whole number from 1 to {most}, the {of} of a layer")
     require(_is_whole(seed), f"seed={seed}: must be a whole number")
 
 

@@ -22,7 +22,8 @@ def draw(selection: Mapping[str, Any], path: Path) -> Path:
 
     Four panels of L layers (first at the bottom) × H heads, both counted from 1: information richness
     (Eq. 3), degree (row sum of the correlation, Eq. 7, as a share of its layer), the score that heads were
-    ranked by, and their rank (1 = best). The chosen heads are outlined in every panel.
+    ranked by, and their rank (1 = best). The chosen heads are outlined in every panel, and counted beside each layer
+    where the layers divide a budget.
     """
     layers, heads = selection["layers"], selection["heads"]
     options = selection["options"]
@@ -37,9 +38,14 @@ def draw(selection: Mapping[str, Any], path: Path) -> Path:
     }
     figure = Figure(figsize=(4 * max(CELL * heads + 1.2, 3.6), CELL * layers + 1.9), layout="constrained")
     figure.suptitle(_title(selection), fontsize=13)
+    counts = [len(row) for row in selection["chosen"]] if "heads_by_layer" in selection else None
     for axes, (name, values) in zip(figure.subplots(1, 4), panels.items(), strict=True):
         is_rank = name.startswith("rank in")
         _panel(figure, axes, name, values, "viridis_r" if is_rank else "viridis")
+        if counts:
+            labels = [f"{layer + 1}: {count}" for layer, count in enumerate(counts)]
+            axes.set_yticks(range(layers), labels, fontsize=8)
+            axes.set_ylabel("layer: heads")
         _outline(axes, selection["chosen"])
         if is_rank:
             _number(axes, values)
@@ -50,8 +56,9 @@ def draw(selection: Mapping[str, Any], path: Path) -> Path:
 
 
 def _title(selection: Mapping[str, Any]) -> str:
-    names = ("k", "variant", "score", "orientation", "teleport", "d", "xi")
-    known = [f"{name} = {selection['options'][name]}" for name in names if name in selection["options"]]
+    names = ("k", "unit", "allocation", "budget", "variant", "score", "orientation", "teleport", "d", "xi")
+    said = {name: selection["options"].get(name) for name in names}
+    known = [f"{name} = {value}" for name, value in said.items() if value is not None]
     return ", ".join([*known, f"n = {selection['examples']} examples"]) + ";  outlined: the chosen heads"
 
 

@@ -1,11 +1,12 @@
-"""What heads are ranked by: the six rows of the paper's Table 3, and a user's own.
+"""What heads are ranked by: the six rows of the paper's Table 3, three of its rivals, and a user's own.
 
 A score is a class with a `name`, found by itself, here or in a package of the user's (`plugins=[my_package]`):
 `strategy.score=NAME` takes it.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -20,19 +21,25 @@ from peftlab.streams import Stream, seed_of
 class RankingContext:
     """What a score may look at, all float64 on the CPU.
 
-    richness [L, H] (Eq. 3), correlation [L, H, H] (Eq. 7), pagerank [L, H] (Algorithm 2), and the run's seed.
+    richness [L, H] (Eq. 3), correlation [L, H, H] (Eq. 7), pagerank [L, H] (Algorithm 2), and the run's seed; measured
+    [L, H] each, by name: what the score asks for as its `measures`.
     """
 
     richness: Tensor
     correlation: Tensor
     pagerank: Tensor
     seed: int
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Score(ABC):
-    """One way of ranking the heads of a layer."""
+    """One way of ranking the heads of a layer.
+
+    `measures` names what it looks at beside HiFi's own scores, of `heads.scores.MEASURES`; all of them read labels.
+    """
 
     name: ClassVar[str]
+    measures: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def rank(self, context: RankingContext) -> Tensor:
@@ -100,6 +107,39 @@ class Random(Score):
         return torch.rand(context.richness.shape, generator=generator, dtype=torch.float64)
 
 
+class Gradient(Score):
+    """How much the loss would change if a head's output were scaled (Michel et al., 2019)."""
+
+    name = "gradient"
+    measures = ("gradient",)
+
+    def rank(self, context: RankingContext) -> Tensor:
+        """Return E_x |y_h . dL/dy_h|."""
+        return context.measured["gradient"]
+
+
+class Fisher(Score):
+    """How much the loss would change if a head's weights were removed one by one (Molchanov et al., 2019)."""
+
+    name = "fisher"
+    measures = ("fisher",)
+
+    def rank(self, context: RankingContext) -> Tensor:
+        """Return E_x sum (w g)^2 over the weights of the head that are tuned."""
+        return context.measured["fisher"]
+
+
+class Shift(Score):
+    """How far a head's weights move in a short tuning of the task (ALPS: Chen et al., 2025)."""
+
+    name = "shift"
+    measures = ("shift",)
+
+    def rank(self, context: RankingContext) -> Tensor:
+        """Return the distance of the softmaxed weights before and after."""
+        return context.measured["shift"]
+
+
 # The type checker takes no abstract class for a type; here it only says what others derive from.
 SCORES: Registry[Score] = Registry(Score, "peftlab.heads.ranking", "strategy.score")  # type: ignore[type-abstract]
 
@@ -108,9 +148,13 @@ def rank_heads(score: str, context: RankingContext) -> Tensor:
     """Return the values [L, H] that the score of this name gives, float64 on the CPU.
 
     Raises:
-        UserError: no such score, or it gives something else than a number for each head.
+        UserError: no such score, what it looks at was not measured, or it gives something else than a number for each
+            head.
     """
-    ranking = SCORES.get(score)().rank(context).detach().to("cpu", torch.float64)
+    chosen = SCORES.get(score)
+    missing = [name for name in chosen.measures if name not in context.measured]
+    require(not missing, f"score={score}: {', '.join(missing)} was not measured; allowed is what these scores hold")
+    ranking = chosen().rank(context).detach().to("cpu", torch.float64)
     shape, expected = list(ranking.shape), list(context.richness.shape)
     require(shape == expected, f"score={score}: ranked values of shape {shape}, expected {expected}, layers and heads")
     require(bool(ranking.isfinite().all()), f"score={score}: ranked values that are no finite numbers")

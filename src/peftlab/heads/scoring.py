@@ -10,7 +10,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
-from peftlab.heads.selection import HeadScores
+from peftlab.heads.scores import HeadScores
 from peftlab.inputs.encoder import num_examples
 
 

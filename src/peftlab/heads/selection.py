@@ -12,33 +12,17 @@ from torch import Tensor
 from peftlab.errors import UserError, require
 from peftlab.files import content_sha256, read_text, write_text_atomic
 from peftlab.heads import picture, selection_json
+from peftlab.heads.agreement import agreement
+from peftlab.heads.allocation import Allocation
+from peftlab.heads.layer_scores import LAYER_SCORES
 from peftlab.heads.options import Orientation, Teleport, Variant, check_selection
 from peftlab.heads.pagerank import pagerank
 from peftlab.heads.ranking import RankingContext, rank_heads
+from peftlab.heads.scores import MEASURES, HeadScores
+from peftlab.heads.units import Unit, by_unit, query_heads, unit_size
 
 FILE_NAME, PICTURE = "selection.json", "selection.png"
 _LAYERS_SHOWN = 12  # in a line of the terminal
-
-
-@dataclass(frozen=True, eq=False)
-class HeadScores:
-    """Means over `examples` examples: richness [L, H] (Eq. 3) and correlation [L, H, H] (Eq. 7).
-
-    sequences, None for as many as examples: what the model read of them, such as windows or choices.
-    spectrum [L, H, D'], None in older files: the share that the largest 1, 2, ... singular values have in their sum.
-    """
-
-    richness: Tensor
-    correlation: Tensor
-    examples: int
-    spectrum: Tensor | None = None
-    sequences: int | None = None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many examples were scored, and how many sequences where they were several each."""
-        several = self.sequences is not None and self.sequences != self.examples
-        return {"examples": self.examples, **({"sequences": self.sequences or 0} if several else {})}
 
 
 @dataclass(frozen=True)
@@ -75,13 +59,38 @@ class HeadSelection:
         """Places of the heads in their layer, int64 [L, H], 1 for the best."""
         return _order(self.ranking).argsort(-1) + 1
 
+    @property
+    def unit_size(self) -> int:
+        """How many query heads were chosen as one."""
+        group = self.options.get("group", 1)
+        return group if isinstance(group, int) and group > 0 and self.ranking.shape[-1] % group == 0 else 1
+
     def describe(self) -> dict[str, Any]:
-        """Return the facts for a run's record: examples scored, iterations of each layer, heads chosen."""
+        """Return the facts for a run's record.
+
+        They are examples scored, iterations of each layer, heads chosen, and what either metric alone would have chosen
+        (`agreement.py`); where layers divide a budget, how many heads each has; where labels were read, of which
+        examples.
+        """
         return {
             **self.scores.counts,
             "iterations": self.iterations.tolist(),
             "heads": [list(layer) for layer in self.heads],
+            "alone": agreement(self.ranking, self.scores.correlation, self.scores.richness, self.heads, self.unit_size),
+            **self._heads_by_layer(),
+            **({"labels": labels} if (labels := self._labels()) else {}),
         }
+
+    def _heads_by_layer(self) -> dict[str, list[int]]:
+        """Return how many heads each layer has, where the options divide a budget."""
+        divided = "allocation" in self.options or "budget" in self.options
+        return {"heads_by_layer": [len(layer) for layer in self.heads]} if divided else {}
+
+    def _labels(self) -> str | None:
+        """Return whose labels were read, by a score or by tuning before it: `full`, `shots`, or None."""
+        tuned = self.options.get("pool", "full") if self.options.get("score_after_steps") else None
+        found: str | None = self.options.get("labels", tuned)
+        return found
 
     def summary(self) -> str:
         """Return the chosen heads of the first layers in a line."""
@@ -104,6 +113,8 @@ class HeadSelection:
             "richness": self.scores.richness.tolist(),
             "correlation": self.scores.correlation.tolist(),
             "spectrum": None if self.scores.spectrum is None else _short(self.scores.spectrum),
+            **{name: values.tolist() for name, values in self.scores.measured.items()},
+            **self._heads_by_layer(),
         }
         return selection_json.dumps(fields)
 
@@ -111,10 +122,10 @@ class HeadSelection:
     def from_json(cls, text: str) -> "HeadSelection":
         """Read what `to_json` wrote; raises UserError with one line for anything else."""
         fields = selection_json.loads(text)
+        kept = ("richness", "correlation", "examples", "spectrum", "sequences")
+        measured = {name: fields[name] for name in MEASURES if fields[name] is not None}
         selection = cls(
-            scores=HeadScores(
-                *(fields[name] for name in ("richness", "correlation", "examples", "spectrum", "sequences"))
-            ),
+            scores=HeadScores(**{name: fields[name] for name in kept}, measured=measured),
             ranking=fields["ranking"],
             pagerank=fields["pagerank"],
             iterations=fields["iterations"],
@@ -175,28 +186,40 @@ def select_heads(
     orientation: Orientation,
     teleport: Teleport,
     seed: int,
+    unit: Unit = "query",
+    group: int = 1,
+    allocation: Allocation = Allocation(),  # noqa: B008 (it is frozen)
 ) -> HeadSelection:
-    """Choose the k best heads of each tuned layer, ties going to the lower index.
+    """Choose the best heads of each tuned layer, k of them or as many as it is given, ties going to the lower index.
 
-    `score` names a class of `ranking`: a row of Table 3, or a user's own. `variant` tunes every layer or the upper half
-    (mid-top). Raises UserError for k outside 1..H, unknown names and the options that `pagerank` refuses.
+    `score` names a class of `ranking`: a row of Table 3, a rival's, or a user's own. `variant` tunes every layer or the
+    upper half (mid-top). With `unit=group` the `group` query heads that share a key and value head are chosen as one,
+    by the mean of their values, and k counts groups. Raises UserError for k outside 1..H, an impossible budget, unknown
+    names and the options that `pagerank` refuses.
     """
     layers, heads = scores.richness.shape
-    check_selection(heads, k=k, score=score, variant=variant, seed=seed)
+    check_selection(heads, k=k, score=score, variant=variant, seed=seed, unit=unit, group=group)
     richness = scores.richness.detach().to("cpu", torch.float64)
     correlation = scores.correlation.detach().to("cpu", torch.float64)
     walk: dict[str, Any] = {"d": d, "eps": eps, "max_iter": max_iter, "orientation": orientation, "teleport": teleport}
     ranked = pagerank(correlation, richness, **walk)
-    ranking = rank_heads(score, RankingContext(richness, correlation, ranked.scores, seed))
-    best = _order(ranking)[:, :k].sort(-1).values.tolist()
-    first = layers // 2 if variant == "mid-top" else 0
+    ranking = rank_heads(score, RankingContext(richness, correlation, ranked.scores, seed, scores.measured))
+    scores = replace(scores, richness=richness, correlation=correlation)
+    size, first = unit_size(unit, group), layers // 2 if variant == "mid-top" else 0
+    values = LAYER_SCORES[allocation.layer_score](scores) if allocation.reads_scores else ranking
+    counts = [0] * first + allocation.counts(by_unit(values[first:], size), k, seed)
+    best = _order(by_unit(ranking, size)).tolist()
     return HeadSelection(
-        scores=replace(scores, richness=richness, correlation=correlation),
+        scores=scores,
         ranking=ranking,
         pagerank=ranked.scores,
         iterations=ranked.iterations,
-        heads=tuple(tuple(best[layer]) if layer >= first else () for layer in range(layers)),
-        options={"k": k, "score": score, "variant": variant, **walk, "seed": seed},
+        heads=tuple(query_heads(best[layer][:count], size) for layer, count in enumerate(counts)),
+        options={
+            **{"k": k, "score": score, "variant": variant, **walk, "seed": seed},
+            **({"unit": unit, "group": group} if unit != "query" else {}),
+            **allocation.told(),
+        },
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError, require, shown
+from peftlab.heads.scores import MEASURES
 from peftlab.options.schema import parse_json
 
 SCHEMA = 2
@@ -18,8 +19,8 @@ _FIRST = (
 )
 # The fields of each form that can be read; in 1 no spectrum was kept.
 FIELDS = {1: _FIRST, 2: (*_FIRST, "spectrum")}
-# There where an example is several sequences.
-OPTIONAL = ("sequences",)
+# There where an example is several sequences, where a score was measured on labels, where layers divide a budget.
+OPTIONAL = ("sequences", *MEASURES, "heads_by_layer")
 
 
 def dumps(fields: dict[str, Any]) -> str:
@@ -37,6 +38,12 @@ def loads(text: str) -> dict[str, Any]:
     fields = {key: _count(document, key) for key in ("layers", "heads", "examples")}
     layers, heads = fields["layers"], fields["heads"]
     require(isinstance(document["options"], dict), "options: must be an object")
+    measured = {
+        name: _numbers(document, name, (layers, heads), low=0) if name in document else None for name in MEASURES
+    }
+    by_layer = [len(layer) for layer in _chosen(document["chosen"], layers, heads)]
+    stated = document.get("heads_by_layer", by_layer)
+    require(stated == by_layer, f"heads_by_layer: must be {by_layer}, as chosen has them")
     return {
         **fields,
         "sequences": _count(document, "sequences") if "sequences" in document else None,
@@ -49,6 +56,7 @@ def loads(text: str) -> dict[str, Any]:
         "richness": _numbers(document, "richness", (layers, heads), low=0),
         "correlation": _numbers(document, "correlation", (layers, heads, heads), low=0),
         "spectrum": _spectrum(document, layers, heads),
+        **measured,
     }
 
 

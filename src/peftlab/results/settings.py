@@ -10,6 +10,13 @@ from peftlab.options.roles import flatten, role_of
 LEGACY_DEFAULTS = {
     "strategy.score_after_steps": "0",
     "strategy.score_learning_rate": "2e-05",
+    "strategy.unit": "query",
+    "strategy.allocation": "uniform",
+    "strategy.budget": "null",
+    "strategy.k_min": "0",
+    "strategy.k_max": "null",
+    "strategy.layer_score": "richness",
+    "strategy.selection_seed": "null",
     "strategy.rows": '["q", "k", "v"]',
     "data.train": "null",
     "data.validation": "null",

@@ -2,14 +2,17 @@
 
 import logging
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from peftlab.backbones.loading import Backbone
+from peftlab.backbones.loading import Backbone, drawn_output_layer
 from peftlab.errors import UserError, prefix_errors, require
+from peftlab.heads.allocation import Allocation, Way
 from peftlab.heads.brief_tuning import BriefTuning, briefly_tuned
+from peftlab.heads.gradients import gradient_scores
+from peftlab.heads.layer_scores import LayerScore, measures_of
 from peftlab.heads.options import (
     Orientation,
     Teleport,
@@ -20,10 +23,13 @@ from peftlab.heads.options import (
     check_xi,
 )
 from peftlab.heads.ranking import SCORES
+from peftlab.heads.scores import HeadScores
 from peftlab.heads.scoring import score_heads
-from peftlab.heads.selection import ChosenHeads, HeadScores, HeadSelection, select_heads
+from peftlab.heads.selection import ChosenHeads, HeadSelection, select_heads
+from peftlab.heads.units import Unit, unit_size
+from peftlab.heads.weights import head_shift, projection_weights
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.bases.tuned_heads import AttachedHeads, Part, check_biases, check_parts
+from peftlab.strategies.bases.tuned_heads import AttachedHeads, Part, check_biases, check_parts, parts_of
 from peftlab.strategies.contract import SelectionContext, Strategy
 from peftlab.streams import Stream
 from peftlab.terminal import track
@@ -44,7 +50,11 @@ class HiFi(Strategy):
         orientation: `column`, ordinary PageRank, or `row`, Eq. 10 as printed.
         teleport: `richness`, personalised by Eq. 8, or `uniform`, as printed.
         variant: `layer-wise` or `mid-top` (upper half of the layers).
-        score: what heads are ranked by: a row of Table 3, or a class of the user's own (`heads/ranking.py`).
+        score: what heads are ranked by: a row of Table 3, a rival's (`gradient`, `fisher`, `shift`, which read labels),
+            or a class of the user's own (`heads/ranking.py`).
+        unit: what is ranked and chosen: a `query` head, or the `group` of those that share a key and value head, by the
+            mean of their values; k and the budget then count groups.
+        allocation, budget, k_min, k_max, layer_score: how the tuned layers divide a budget (`heads/allocation.py`).
         rows: which weights of a chosen head are tuned: rows of `q`, `k` and `v`, columns of `o`, the output projection.
         bias: whether the biases of the chosen rows are tuned too.
         pool: `full`, score on the whole training set even with few shots, or `shots`, on the few alone.
@@ -53,6 +63,8 @@ class HiFi(Strategy):
         score_after_steps: steps of full fine-tuning before the scores are taken (Sec. 5.1); heads are tuned from the
             untouched weights all the same.
         score_learning_rate: of those steps.
+        selection_seed: draws the examples that are scored, the tuning before it, and random heads, whatever the run's
+            seed: one choice of heads for a task. None: the run's seed does.
         selection: a `selection.json`, or a run's folder, to reuse instead of scoring.
     """
 
@@ -69,12 +81,19 @@ class HiFi(Strategy):
     teleport: Teleport = "richness"
     variant: Variant = "layer-wise"
     score: str = field(default="pagerank", metadata={"registry": SCORES})
+    unit: Unit = "query"
+    allocation: Way = "uniform"
+    budget: int | None = None
+    k_min: int = 0
+    k_max: int | None = None
+    layer_score: LayerScore = "richness"
     rows: list[Part] = field(default_factory=lambda: ["q", "k", "v"])
     bias: bool = False
     pool: Literal["full", "shots"] = "full"
     batch_size: int = 32
     score_after_steps: int = 0
     score_learning_rate: float = 2e-5
+    selection_seed: int | None = None
     selection: str | None = field(default=None, metadata={"path": HeadSelection.fingerprint})
 
     def __post_init__(self) -> None:
@@ -88,6 +107,29 @@ class HiFi(Strategy):
             check_parts(self.rows)
             check_xi(self.xi)
             check_pagerank(**self._walk())
+        require(
+            bool(self.score_after_steps) or "shift" not in self.measures,
+            f"strategy.score={self.score}: it compares weights before and after tuning; allowed with "
+            "strategy.score_after_steps of 1 or more",
+        )
+        require(
+            self.selection_seed is None or self.selection_seed >= 0,
+            f"strategy.selection_seed={self.selection_seed}: allowed is 0 or more, or null",
+        )
+        require(
+            self.selection_seed is None or self.pool == "full",
+            "strategy.selection_seed: the shots are others with each seed; allowed with strategy.pool=full",
+        )
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured beside HiFi's own scores, for the ranking or for the layers; all of it reads labels."""
+        layers = measures_of(self.layer_score) if self._allocation.reads_scores else ()
+        return tuple(dict.fromkeys((*SCORES.get(self.score).measures, *layers)))
+
+    @property
+    def _allocation(self) -> Allocation:
+        return Allocation(self.allocation, self.budget, self.k_min, self.k_max, self.layer_score)
 
     @property
     def recipe(self) -> str:
@@ -96,8 +138,11 @@ class HiFi(Strategy):
 
     def check(self, backbone: Backbone) -> None:
         """Refuse more heads than a layer has, and biases where there are none."""
+        view = backbone.view
         with prefix_errors("strategy."):
-            check_selection(backbone.view.num_heads, **self._choice(seed=0))
+            check_selection(view.num_heads, **self._choice(0), unit=self.unit, group=view.group)
+            tuned = view.num_layers - view.num_layers // 2 if self.variant == "mid-top" else view.num_layers
+            self._allocation.check(tuned, view.num_heads // unit_size(self.unit, view.group), self.k)
             check_biases(self, backbone)
 
     def select(self, context: SelectionContext) -> HeadSelection:
@@ -105,8 +150,11 @@ class HiFi(Strategy):
         self.check(context.backbone)
         if self.selection is not None:
             return self._read_selection(context.backbone)
-        selection = select_heads(self._score(context), **self._choice(context.seed), **self._walk())
-        return replace(selection, options={**selection.options, "xi": self.xi, "pool": self.pool, **self._state()})
+        seed = context.seed if self.selection_seed is None else self.selection_seed
+        scores = self._score(context, seed)
+        units: dict[str, Any] = {"unit": self.unit, "group": context.backbone.view.group}
+        chosen = select_heads(scores, **self._choice(seed), **self._walk(), **units, allocation=self._allocation)
+        return replace(chosen, options={**chosen.options, "xi": self.xi, "pool": self.pool, **self._state()})
 
     def _choice(self, seed: int) -> dict[str, Any]:
         """Return the options of the choice among ranked heads."""
@@ -116,27 +164,51 @@ class HiFi(Strategy):
         """Return the options of PageRank."""
         return {name: getattr(self, name) for name in ("d", "eps", "max_iter", "orientation", "teleport")}
 
-    def _score(self, context: SelectionContext) -> HeadScores:
+    def _score(self, context: SelectionContext, seed: int) -> HeadScores:
         """Return the scores of all heads, of the backbone in the state that the options ask for."""
-        backbone, data, seed, device = context.backbone, context.data, context.seed, context.device
+        backbone, data, device = context.backbone, context.data, context.device
         examples = data.sample(self.n, seed, self.pool)
-        state: AbstractContextManager[None] = nullcontext()
-        if self.score_after_steps:
-            how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
-            order = data.sample(None, seed, self.pool, Stream.BRIEF_ORDER)
-            endless = data.batches(order, self.batch_size, device, "endless")
-            state = briefly_tuned(backbone.model, data.loss_of(backbone), endless, how)
-        with state:
+        self._tell_of_labels(context, seed)
+        with ExitStack() as state:
+            if self.selection_seed is not None and (self.measures or self.score_after_steps):
+                state.enter_context(drawn_output_layer(backbone, seed))
+            before = projection_weights(backbone.view) if "shift" in self.measures else []
+            if self.score_after_steps:
+                how = BriefTuning(self.score_after_steps, self.score_learning_rate, seed)
+                order = data.sample(None, seed, self.pool, Stream.BRIEF_ORDER)
+                endless = data.batches(order, self.batch_size, device, "endless")
+                state.enter_context(briefly_tuned(backbone.model, data.loss_of(backbone), endless, how))
             batches = data.batches(examples, self.batch_size, device, "shortest")
             total = math.ceil(len(examples) / self.batch_size)
-            return score_heads(backbone, track(batches, "scoring heads", total), self.xi)
+            scores = score_heads(backbone, track(batches, "scoring heads", total), self.xi)
+            measured = {"shift": head_shift(backbone.view, before)} if before else {}
+            if by_gradient := [name for name in self.measures if name != "shift"]:
+                single = track(data.batches(examples, 1, device), "measuring gradients", len(examples))
+                loss, parts = data.loss_of(backbone), parts_of(self.rows)
+                measured |= gradient_scores(backbone.model, backbone.view, loss, single, by_gradient, parts)
+        return replace(scores, measured=measured)
+
+    def _tell_of_labels(self, context: SelectionContext, seed: int) -> None:
+        """Warn where labels are read that the run itself is not trained on."""
+        if self.measures and self.pool == "full":
+            known, trained = (len(context.data.sample(None, seed, pool)) for pool in ("full", "shots"))
+            if known > trained:
+                log.warning(
+                    "strategy.score=%s, layer_score=%s: labels of the full training set are read, the run trains on %d "
+                    "examples; strategy.pool=shots reads those alone",
+                    *(self.score, self.layer_score, trained),
+                )
 
     def _state(self) -> dict[str, Any]:
-        """Return what the selection says of the state in which the backbone was scored."""
-        steps = {"score_after_steps": self.score_after_steps}
-        if not self.score_after_steps:
-            return steps
-        return {**steps, "score_learning_rate": self.score_learning_rate, "batch_size": self.batch_size}
+        """Return what the selection says of the backbone's state when it was scored, and of labels that were read."""
+        found: dict[str, Any] = {"score_after_steps": self.score_after_steps}
+        if self.score_after_steps:
+            found |= {"score_learning_rate": self.score_learning_rate, "batch_size": self.batch_size}
+        if self.selection_seed is not None:
+            found["selection_seed"] = self.selection_seed
+        if self.measures:
+            found["labels"] = self.pool
+        return {**found, "rows": self.rows} if "fisher" in self.measures else found
 
     def _read_selection(self, backbone: Backbone) -> HeadSelection:
         assert self.selection is not None
@@ -148,9 +220,12 @@ class HiFi(Strategy):
                 f"strategy.selection={self.selection}: it is for {found[0]} layers of {found[1]} heads, "
                 f"backbone {backbone.name} has {own[0]} of {own[1]}"
             )
-        differing = [name for name in ("k", "score", "variant") if selection.options.get(name) != getattr(self, name)]
+        # What a file does not say was so before it could be said.
+        said = {"unit": "query", "allocation": "uniform", "budget": None, **selection.options}
+        names = ("k", "score", "variant", "unit", "allocation", "budget")
+        differing = [name for name in names if said.get(name) != getattr(self, name)]
         if differing:
-            chosen_with = ", ".join(f"{name}={selection.options.get(name)}" for name in differing)
+            chosen_with = ", ".join(f"{name}={said.get(name)}" for name in differing)
             log.warning("strategy.selection: its heads were chosen with %s, and are taken as they are", chosen_with)
         return selection
 

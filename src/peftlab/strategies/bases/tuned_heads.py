@@ -54,6 +54,12 @@ def projections(rows: Sequence[Part]) -> list[Projection]:
     return [which for part, which in PARTS.items() if part in rows]
 
 
+def parts_of(rows: Sequence[Part]) -> list[Projection | Literal["output"]]:
+    """Return the projections whose weights are tuned, the output projection among them maybe."""
+    found: list[Projection | Literal["output"]] = [*projections(rows)]
+    return [*found, "output"] if "o" in rows else found
+
+
 class AttachedHeads(Attached):
     """The weights that belong to the chosen heads of a frozen backbone."""
 
