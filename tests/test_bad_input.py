@@ -28,7 +28,7 @@ OPTIONS = [
     ("strategy.teleport=nowhere", "strategy.teleport=nowhere: allowed are uniform, richness"),
     (
         "strategy.score=luck",
-        "strategy.score=luck: unknown; allowed are correlation, pagerank, pagerank-inverse, random, ",
+        "strategy.score=luck: unknown; allowed are correlation, fisher, gradient, pagerank, ",
     ),
     ("strategy.variant=bottom", "strategy.variant=bottom: allowed are layer-wise, mid-top"),
     ("strategy.pool=none", "strategy.pool=none: allowed are full, shots"),

@@ -120,7 +120,8 @@ def test_hifi_ranks_heads_by_a_score_of_the_users(work):
     assert done.returncode == 0, done.stderr
     assert RunRecord.read(work / "out").selection["heads"] == [[3], [3]]
     wrong = train(f"{typed}=lst", work)
-    assert "strategy.score=lst: unknown (did you mean last?); allowed are correlation, last, pagerank" in wrong.stderr
+    allowed = "correlation, fisher, gradient, last, pagerank"
+    assert f"strategy.score=lst: unknown (did you mean last, shift?); allowed are {allowed}" in wrong.stderr
     unnamed = train(f"{typed}=last".replace("plugins=[my_method]", ""), work)
     assert re.search(
         r"strategy.score=last: unknown.*what a package of yours has \(plugins=\[PACKAGE\]\)", unnamed.stderr
