@@ -17,7 +17,7 @@ FLOORS = [
     ["search", "landscape", "job", "check", "prediction", "api", "export"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
-    ["previous_run", "run_folder", "recording", "job_files"],
+    ["previous_run", "run_folder", "recording", "keeping", "job_files"],
     ["deployment"],
     ["plan"],
     ["run_config"],

@@ -134,7 +134,8 @@ def test_the_record_on_disk_is_the_one_returned(finished):
 
 def test_a_run_leaves_its_files_and_no_checkpoint(finished):
     names = {path.name for path in finished.folder.rglob("*") if path.is_file()}
-    expected = {"delta.json", "delta.safetensors", "metrics.csv", "result.json", "selection.json", "selection.png"}
+    expected = {"delta.json", "delta.safetensors", "metrics.csv", "predictions.parquet"}
+    expected |= {"result.json", "selection.json", "selection.png"}
     assert names == expected
     assert content(finished, "selection.png").startswith(b"\x89PNG")
 

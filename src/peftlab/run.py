@@ -17,6 +17,7 @@ from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import content_sha256, disk_errors, exclusive_lock
+from peftlab.keeping import keep_predictions
 from peftlab.plan import Plan, check_length, make_plan
 from peftlab.previous_run import (
     Interrupted,
@@ -30,7 +31,7 @@ from peftlab.results import record
 from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
 from peftlab.run_config import check_identity
-from peftlab.run_folder import check_folder, clear, discard, discard_delta, is_new
+from peftlab.run_folder import check_folder, clear, discard, discard_results, is_new
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.restore import describe_delta
 from peftlab.terminal import show_bars, working
@@ -155,6 +156,8 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
         result.memory = record.Memory(memory.peak_bytes, memory.kind)
         result.delta = _keep_delta(plan, module.attached, at.folder)
         result.parameters = count_parameters(module.attached)
+        if plan.data.keep_predictions:
+            result.predictions = keep_predictions(module.predictions, data, at.folder)
         fill_results(result, plan, module, data, fitted)
         if plan.deployment.measure:
             output = plan.kind.output_layer
@@ -278,6 +281,6 @@ def _clear(folder: Path) -> None:
 def _discard_earlier(folder: Path, found: Earlier) -> None:
     set_unreadable_aside(folder, found.record)
     if found.interrupted:
-        discard_delta(folder)
+        discard_results(folder)
     else:
         discard(folder, found.plan.strategy, found.record)

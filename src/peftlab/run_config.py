@@ -40,6 +40,7 @@ class DataOptions:
     test: str | None = None
     text: list[str] | None = None
     label: str | None = None
+    keep_predictions: bool = True
 
     def __post_init__(self) -> None:
         require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: allowed is 0 or more")

@@ -11,6 +11,7 @@ from pathlib import Path
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE
 from peftlab.errors import UserError
 from peftlab.files import remove_files, remove_leftovers
+from peftlab.results import predictions
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import strategy_class
@@ -21,8 +22,9 @@ HYDRA_FOLDER = ".hydra"
 HYDRA_FILE = f"{HYDRA_FOLDER}/hydra.yaml"
 # In every such file of ours, and hardly in those of another program that Hydra configures.
 _OURS = ("peftlab", "+strategy=")
-_RECORDS, _DELTA = rf"{re.escape(FILE_NAME)}|result-.+\.json", f"{TENSORS_FILE}|{FACTS_FILE}"
-_WRITTEN = rf"{_RECORDS}|{_DELTA}|metrics\.csv|train.*\.log|\.hydra|{resumption.FOLDER}|{trajectory.FOLDER}"
+_RECORDS = rf"{re.escape(FILE_NAME)}|result-.+\.json"
+_RESULTS = f"{TENSORS_FILE}|{FACTS_FILE}|{predictions.FILE}"
+_WRITTEN = rf"{_RECORDS}|{_RESULTS}|metrics\.csv|train.*\.log|\.hydra|{resumption.FOLDER}|{trajectory.FOLDER}"
 _START = 300  # characters of a record that show whose it is
 
 
@@ -52,14 +54,14 @@ def clear(folder: Path) -> None:
     """Remove what only an unfinished run needs, and what processes left that were killed while they wrote."""
     resumption.remove_checkpoints(folder)
     remove_leftovers(folder / trajectory.FOLDER, trajectory.FILE.pattern)
-    remove_leftovers(folder, _RECORDS, _DELTA)
+    remove_leftovers(folder, _RECORDS, _RESULTS)
 
 
 def discard(folder: Path, strategy: Strategy, before: RunRecord | None) -> None:
     """Remove what an earlier attempt left that a new one of `strategy` must not inherit; its record stays."""
     clear(folder)
     trajectory.remove_trajectory(folder)
-    discard_delta(folder)
+    discard_results(folder)
     if before is not None and before.strategy != strategy.name:
         try:
             stale = set(_selection_files(strategy_class(before.strategy)))
@@ -68,9 +70,9 @@ def discard(folder: Path, strategy: Strategy, before: RunRecord | None) -> None:
         remove_files(folder, *map(re.escape, stale - set(_selection_files(type(strategy)))))
 
 
-def discard_delta(folder: Path) -> None:
-    """Remove the delta: if an attempt fails, the folder must not look as if it had succeeded."""
-    remove_files(folder, _DELTA)
+def discard_results(folder: Path) -> None:
+    """Remove the delta and the predictions: if an attempt fails, the folder must not look as if it had succeeded."""
+    remove_files(folder, _RESULTS)
 
 
 def set_aside(folder: Path, own: str | None) -> Path:

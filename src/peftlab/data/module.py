@@ -96,6 +96,7 @@ class TaskData(LightningDataModule):
         self._raw = raw
         self._full_train: Split | None = None
         self._facts: dict[str, Any] = {}
+        self._rows: dict[str, Dataset] = {}
         self._begin = (0, 0)
 
     def setup(self, stage: str | None = None) -> None:
@@ -106,7 +107,11 @@ class TaskData(LightningDataModule):
         encoded = self._encode(raw)
         self._full_train = encoded["train"]
         places = self._divide(raw.splits)
-        self._facts = self._describe(raw, places)
+        self._rows = {
+            name: raw.splits[origin] if rows is None else raw.splits[origin].select(rows)
+            for name, (origin, rows) in places.items()
+        }
+        self._facts = self._describe(raw)
         self.splits = {
             name: encoded[origin] if rows is None else encoded[origin].select(rows)
             for name, (origin, rows) in places.items()
@@ -229,18 +234,25 @@ class TaskData(LightningDataModule):
             **self._facts,
         }
 
-    def _describe(self, raw: RawSplits, places: dict[str, tuple[str, list[int] | None]]) -> dict[str, Any]:
-        texts = {
-            name: _texts(raw.splits[origin] if rows is None else raw.splits[origin].select(rows))
-            for name, (origin, rows) in places.items()
-        }
+    def texts(self, split: str) -> list[tuple[str, ...]]:
+        """Return the texts of each example of a split, one after the other, without its answer and its name."""
+        return _texts(self._rows[split])
+
+    def example_names(self, split: str) -> list[str] | None:
+        """Return what the source calls each example of a split; None where it gives no names."""
+        rows = self._rows[split]
+        names: list[str] | None = rows["id"][:] if "id" in rows.column_names else None
+        return names
+
+    def _describe(self, raw: RawSplits) -> dict[str, Any]:
+        texts = {name: self.texts(name) for name in self._rows}
         seen = set(texts["train"])
-        unseen = [name for name in places if name != "train" and (self.has_validation or name != "validation")]
+        unseen = [name for name in self._rows if name != "train" and (self.has_validation or name != "validation")]
         overlap = {name: sum(text in seen for text in texts[name]) for name in unseen}
         for name, number in overlap.items():
             if number:
                 log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
-        empty = {name: sum(not "".join(text).strip() for text in texts[name]) for name in places}
+        empty = {name: sum(not "".join(text).strip() for text in texts[name]) for name in self._rows}
         for name, number in empty.items():
             if number:
                 log.warning("%d of the %d examples of %s hold no text", number, len(texts[name]), name)

@@ -71,6 +71,7 @@ ROLES = {
     "deployment": Role.MEASURE,
     "checkpoint.trajectory": Role.MEASURE,
     "checkpoint": Role.NOTHING,
+    "data.keep_predictions": Role.MEASURE,
     "data.num_workers": Role.NOTHING,
     "trainer.enable_progress_bar": Role.NOTHING,
     "trainer.enable_model_summary": Role.NOTHING,

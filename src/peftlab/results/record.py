@@ -56,6 +56,16 @@ class Delta:
 
 
 @dataclass
+class Kept:
+    """The kept predictions: how many, their file's size in bytes, its name beside the record, and its SHA-256."""
+
+    rows: int
+    bytes: int
+    file: str
+    sha256: str | None = None
+
+
+@dataclass
 class Delay:
     """Time of a forward pass over the bare backbone's: the median of `pairs` ratios and its 95 % interval.
 
@@ -151,6 +161,8 @@ class RunRecord:
     A run is `skipped` when its method does not fit the backbone or the kind of task: `reason` says why, and nothing
     failed.
 
+    `predictions` is None in records from before they were kept, and where `data.keep_predictions` is false.
+
     `cut_short` is None in records from before it was kept: `peftlab.results.cuts` reads them, too.
 
     `fingerprint` is that of the backbone's pretrained tensors, which say what it is; `backbone` is what it is called.
@@ -180,6 +192,7 @@ class RunRecord:
     cut_short: CutShort | None = None
     parameters: Parameters | None = None
     delta: Delta | None = None
+    predictions: Kept | None = None
     deployment: Deployment | None = None
     seconds: Seconds = field(default_factory=Seconds)
     throughput: Throughput | None = None
@@ -236,11 +249,11 @@ def _from_data(data: Any) -> RunRecord:
         require(record.parameters is not None, "a finished run must have parameters")
     if record.id is not None:
         require(bool(re.fullmatch("[0-9a-f]{1,64}", record.id)), f"id is {record.id!r}, must be hex digits")
-    if record.delta is not None:
-        name = record.delta.file
+    for what, kept in (("delta", record.delta), ("predictions", record.predictions)):
+        name = kept.file if kept is not None else "none"
         require(
             name == Path(name).name and name not in ("", ".."),
-            f"delta.file is {name!r}, must be the name of a file beside the record",
+            f"{what}.file is {name!r}, must be the name of a file beside the record",
         )
     names = {name: getattr(record, name) for name in ("task", "strategy", "backbone")}
     for name, value in (names | ({"metric.name": record.metric.name} if record.metric else {})).items():

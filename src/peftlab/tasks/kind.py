@@ -201,6 +201,10 @@ class TaskKind(ABC):
         gold = predictions.gold
         return [json.dumps(value) for value in (gold.tolist() if isinstance(gold, Tensor) else gold)]
 
+    def right(self, predictions: Predictions) -> list[bool] | None:
+        """Return of each answer whether it is right; None: answers of this kind are more or less so, as scores are."""
+        return None
+
     def stand_in(self, row: Mapping[str, Any]) -> Any:
         """Return what stands in the column `label` of a row that has none; no prediction depends on it.
 

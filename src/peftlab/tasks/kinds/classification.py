@@ -137,6 +137,10 @@ class Classification(SentenceKind):
         """Return the right labels."""
         return [self.task.labels[index] for index in predictions.gold.tolist()]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether the chosen label is the right one."""
+        return [a == b for a, b in zip(self.answers(predictions), self.gold_answers(predictions), strict=True)]
+
     def stand_in(self, row: Mapping[str, Any]) -> int:
         """Return the first label."""
         return 0

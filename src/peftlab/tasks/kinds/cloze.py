@@ -108,6 +108,11 @@ class Cloze(MultipleChoice):
         found = zip(predictions.outputs, self.scores(predictions), strict=True)
         return [{"name": one.best, "names": list(one.names), "probabilities": shares} for one, shares in found]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether the chosen name is one of the right ones, by the rule of the exact match."""
+        pairs = zip(predictions.outputs, predictions.gold, strict=True)
+        return [best_of(exact_match, found.best, gold) == 1 for found, gold in pairs]
+
     def stand_in(self, row: Mapping[str, Any]) -> list[str]:
         """Return the first name."""
         return list(row["names"][:1])

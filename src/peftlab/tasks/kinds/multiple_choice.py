@@ -126,6 +126,11 @@ class MultipleChoice(TaskKind):
             {"choice": place, "text": row["choices"][place], "probabilities": shares} for place, shares, row in found
         ]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether the right one is chosen."""
+        found: list[bool] = (chosen(predictions) == predictions.gold).tolist()
+        return found
+
     def stand_in(self, row: Mapping[str, Any]) -> Any:
         """Return the place of the first choice."""
         return 0

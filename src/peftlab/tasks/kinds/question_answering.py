@@ -203,6 +203,11 @@ class QuestionAnswering(TaskKind):
         """
         return [answer.details(self.unanswerable) for answer in predictions.outputs]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether an answer is one of the right ones, by the rule of the exact match."""
+        pairs = zip(predictions.outputs, predictions.gold, strict=True)
+        return [best_of(exact_match, answer.text, gold) == 1 for answer, gold in pairs]
+
     def stand_in(self, row: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Return an answer of no words."""
         return {"text": [""], "answer_start": [0]}

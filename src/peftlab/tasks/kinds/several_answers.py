@@ -97,6 +97,10 @@ class SeveralAnswers(MultipleChoice):
             for judged, shares in found
         ]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether all answers to a question are judged as they are."""
+        return [one == other for one, other in zip(*_rows(predictions), strict=True)]
+
     def stand_in(self, row: Mapping[str, Any]) -> list[int]:
         """Return that all answers are wrong."""
         return [0] * len(row["choices"])

@@ -181,6 +181,10 @@ class TokenClassification(TaskKind):
         """Return the right tags of each sentence, with blanks between them."""
         return [" ".join(names) for names in predictions.gold]
 
+    def right(self, predictions: Predictions) -> list[bool]:
+        """Return whether all tags of a sentence are right."""
+        return [words.names == gold for words, gold in zip(predictions.outputs, predictions.gold, strict=True)]
+
     def stand_in(self, row: Mapping[str, Any]) -> list[str]:
         """Return O for each word."""
         return [OUT] * len(row["tokens"])
