@@ -134,13 +134,16 @@ def arrange(
         max_length: longest sequence in tokens, special tokens included.
         cache_dir: where token ids are kept; None keeps nothing.
     """
-    defines = {
-        "format": [FORMAT, type(layout).__name__, asdict(layout)],  # type: ignore[call-overload]
-        "content": content_hash(rows),
-        "tokenizer": tokenizer_fingerprint(tokenizer),
-        "max_length": max_length,
-    }
-    tensors = cached(defines, cache_dir, lambda: _make(rows, layout, copy.deepcopy(tokenizer), max_length), _check)
+
+    def define() -> dict[str, Any]:
+        return {
+            "format": [FORMAT, type(layout).__name__, asdict(layout)],  # type: ignore[call-overload]
+            "content": content_hash(rows),
+            "tokenizer": tokenizer_fingerprint(tokenizer),
+            "max_length": max_length,
+        }
+
+    tensors = cached(define, cache_dir, lambda: _make(rows, layout, copy.deepcopy(tokenizer), max_length), _check)
     split = SequenceSplit(
         **{name: tensors[name] for name in ("ids", "offsets", "first", "truncated")},
         type_ids=tensors.get("type_ids"),

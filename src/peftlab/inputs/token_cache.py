@@ -22,7 +22,7 @@ WAIT_SECONDS = 600.0  # for another run that tokenises; then it is done twice
 
 
 def cached(
-    defines: Mapping[str, Any],
+    define: Callable[[], Mapping[str, Any]],
     cache_dir: Path | None,
     make: Callable[[], Tensors],
     check: Callable[[Tensors], None],
@@ -33,14 +33,14 @@ def cached(
     damaged or changed, or is another split's, is made anew.
 
     Args:
-        defines: what the tensors depend on, as plain values.
+        define: returns what the tensors depend on, as plain values; it is asked only where something is kept.
         cache_dir: where tensors are kept; None keeps nothing.
         make: makes them, `truncated` [N] among them: which of the N examples lost tokens.
         check: raises TypeError or ValueError for tensors that are no split of this form.
     """
     if cache_dir is None:
         return make()
-    defines = json.loads(json.dumps({"file": FORMAT, **defines}))
+    defines = json.loads(json.dumps({"file": FORMAT, **define()}))
     name = hashlib.sha256(json.dumps(defines, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_dir / f"{name}.safetensors"
     found = _load(path, defines, check)

@@ -94,18 +94,20 @@ def tokenise(
         max_length: longest example in tokens, special tokens included; a pair is cut at its longer sentence.
         cache_dir: where tokenised splits are kept; None keeps nothing.
     """
-    defines = {
-        "format": FORMAT,
-        "content": content_hash(dataset),
-        "tokenizer": tokenizer_fingerprint(tokenizer),
-        "max_length": max_length,
-    }
+
+    def define() -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "content": content_hash(dataset),
+            "tokenizer": tokenizer_fingerprint(tokenizer),
+            "max_length": max_length,
+        }
 
     def make() -> Tensors:
         split = _encode(dataset, copy.deepcopy(tokenizer), max_length)
         return {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
 
-    split = _split(cached(defines, cache_dir, make, _check))
+    split = _split(cached(define, cache_dir, make, _check))
     warn_if_truncated(split.truncated_share, max_length)
     return split
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from peftlab.errors import nearest, prefix_errors, require
+from peftlab.errors import UserError, nearest, prefix_errors, require
 from peftlab.tasks.forms import FORMS
 from peftlab.tasks.forms.rows import Form, Located
 from peftlab.tasks.kind import TaskKind
@@ -65,7 +65,9 @@ def examples_of(
 def form_of(kind: TaskKind, source: Source) -> Form:
     """Return what makes a kind's rows of a source's."""
     name = source.form or kind.form
-    require(name in FORMS, f"task={kind.task.name}: form={name}{nearest(name, FORMS)}; allowed are {', '.join(FORMS)}")
+    if name not in FORMS:  # what else is near takes long to find, and this is asked of each example
+        hint, allowed = nearest(name, FORMS), ", ".join(FORMS)
+        raise UserError(f"task={kind.task.name}: form={name}{hint}; allowed are {allowed}")
     return FORMS[name]
 
 
