@@ -16,7 +16,7 @@ from peftlab.files import content_sha256
 from peftlab.results.predictions import LONGEST_TEXT, Answered, read_predictions
 from peftlab.results.record import RunRecord
 from peftlab.run import run
-from runs import refused, small, write_rte, write_split
+from runs import refused, small, write_rte
 from training.test_resumption_of_kinds import written
 
 Rows = list[Answered]
@@ -56,15 +56,6 @@ def f1_of_answers(rows: Rows) -> float:
     return float(sklearn.metrics.f1_score(*zip(*pairs, strict=True), zero_division=0))
 
 
-def write_stsb(root: Path) -> Path:
-    for name in ("train.tsv", "dev.tsv"):
-        rows = [f"{i}\tg\tf\ty\told\ts\ts\tbird {i} sang\tdog {i % 3} sang\t{i % 6}.0" for i in range(12)]
-        header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
-        write_split(root / "STS-B" / name, header, rows)
-    return root
-
-
-MAKERS: dict[str, Callable[[Path], Path]] = {"rte": write_rte, "stsb": write_stsb}
 OTHERS: dict[str, Callable[[Rows], float]] = {
     "rte": accuracy,
     "stsb": spearman,
@@ -77,8 +68,7 @@ OTHERS: dict[str, Callable[[Rows], float]] = {
 
 
 def done(task: str, folder: Path, more: str = "") -> RunRecord:
-    make = MAKERS.get(task)
-    root = make(folder / "data") if make else written(task, folder / "data")
+    root = write_rte(folder / "data") if task == "rte" else written(task, folder / "data")
     return run(small(f"task={task} data.root={root} {WHOLE} {more}", "bitfit"), folder / "run")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, DatasetDict
 
 import peftlab
 from peftlab.backbones.forward import outputs_of
@@ -122,6 +123,29 @@ def test_files_of_all_forms_say_what_python_says(
     )
     # Rows without a label reach no metric.
     assert ("on 1 labelled" if name == "some.jsonl" else "predictions") in capsys.readouterr().out.splitlines()[-1]
+
+
+LABELS = ["entailment", "not_entailment"]
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1, 0], [-1, -1, -1]])
+@pytest.mark.parametrize("form", ["parquet", "saved", "splits"])
+def test_parquet_and_saved_datasets_are_read_as_own_files_are(
+    form: str, labels: list[int] | None, rte: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = {"sentence1": [a for a, _ in PAIRS], "sentence2": [b for _, b in PAIRS]}
+    rows = Dataset.from_dict(given)
+    if labels is not None:
+        rows = rows.add_column("label", labels, feature=ClassLabel(names=LABELS))
+    file = tmp_path / {"parquet": "asked.parquet", "saved": "saved", "splits": "splits"}[form]
+    if form == "parquet":
+        rows.to_parquet(file)
+    else:
+        (rows if form == "saved" else DatasetDict(train=rows.select([2]), test=rows)).save_to_disk(file)
+    found = predicted(rte[0], file)
+    assert [row["label"] for row in found] == [one["label"] for one in peftlab.load(rte[0]).predict(PAIRS)]
+    known = [LABELS[label] for label in labels or [] if label >= 0] or [""] * len(PAIRS)
+    assert [row["gold"] for row in found] == known
 
 
 def test_order_is_kept_over_chunks_and_batches(rte: tuple[Path, Path], tmp_path: Path, monkeypatch) -> None:

@@ -10,6 +10,7 @@ from runs import small
 from training.test_resumption import killed_at, outcome
 
 NAMES = ["Ann", "Bob", "Carl"]
+STSB = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
 
 
 def row(task: str, number: int) -> str:
@@ -26,6 +27,8 @@ def row(task: str, number: int) -> str:
             "qas": [{"query": "@placeholder sang.", "answers": [{"text": name}]}],
         },
     }
+    if task == "stsb":
+        return "\t".join([str(number), *"gfyoab", text, f"{other} ran.", f"{number % 6}.0"])
     if task == "wnut17":
         return f"{name}\tB-person\nsang\tO\n"
     return json.dumps(found[task])
@@ -34,6 +37,7 @@ def row(task: str, number: int) -> str:
 def written(task: str, root: Path) -> Path:
     rows = [row(task, number) for number in range(12)]
     squad = json.dumps({"data": [{"paragraphs": [json.loads(one) for one in rows]}]}) if task == "squad" else ""
+    rows = [STSB, *rows] if task == "stsb" else rows
     content = squad or "\n".join(rows) + "\n"
     files = {
         "copa": ("SuperGLUE/COPA", "train.jsonl", "val.jsonl"),
@@ -41,6 +45,7 @@ def written(task: str, root: Path) -> Path:
         "record": ("SuperGLUE/ReCoRD", "train.jsonl", "val.jsonl"),
         "squad": ("SQuAD", "train-v1.1.json", "dev-v1.1.json"),
         "wnut17": ("WNUT17", "train.conll", "dev.conll"),
+        "stsb": ("STS-B", "train.tsv", "dev.tsv"),
     }
     folder, *names = files[task]
     (root / folder).mkdir(parents=True)
@@ -52,7 +57,7 @@ def written(task: str, root: Path) -> Path:
 EXAMPLES = "trainer.max_steps=-1 trainer.max_epochs=2 training.batch_size=4 data.max_length=48 data.cache_dir=null"
 
 
-@pytest.mark.parametrize("task", ["copa", "squad", "wnut17", "multirc", "record"])
+@pytest.mark.parametrize("task", ["stsb", "copa", "squad", "wnut17", "multirc", "record"])
 def test_a_killed_run_of_a_kind_ends_as_an_undisturbed_one(task: str, tmp_path: Path, monkeypatch) -> None:
     root = written(task, tmp_path / "data")
     config = small(f"task={task} data.root={root} {EXAMPLES} checkpoint.every_steps=1", "hifi")

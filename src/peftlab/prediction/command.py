@@ -89,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
-    parser.add_argument("file", type=Path, metavar="FILE", help="the examples: .tsv, .csv, .jsonl, .json or .conll")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the examples: .csv, .tsv, .jsonl, .json, .parquet, .conll, or the folder of a saved dataset",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="predictions: .csv, .tsv or .jsonl")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="examples at a time (default: 32)")
     parser.add_argument("--no-labels", dest="labels", action="store_false", help="do not read the file's labels")

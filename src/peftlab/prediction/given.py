@@ -1,8 +1,7 @@
 """What a user gives to be predicted, items of a list or rows of a file, as the kind of the task has its rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from peftlab.errors import UserError, prefix_errors, require
 from peftlab.tasks.forms.rows import Located, Raw, several, text
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.sources.examples import examples_of, form_of, spelling
-from peftlab.tasks.sources.formats import FORMATS, Row, conll_rows, squad_rows
+from peftlab.tasks.sources.files import rows_of
+from peftlab.tasks.sources.formats import Row
 from peftlab.tasks.sources.own import rows_as_read
 from peftlab.tasks.sources.release import tsv_rows
 from peftlab.tasks.task import FileSource, Source
@@ -139,20 +139,13 @@ def _rows(kind: TaskKind, path: Path) -> Iterator[Row]:
     """Yield a file's rows, each with its place."""
     if kind.task.own is not None:
         return rows_as_read(kind, kind.task.own, path, "test")
-    require(path.is_file(), f"{path}: no such file")
-    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
-        **FORMATS,
-        "tsv": partial(_tab_separated, kind.task.files),
-        "json": squad_rows,
-        "conll": partial(conll_rows, tagged=False),
-    }
-    ending, known = path.suffix.removeprefix("."), ", ".join(f".{name}" for name in readers)
-    require(ending in readers, f"{path}: the format is unknown; allowed are names that end with {known}")
-    return readers[ending](path)
+    if path.suffix == ".tsv" and path.is_file():
+        return _tab_separated(kind.task.files, path)
+    return rows_of(path, "test")
 
 
 def _tab_separated(own: FileSource | None, path: Path) -> Iterator[Row]:
-    """Yield the rows of a file with a header, unless the task's files have none: those of test sets do."""
+    """Yield the rows of a release's file: with a header, unless the task's files have none; those of test sets do."""
     with path.open("rb") as file:
         names = file.readline().decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
     headless = own is not None and own.header is not None and not set(own.text) <= set(names)
