@@ -136,12 +136,19 @@ def match(first: Cell, second: Cell) -> tuple[list[float], int, str | None]:
     if seeds and first.scale != second.scale:
         return [], 0, f"{names} are scored by different metrics: not paired"
     ours, theirs = ({run.seed: run for run in cell.runs} for cell in (first, second))
-    paired = [seed for seed in seeds if _same_data(ours[seed].data, theirs[seed].data)]
+    paired = paired_seeds(first, second)
     values = [first.scale.gain(first.scores[seed], second.scores[seed]) for seed in paired]
     collapsed = sum(ours[seed].collapsed or theirs[seed].collapsed for seed in paired)
     left_out = [str(seed) for seed in seeds if seed not in paired]
     note = f"{names} saw different data with seed {', '.join(left_out)}: not paired" if left_out else None
     return values, collapsed, note
+
+
+def paired_seeds(first: Cell, second: Cell) -> list[int]:
+    """Return the seeds with which both methods have a score on data of the same content, as far as records hash it."""
+    ours, theirs = ({run.seed: run.data for run in cell.runs} for cell in (first, second))
+    both = [seed for seed in first.scores if seed in second.scores]
+    return [seed for seed in both if _same_data(ours[seed], theirs[seed])]
 
 
 def verdict(comparison: Comparison) -> str:

@@ -8,8 +8,10 @@ import plotly.io
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from peftlab.errors import shown
 from peftlab.report import provenance
 from peftlab.report.comparisons import Comparison, ComparisonFamily, verdict
+from peftlab.report.examples import Examples
 from peftlab.report.figures.base import STATISTICS, Figure
 from peftlab.report.figures.found import draw_all
 from peftlab.report.inference import INTERVALS
@@ -20,10 +22,12 @@ from peftlab.report.study import Study
 from peftlab.report.summary import number_of_p, sentences
 from peftlab.report.tables import Table
 from peftlab.results.aggregate import task_name
+from peftlab.results.predictions import LONGEST_TEXT
 from peftlab.results.scores import percent
 
 SHOWN_RUNS = 2_000  # rows of the table of runs
 LISTED = 300  # comparisons of a family: each row is a kilobyte of the page
+NOTHING_KEPT = Examples()
 STRIP = 96  # pixels: the width of a row's strip of seeds
 
 
@@ -37,7 +41,13 @@ class Strip:
     low: float | str
 
 
-def render(study: Study, families: list[ComparisonFamily], tables: list[Table], reference: str | None = None) -> str:
+def render(
+    study: Study,
+    families: list[ComparisonFamily],
+    tables: list[Table],
+    reference: str | None = None,
+    examples: Examples = NOTHING_KEPT,
+) -> str:
     """Return the page as HTML text."""
     drawn = draw_all(study, families)
     figures = [figure for figure in drawn if figure.drawings]
@@ -48,6 +58,7 @@ def render(study: Study, families: list[ComparisonFamily], tables: list[Table], 
         summary=sentences(study, families),
         families=families,
         reference=reference,
+        examples=examples,
         rows=list(zip(rows, strips(rows), strict=True)),
         choices=[
             ("task", "task", list(dict.fromkeys(row.task for row in rows))),
@@ -119,7 +130,7 @@ def _environment() -> Environment:
     loader = PackageLoader("peftlab.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"amount": amount, "p_value": number_of_p, "verdict": verdict, "task_name": task_name}
-    environment.filters["most_telling"] = most_telling
+    environment.filters |= {"most_telling": most_telling, "cut": cut}
     return environment
 
 
@@ -129,6 +140,11 @@ def most_telling(comparisons: list[Comparison]) -> list[Comparison]:
         return comparisons
     kept = set(heapq.nsmallest(LISTED, range(len(comparisons)), key=lambda place: comparisons[place].result.p or 0.0))
     return [comparison for place, comparison in enumerate(comparisons) if place in kept]
+
+
+def cut(text: str) -> str:
+    """Return a text of an example that has room in a cell."""
+    return shown(text, LONGEST_TEXT)
 
 
 def amount(value: float | None, digits: int = 0, unit: float = 1.0) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from peftlab.report import overview, page, provenance, tables, writers
 from peftlab.report.comparisons import ComparisonFamily, verdict
+from peftlab.report.examples import Examples, on_examples
 from peftlab.report.study import Study
 from peftlab.report.tables import Table
 
@@ -30,7 +31,10 @@ def contents(study: Study, families: list[ComparisonFamily], reference: str | No
     found["comparison.csv"] = writers.csv_text(overview.csv_rows(overview.rows(study)))
     found["tests.csv"] = writers.csv_text(_tests(families))
     found["runs.csv"] = writers.csv_text(provenance.csv_rows(provenance.trace(study)[1]))
-    found["index.html"] = page.render(study, families, [table for of in made.values() for table in of], reference)
+    examples = on_examples(study, families)
+    found["examples.csv"] = writers.csv_text(_on_examples(examples))
+    shown = [table for of in made.values() for table in of]
+    found["index.html"] = page.render(study, families, shown, reference, examples)
     return found
 
 
@@ -45,4 +49,14 @@ def _tests(families: list[ComparisonFamily]) -> list[list[object]]:
             numbers = [r.n, r.mean, low, high, r.effect, r.wins, r.ties, r.losses, r.p, r.floor, c.p_holm]
             last = [r.p_t, c.p_t_holm, c.p_tasks, c.detectable, c.collapsed, verdict(c)]
             rows.append([*place, c.first.label, c.second.label, *numbers, *last])
+    return rows
+
+
+def _on_examples(examples: Examples) -> list[list[object]]:
+    header = ["setting", "first", "second", "seeds", "examples", "difference", "low", "high"]
+    rows: list[list[object]] = [[*header, "first_alone", "second_alone", "p_mcnemar"]]
+    for one in examples.compared:
+        place = [one.setting.title, one.first.label, one.second.label, " ".join(map(str, one.seeds))]
+        each = [" ".join(map(str, values)) for values in (*zip(*one.alone, strict=True), one.p)]
+        rows.append([*place, one.n, one.difference, *one.interval, *each])
     return rows

@@ -3,17 +3,23 @@
 Reports ask these about examples; neither the model nor the data is needed for that.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from peftlab.errors import UserError, require
-from peftlab.files import atomic_file
+from peftlab.files import atomic_file, content_sha256
+from peftlab.results.record import Kept
 
 FILE = "predictions.parquet"
+LARGEST = 2**30  # bytes, unpacked
 LONGEST_TEXT = 240  # characters of an example that are kept, enough to know it by
 _SCHEMA = pa.schema(
     [
@@ -63,18 +69,56 @@ def write_predictions(folder: Path, rows: Iterable[Answered]) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Which examples of a split were answered, and which of the answers are right.
+
+    Attributes:
+        examples: stands for their places and right answers: equal where those are.
+        right: of each, bool [N].
+    """
+
+    examples: str
+    right: np.ndarray
+
+
 def read_predictions(path: Path) -> list[Answered]:
     """Return the rows of a run's file, as they were written.
 
     Raises:
-        UserError: there is no such file, it is not Parquet, or has other columns; names the file.
+        UserError: there is no such file, it is not Parquet, too large, or has other columns; names the file.
     """
+    return [Answered(**row) for row in _table(path, _SCHEMA.names).to_pylist()]
+
+
+def read_marks(path: Path, kept: Kept, split: str) -> Marks | None:
+    """Return which answers of a split are right; None where none is of it, or they are more or less so.
+
+    Args:
+        path: of the file.
+        kept: what the record says of it.
+        split: as the record names it.
+
+    Raises:
+        UserError: as `read_predictions`; or it is not the file that the record names.
+    """
+    require(content_sha256(path) == kept.sha256, f"{path}: gone, or not the file that the run's record names")
+    table = _table(path, ["split", "index", "gold", "right"])
+    mine = table.filter(pc.field("split") == split)
+    if len(mine) == 0 or mine["right"].null_count:
+        return None
+    which = json.dumps([mine["index"].to_pylist(), mine["gold"].to_pylist()])
+    return Marks(hashlib.sha256(which.encode()).hexdigest(), mine["right"].to_numpy())
+
+
+def _table(path: Path, columns: list[str]) -> pa.Table:
     require(path.is_file(), f"{path}: no such file")
-    names = [field.name for field in fields(Answered)]
     try:
         file = pq.ParquetFile(path)
-        require(file.schema_arrow.equals(_SCHEMA), f"{path}: its columns are not those of predictions: {names}")
-        rows = file.read().to_pylist()
+        require(file.schema_arrow.equals(_SCHEMA), f"{path}: other columns than {', '.join(_SCHEMA.names)}")
+        # What a file says of its size unpacked, which a small file can be made to fill a memory with.
+        size = sum(file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups))
+        require(size <= LARGEST, f"{path}: {size:,} bytes unpacked; allowed are {LARGEST:,}")
+        return file.read(columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not whole Parquet ({str(error).splitlines()[0]})") from error
-    return [Answered(**row) for row in rows]
