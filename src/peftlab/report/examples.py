@@ -16,6 +16,7 @@ from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell, Method, Setting
 from peftlab.results.predictions import Answered, Marks, read_marks, read_predictions
 from peftlab.results.record import RunRecord
+from peftlab.results.scores import percent
 
 RESAMPLED = 10_000
 LISTED = 20  # examples of a setting
@@ -143,15 +144,16 @@ def _compared(study: Study, setting: Setting, comparison: Comparison, kept: _Kep
         return None
     gains = np.stack([ours[seed].right.astype(float) - theirs[seed].right for seed in seeds])
     alone = tuple((int((row > 0).sum()), int((row < 0).sum())) for row in gains)
-    means = 100 * gains.mean(0)
+    means = gains.mean(0)
+    low, high = bootstrap(means)
     return OnExamples(
         setting,
         comparison.first,
         comparison.second,
         n=len(means),
         seeds=tuple(seeds),
-        difference=float(means.mean()),
-        interval=bootstrap(means),
+        difference=percent(float(means.mean())),
+        interval=(percent(low), percent(high)),
         alone=alone,
         p=tuple(mcnemar(*one) for one in alone),
     )
