@@ -120,8 +120,9 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         UserError: as `make_parts`; data or a backbone's files that are missing.
     """
     parts = make_parts(config)
-    # A backbone that is not there, or not known, is told before data is fetched.
+    # A backbone that is not there, not known, or has no output layer for the task, is told before data is fetched.
     backbone, family = content_hashes(parts.spec), architecture(model_type(parts.spec))
+    family.output_names(parts.kind.output_layer.auto_class)
     raw = read_raw_splits(parts.task, parts.data.folder, cache)
     settings = run_settings(parts.config, parts.strategy, parts.settings)
     callbacks = own_callbacks(parts.given.trainer.get("callbacks"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from models import tiny
+from models import tiny, tiny_spec
 from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.refused import REFUSED
@@ -13,7 +13,7 @@ from peftlab.check.small import train
 from peftlab.errors import UserError
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads
-from peftlab.output_layer import classes
+from peftlab.output_layer import OutputLayer, classes
 from peftlab.strategies.registry import create_strategy
 
 KINDS = known_types()
@@ -136,6 +136,22 @@ def test_while_training_no_token_sees_those_after_it_with_or_without_pads(kind: 
     for rows in (slice(0, 1), slice(0, 3)):  # without a pad transformers gives attention no mask
         inputs = {name: padded[name][rows] for name in ("input_ids", "attention_mask")}
         torch.testing.assert_close(fast(**inputs).logits, plain(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
+LACKING = [
+    ("gemma3_text", "AutoModelForTokenClassification", "sequence classification"),
+    ("gemma3_text", "AutoModelForQuestionAnswering", "sequence classification"),
+    *[
+        (kind, "AutoModelForMultipleChoice", "sequence classification, token classification, question answering")
+        for kind in ("gpt2", "llama", "mistral", "qwen3")
+    ],
+]
+
+
+@pytest.mark.parametrize(("kind", "layer", "known"), LACKING)
+def test_an_output_layer_that_transformers_does_not_have_is_refused_with_those_that_it_has(kind, layer, known) -> None:
+    with pytest.raises(UserError, match=rf"no output layer for [a-z ]+ on \w+; it has those for {known}$"):
+        load_backbone(tiny_spec(kind), OutputLayer(layer), 1)
 
 
 # k = 3, heads 0 to 2 of each layer: (rows of Q + K + V) x hidden size x layers.

@@ -4,6 +4,7 @@ One file a family in `architectures/`, found by itself by the `model_type` of a 
 bring more. Nothing outside a family's file knows a name inside its models.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -146,11 +147,9 @@ class Architecture(ABC):
         Raises:
             UserError: the family has no such output layer.
         """
-        known = ", ".join(sorted(self.output_layers))
-        require(
-            auto_class in self.output_layers,
-            f"backbone: architecture {self.name} has no output layer of {auto_class} (known: {known})",
-        )
+        known = ", ".join(map(_in_words, self.output_layers))
+        asked = f"backbone: transformers has no output layer for {_in_words(auto_class)} on {self.name}"
+        require(auto_class in self.output_layers, f"{asked}; it has those for {known}")
         return self.output_layers[auto_class]
 
     def model_class(self, auto_class: str) -> Any:
@@ -163,6 +162,11 @@ class Architecture(ABC):
         found = getattr(transformers, auto_class, None)
         require(found is not None, f"backbone: transformers {transformers.__version__} has no {auto_class}")
         return found
+
+
+def _in_words(auto_class: str) -> str:
+    """Return ``multiple choice`` for ``AutoModelForMultipleChoice``."""
+    return " ".join(re.findall("[A-Z][a-z]+", auto_class.removeprefix("AutoModelFor"))).lower()
 
 
 # The type checker takes no abstract class for a type; here it only says what others derive from.

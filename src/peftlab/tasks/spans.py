@@ -56,13 +56,16 @@ class Answer:
 
 
 def null_positions(batch: Mapping[str, Any], cls_token_id: Any) -> Tensor:
-    """Return where each sequence says that it holds no answer, int64 [M]: at [CLS], else at its first token."""
+    """Return where each sequence says that it holds no answer, int64 [M]: at [CLS], else at its last token.
+
+    Tokenizers without a [CLS] are those of decoders, whose first token has seen nothing of the text.
+    """
     real = batch["attention_mask"].bool()
-    first = real.int().argmax(1)
+    last = real.shape[1] - 1 - real.flip(1).int().argmax(1)
     if not isinstance(cls_token_id, int):
-        return first
+        return last
     found = (batch["input_ids"] == cls_token_id) & real
-    return torch.where(found.any(1), found.int().argmax(1), first)
+    return torch.where(found.any(1), found.int().argmax(1), last)
 
 
 def span_positions(batch: Mapping[str, Any], nulls: Tensor) -> tuple[Tensor, Tensor]:

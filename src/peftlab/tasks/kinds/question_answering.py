@@ -51,9 +51,10 @@ class QuestionAnswering(TaskKind):
     """A span of `context` for each `question`; `label` holds the right answers and where each begins.
 
     A context that is too long is read in windows; a batch of B questions is all windows of these, and what is scored
-    is questions. In training a window that does not hold the (first) answer is labelled with the null position, the
-    first token, in version 1.1 too. Pre-processing and choice of spans: Google's run_squad.py, offsets and names as in
-    transformers' run_qa.py; spans are chosen among positions of the context alone.
+    is questions. In training a window that does not hold the (first) answer is labelled with the null position, in
+    version 1.1 too: [CLS], or the last token where a tokenizer has none, as those of decoders. Pre-processing and
+    choice of spans: Google's run_squad.py, offsets and names as in transformers' run_qa.py; spans are chosen among
+    positions of the context alone.
 
     Options:
         unanswerable: some questions have no answer (SQuAD 2.0): no answer can be given, and its rule scores.
