@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 
 # From the top down; what stands on one line may import each other.
 FLOORS = [
-    ["notebook", "console", "__main__"],
+    ["notebook", "console", "__main__", "power"],
     ["cli", "merge", "report", "submit"],
     ["submission"],
     ["search", "landscape", "job", "check", "prediction", "api", "export"],

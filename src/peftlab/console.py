@@ -29,6 +29,7 @@ COMMANDS = {
     "submit": Command(
         "peftlab.submit", "the zip that the server of GLUE or SuperGLUE reads, of runs; or what is wrong with one"
     ),
+    "power": Command("peftlab.power", "from pilot runs: the seeds and tasks that a study needs to see a difference"),
     "search": Command("peftlab.search", "the best learning rates of experiment=search, as a recipe"),
     "landscape": Command("peftlab.landscape.command", "the loss around tuned weights and along their training"),
     "check": Command(
