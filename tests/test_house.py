@@ -15,6 +15,7 @@ FLOORS = [
     ["cli", "merge", "report", "submit"],
     ["submission"],
     ["search", "landscape", "job", "check", "prediction", "api", "export"],
+    ["peft"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
     ["previous_run", "run_folder", "recording", "keeping", "job_files"],

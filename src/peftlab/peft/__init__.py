@@ -1,0 +1,21 @@
+"""`import peftlab.peft`: HiFi, BitFit and Houlsby's adapter as methods of the peft library.
+
+    from peft import get_peft_model
+    from peftlab.peft import HiFiConfig
+
+    model = get_peft_model(model, HiFiConfig(selection=peftlab.select_heads(model, tokenizer, texts, k=3)))
+
+All else is peft's own: `save_pretrained`, `PeftModel.from_pretrained`, `merge_and_unload`, several adapters, and the
+Trainer of transformers. A program that loads such an adapter imports this package first.
+"""
+
+from peftlab.peft.biases import BitFitConfig, BitFitModel
+from peftlab.peft.bottlenecks import HoulsbyConfig, HoulsbyModel
+from peftlab.peft.heads import HiFiConfig, HiFiModel
+from peftlab.peft.registering import register
+
+__all__ = ["BitFitConfig", "BitFitModel", "HiFiConfig", "HiFiModel", "HoulsbyConfig", "HoulsbyModel"]
+
+register("hifi", HiFiConfig, HiFiModel)
+register("bitfit", BitFitConfig, BitFitModel)
+register("houlsby", HoulsbyConfig, HoulsbyModel)

@@ -1,0 +1,110 @@
+"""Adapters (Houlsby et al., 2019, arXiv 1902.00751) in peft: bottlenecks between the parts of a layer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from peft.config import PeftConfig
+from torch import Tensor, nn
+
+from peftlab.backbones.view import BackboneView
+from peftlab.errors import require
+from peftlab.layers.bottleneck import Init, Nonlinearity, linear_bottleneck
+from peftlab.peft.layers import Layer, Tuner
+from peftlab.peft.registering import peft_type
+
+_BOTTLENECK = "houlsby_bottleneck"
+
+
+@dataclass
+class HoulsbyConfig(PeftConfig):  # type: ignore[misc]
+    """Bottlenecks after attention and after the feed-forward of each layer, before the residual is added.
+
+    Attributes:
+        bottleneck: size between the two projections.
+        nonlinearity: between them.
+        init: how the projections start; see `linear_bottleneck`.
+        modules_to_save: modules beside them that are trained and saved whole.
+        target_modules: found by the model's family; what is given here is not read.
+    """
+
+    bottleneck: int = 64
+    nonlinearity: Nonlinearity = "swish"
+    init: Init = "normal"
+    modules_to_save: list[str] | None = None
+    target_modules: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = peft_type("houlsby")
+
+
+class BottleneckLayer(Layer):
+    """h + up(f(down(h))) of each adapter, one after the other, where h is what the module gives."""
+
+    adapter_layer_names = (_BOTTLENECK,)
+
+    def __init__(self, base_layer: nn.Module, width: int) -> None:
+        super().__init__(base_layer)
+        self.width = width
+        self.houlsby_bottleneck = nn.ModuleDict({})
+
+    def add(self, adapter_name: str, config: HoulsbyConfig) -> None:
+        """Give an adapter its bottleneck."""
+        made = linear_bottleneck(self.width, config.bottleneck, config.nonlinearity, config.init)
+        self.houlsby_bottleneck[adapter_name] = made
+        self.ready(adapter_name, config.inference_mode)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map what the module takes to [..., D]."""
+        active = self.active()
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        for name in active:
+            module = self.houlsby_bottleneck[name]
+            own = module.down.weight.dtype  # type: ignore[union-attr]
+            result = result + module(self._cast_input_dtype(result, own)).to(result.dtype)  # type: ignore[arg-type]
+        return result
+
+
+class HoulsbyModel(Tuner):
+    """Houlsby's adapter on a model whose family has both sites. It cannot be merged."""
+
+    prefix = "houlsby_"
+    tuner_layer_cls = BottleneckLayer
+
+    def targets(self, config: HoulsbyConfig, view: BackboneView) -> list[str]:
+        """Return the last modules before residuals are added.
+
+        Raises:
+            UserError: the family has no such sites.
+        """
+        require(
+            view.has("attention_end") and view.has("feed_forward_end"),
+            "Houlsby: the layers of the model have no module before a residual",
+        )
+        return view.site_names("attention_end", "feed_forward_end")
+
+    def _create_and_replace(
+        self,
+        peft_config: HoulsbyConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(target, BottleneckLayer):
+            target.add(adapter_name, peft_config)
+            return
+        layer = BottleneckLayer(target, BackboneView(self.model, None).hidden_size)
+        layer._active_adapter = adapter_name
+        layer.add(adapter_name, peft_config)
+        self._put(parent, target_name, target, layer, adapter_name)
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """Take the adapter's name out where peft does not look for it: before the modules of the bottleneck."""
+        return key.replace(f"{_BOTTLENECK}.{adapter_name}.", f"{_BOTTLENECK}.")
+
+    def _check_merge_allowed(self) -> None:
+        raise ValueError("Houlsby's adapter cannot be merged: its bottleneck is not linear")

@@ -1,0 +1,174 @@
+"""HiFi (arXiv 2305.04573) in peft: the query, key and value rows of the chosen heads are tuned, all else is frozen."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft.config import PeftConfig
+from peft.tuners._buffer_dict import BufferDict
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from peftlab.backbones.view import PROJECTIONS, BackboneView
+from peftlab.errors import require
+from peftlab.heads.selection import HeadSelection
+from peftlab.peft.layers import AddedLayer, Tuner, zeros_or_noise
+from peftlab.peft.registering import peft_type
+
+
+@dataclass
+class HiFiConfig(PeftConfig):  # type: ignore[misc]
+    """Which heads are tuned.
+
+    Attributes:
+        selection: what `peftlab.select_heads` gave, or the numbers of the heads of each layer, counted from 0.
+        modules_to_save: modules beside them that are trained and saved whole, such as an output layer that peft does
+            not know by the model's task.
+        init_weights: False begins with noise in place of zeros; for tests.
+        target_modules: found by the selection; what is given here is not read.
+    """
+
+    selection: Any = None
+    modules_to_save: list[str] | None = None
+    init_weights: bool = True
+    target_modules: list[str] | None = field(default=None, init=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = peft_type("hifi")
+        if isinstance(self.selection, HeadSelection):
+            self.selection = self.selection.heads
+        if self.selection is not None:
+            self.selection = [[int(head) for head in layer] for layer in self.selection]
+
+
+class RowsLayer(AddedLayer):
+    """y = W x + b, and on the chosen rows R of each adapter + D x, with D [R, D'] zero at the start."""
+
+    adapter_layer_names = ("hifi_rows",)
+    other_param_names = ("hifi_places",)
+
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__(base_layer)
+        self.hifi_rows = nn.ParameterDict({})
+        # Which rows they are follows from the configuration, so they need not be stored.
+        self.hifi_places = BufferDict(persistent=False)
+
+    @property
+    def _counts_columns(self) -> bool:
+        return isinstance(self.get_base_layer(), Conv1D)
+
+    def add(self, adapter_name: str, rows: Tensor, config: HiFiConfig) -> None:
+        """Give an adapter its rows, int64 [R]."""
+        weight = self.get_base_layer().weight
+        width = weight.shape[0 if self._counts_columns else 1]
+        self.hifi_places[adapter_name] = rows.to(weight.device)
+        self.hifi_rows[adapter_name] = zeros_or_noise((len(rows), width), config.init_weights, weight)
+        self.ready(adapter_name, config.inference_mode)
+
+    def change(self, adapter_name: str, sign: float) -> None:
+        """Add an adapter's rows to the weight, or take them away."""
+        weight, places = self.get_base_layer().weight.data, self.hifi_places[adapter_name]
+        rows = sign * self.hifi_rows[adapter_name].to(weight.dtype)
+        if self._counts_columns:
+            weight.index_add_(1, places, rows.T)
+        else:
+            weight.index_add_(0, places, rows)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map [..., D'] to [..., N]."""
+        active = self.active()
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        for name in active:
+            rows = self.hifi_rows[name]
+            more = F.linear(self._cast_input_dtype(x, rows.dtype), rows)
+            result = result.index_add(-1, self.hifi_places[name], more.to(result.dtype))
+        return result
+
+
+class HiFiModel(Tuner):
+    """HiFi on a model: rows of its query, key and value projections, fused or shared or not."""
+
+    prefix = "hifi_"
+    tuner_layer_cls = RowsLayer
+
+    def targets(self, config: HiFiConfig, view: BackboneView) -> list[str]:
+        """Return the projections of which rows are tuned.
+
+        Raises:
+            UserError: there is no selection, or it is for another model.
+        """
+        return list(_rows(config, view))
+
+    def add_weighted_adapter(
+        self, adapters: list[str], weights: list[float], adapter_name: str, combination_type: str = "linear"
+    ) -> None:
+        """Add an adapter that is the weighted sum of others, over all of their heads.
+
+        Raises:
+            ValueError: an adapter that is not there, or another combination: rows that are not shared have no ranks.
+        """
+        if combination_type != "linear":
+            raise ValueError(f"combination_type={combination_type}: allowed is linear")
+        if missing := [name for name in adapters if name not in self.peft_config]:
+            raise ValueError(f"Adapter {missing[0]} does not exist")
+        if len(adapters) != len(weights):
+            raise ValueError(f"{len(weights)} weights for {len(adapters)} adapters; allowed is one for each")
+        layers = zip(*(self.peft_config[name].selection for name in adapters), strict=True)
+        heads = [sorted(set().union(*layer)) for layer in layers]
+        self.peft_config[adapter_name] = HiFiConfig(selection=heads, inference_mode=True)
+        self.inject_adapter(self.model, adapter_name)
+        with torch.no_grad():
+            for layer in (module for module in self.model.modules() if isinstance(module, RowsLayer)):
+                _add_up(layer, adapters, weights, adapter_name)
+
+    def _create_and_replace(
+        self,
+        peft_config: HiFiConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        rows = _rows(peft_config, BackboneView(self.model, None))[current_key]
+        if isinstance(target, RowsLayer):
+            target.add(adapter_name, rows, peft_config)
+            return
+        layer = RowsLayer(target)
+        layer._active_adapter = adapter_name
+        layer.add(adapter_name, rows, peft_config)
+        self._put(parent, target_name, target, layer, adapter_name)
+
+
+def _rows(config: HiFiConfig, view: BackboneView) -> dict[str, Tensor]:
+    """Return the rows [R] of each projection's module, by its name in the whole model."""
+    require(config.selection is not None, "selection: HiFi tunes chosen heads; peftlab.select_heads gives them")
+    layers = config.selection
+    require(
+        len(layers) == view.num_layers,
+        f"selection: it is for {len(layers)} layers, the model has {view.num_layers}",
+    )
+    found: dict[str, list[Tensor]] = {}
+    for layer, heads in enumerate(layers):
+        known = all(0 <= head < view.num_heads for head in heads)
+        require(known, f"selection: {heads} of layer {layer}; allowed are 0 to {view.num_heads - 1}")
+        for which in PROJECTIONS if heads else ():
+            module, rows = view.head_rows(layer, which, heads)
+            found.setdefault(module, []).append(rows)
+    require(bool(found), "selection: it chooses no head")
+    return {module: torch.cat(parts) for module, parts in found.items()}
+
+
+def _add_up(layer: RowsLayer, adapters: list[str], weights: list[float], name: str) -> None:
+    """Make an adapter of a layer the weighted sum of others."""
+    if name not in layer.hifi_rows:
+        return
+    place_of = {int(row): place for place, row in enumerate(layer.hifi_places[name])}
+    total = layer.hifi_rows[name].data.zero_()
+    for one, weight in zip(adapters, weights, strict=True):
+        if one in layer.hifi_rows:
+            places = torch.tensor([place_of[int(row)] for row in layer.hifi_places[one]], device=total.device)
+            total.index_add_(0, places, weight * layer.hifi_rows[one].data)
