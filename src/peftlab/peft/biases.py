@@ -15,7 +15,7 @@ _BIAS = ".bias"
 
 
 @dataclass
-class BitFitConfig(PeftConfig):  # type: ignore[misc]
+class BitFitConfig(PeftConfig):
     """BitFit has no options.
 
     Attributes:
@@ -81,7 +81,7 @@ class BitFitModel(Tuner):
 
     def _create_and_replace(
         self,
-        peft_config: BitFitConfig,
+        peft_config: Any,
         adapter_name: str,
         target: nn.Module,
         target_name: str,

@@ -16,7 +16,7 @@ _BOTTLENECK = "houlsby_bottleneck"
 
 
 @dataclass
-class HoulsbyConfig(PeftConfig):  # type: ignore[misc]
+class HoulsbyConfig(PeftConfig):
     """Bottlenecks after attention and after the feed-forward of each layer, before the residual is added.
 
     Attributes:
@@ -85,7 +85,7 @@ class HoulsbyModel(Tuner):
 
     def _create_and_replace(
         self,
-        peft_config: HoulsbyConfig,
+        peft_config: Any,
         adapter_name: str,
         target: nn.Module,
         target_name: str,

@@ -18,7 +18,7 @@ from peftlab.peft.registering import peft_type
 
 
 @dataclass
-class HiFiConfig(PeftConfig):  # type: ignore[misc]
+class HiFiConfig(PeftConfig):
     """Which heads are tuned.
 
     Attributes:
@@ -61,7 +61,7 @@ class RowsLayer(AddedLayer):
 
     def add(self, adapter_name: str, rows: Tensor, config: HiFiConfig) -> None:
         """Give an adapter its rows, int64 [R]."""
-        weight = self.get_base_layer().weight
+        weight: Any = self.get_base_layer().weight
         width = weight.shape[0 if self._counts_columns else 1]
         self.hifi_places[adapter_name] = rows.to(weight.device)
         self.hifi_rows[adapter_name] = zeros_or_noise((len(rows), width), config.init_weights, weight)
@@ -69,7 +69,8 @@ class RowsLayer(AddedLayer):
 
     def change(self, adapter_name: str, sign: float) -> None:
         """Add an adapter's rows to the weight, or take them away."""
-        weight, places = self.get_base_layer().weight.data, self.hifi_places[adapter_name]
+        weight: Any = self.get_base_layer().weight.data
+        places = self.hifi_places[adapter_name]
         rows = sign * self.hifi_rows[adapter_name].to(weight.dtype)
         if self._counts_columns:
             weight.index_add_(1, places, rows.T)
@@ -115,7 +116,8 @@ class HiFiModel(Tuner):
             raise ValueError(f"Adapter {missing[0]} does not exist")
         if len(adapters) != len(weights):
             raise ValueError(f"{len(weights)} weights for {len(adapters)} adapters; allowed is one for each")
-        layers = zip(*(self.peft_config[name].selection for name in adapters), strict=True)
+        configs: list[Any] = [self.peft_config[name] for name in adapters]
+        layers = zip(*(config.selection for config in configs), strict=True)
         heads = [sorted(set().union(*layer)) for layer in layers]
         self.peft_config[adapter_name] = HiFiConfig(selection=heads, inference_mode=True)
         self.inject_adapter(self.model, adapter_name)
@@ -125,7 +127,7 @@ class HiFiModel(Tuner):
 
     def _create_and_replace(
         self,
-        peft_config: HiFiConfig,
+        peft_config: Any,
         adapter_name: str,
         target: nn.Module,
         target_name: str,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
@@ -12,7 +12,7 @@ from peftlab.backbones.view import BackboneView
 from peftlab.errors import UserError
 
 
-class Layer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+class Layer(nn.Module, BaseTunerLayer):
     """Stands for a module of the model, with something of each adapter beside it."""
 
     def __init__(self, base_layer: nn.Module) -> None:
@@ -66,10 +66,10 @@ class AddedLayer(Layer):
             self.change(self.merged_adapters.pop(), -1.0)
 
 
-class Tuner(BaseTuner):  # type: ignore[misc]
+class Tuner(BaseTuner):
     """Puts a method's layers into a model of a known family."""
 
-    target_module_mapping: dict[str, list[str]] = {}
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}  # type: ignore[misc]
 
     def targets(self, config: Any, view: BackboneView) -> list[str]:
         """Return the names in the whole model of the modules that get a layer."""

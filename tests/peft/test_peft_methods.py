@@ -1,0 +1,124 @@
+"""HiFi, BitFit and Houlsby's adapter as methods of peft: its own functions save, load, merge and combine them."""
+
+import copy
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+import peftlab
+from peft import PeftModel, get_peft_model
+from peftlab.backbones.tiny import character_tokenizer
+from peftlab.check.small import small_backbone
+from peftlab.output_layer import classes
+from peftlab.peft import BitFitConfig, HiFiConfig, HoulsbyConfig
+
+HEADS = [[0], [1, 2]]
+FAMILIES = ["bert", "llama", "gpt2", "modernbert", "gemma3_text"]
+TOKENS = {"input_ids": torch.arange(10, 31).view(3, 7), "attention_mask": torch.ones(3, 7, dtype=torch.long)}
+
+
+def model_of(family="bert"):
+    return small_backbone(family, classes(["no", "yes"])).model
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(**TOKENS).logits
+
+
+CASES = [(config, family) for config in (HiFiConfig, HoulsbyConfig) for family in FAMILIES]
+
+
+@pytest.mark.parametrize(("config", "family"), [*CASES, (BitFitConfig, "bert"), (BitFitConfig, "gpt2")])
+def test_an_adapter_is_saved_loaded_and_merged_by_peft(config, family, tmp_path):
+    options = {"selection": HEADS} if config is HiFiConfig else {}
+    options |= {"init_weights": False} if config is not HoulsbyConfig else {}
+    base = model_of(family)
+    untouched = logits(base)
+    tuned = get_peft_model(copy.deepcopy(base), config(task_type="SEQ_CLS", **options))
+    expected = logits(tuned)
+    assert not torch.equal(expected, untouched)
+    with tuned.disable_adapter():
+        assert torch.equal(logits(tuned), untouched)
+    tuned.save_pretrained(tmp_path, save_embedding_layers=False)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
+    assert torch.equal(logits(loaded), expected)
+    if config is HoulsbyConfig:
+        with pytest.raises(ValueError, match="cannot be merged"):
+            loaded.merge_and_unload()
+        return
+    merged = loaded.merge_and_unload(safe_merge=True)
+    torch.testing.assert_close(logits(merged), expected, rtol=1e-5, atol=1e-6)
+    assert merged.state_dict().keys() == base.state_dict().keys()
+
+
+def test_a_model_without_biases_has_nothing_for_bitfit():
+    with pytest.raises(ValueError, match="the layers of the model have no biases"):
+        get_peft_model(model_of("llama"), BitFitConfig())
+
+
+def test_hifi_tunes_what_the_strategy_tunes():
+    tokenizer, texts = character_tokenizer(), ["a good one", "a bad one", "another"]
+    model = model_of()
+    chosen = peftlab.select_heads(model, tokenizer, texts, k=2)
+    with peftlab.attach(model, "hifi", selection=chosen, k=2) as ours:
+        number = ours.num_tuned
+    theirs = get_peft_model(model, HiFiConfig(selection=chosen))
+    assert theirs.get_nb_trainable_parameters()[0] == number
+    theirs(**TOKENS, labels=torch.tensor([0, 1, 0])).loss.backward()
+    assert {name.split(".hifi_rows")[1] for name, p in theirs.named_parameters() if p.requires_grad} == {".default"}
+    assert all(p.grad is None for p in theirs.parameters() if not p.requires_grad)
+
+
+def test_two_adapters_take_turns_and_add_up():
+    model = get_peft_model(model_of(), HiFiConfig(selection=HEADS, init_weights=False))
+    first = logits(model)
+    model.add_adapter("other", HiFiConfig(selection=[[1], [3]], init_weights=False))
+    model.set_adapter("other")
+    second = logits(model)
+    assert not torch.equal(first, second)
+    model.add_weighted_adapter(["default", "other"], [0.5, 2.0], "both")
+    model.set_adapter("both")
+    weights = dict(model.named_parameters())
+    query = "base_model.model.bert.encoder.layer.0.attention.self.query.hifi_rows"
+    joined = torch.cat([0.5 * weights[f"{query}.default"], 2.0 * weights[f"{query}.other"]])  # heads 0 and 1
+    torch.testing.assert_close(weights[f"{query}.both"].data, joined.data)
+    model.set_adapter("default")
+    assert torch.equal(logits(model), first)
+    with pytest.raises(ValueError, match="allowed is linear"):
+        model.add_weighted_adapter(["default", "other"], [1.0, 1.0], "svd", combination_type="svd")
+
+
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        (None, "peftlab.select_heads gives them"),
+        ([[0]], "it is for 1 layers, the model has 2"),
+        ([[0], [9]], "allowed are 0 to 3"),
+        ([[], []], "it chooses no head"),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_one_line(selection, told):
+    with pytest.raises(ValueError, match=told):
+        get_peft_model(model_of(), HiFiConfig(selection=selection))
+
+
+def test_the_trainer_of_transformers_trains_it(tmp_path):
+    model = get_peft_model(model_of(), HiFiConfig(selection=HEADS, task_type="SEQ_CLS"))
+    frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
+    tuned = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
+    rows = [{"input_ids": TOKENS["input_ids"][i], "labels": i % 2} for i in (0, 1, 2, 0)]
+    options = TrainingArguments(
+        str(tmp_path),
+        max_steps=3,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        learning_rate=1e-2,
+        disable_tqdm=True,
+    )
+    Trainer(model, options, train_dataset=rows).train()
+    now = dict(model.named_parameters())
+    assert all(torch.equal(now[name], value) for name, value in frozen.items())
+    assert not any(torch.equal(now[name], value) for name, value in tuned.items())
