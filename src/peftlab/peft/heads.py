@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from peft.config import PeftConfig
 from peft.tuners._buffer_dict import BufferDict
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from peftlab.backbones.view import PROJECTIONS, BackboneView
 from peftlab.errors import require
@@ -57,7 +56,7 @@ class RowsLayer(AddedLayer):
 
     @property
     def _counts_columns(self) -> bool:
-        return isinstance(self.get_base_layer(), Conv1D)
+        return not isinstance(self.get_base_layer(), nn.Linear)  # transformers' `Conv1D`
 
     def add(self, adapter_name: str, rows: Tensor, config: HiFiConfig) -> None:
         """Give an adapter its rows, int64 [R]."""
