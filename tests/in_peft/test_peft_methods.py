@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
+from peft import PeftModel, get_peft_model
 from transformers import Trainer, TrainingArguments
 
 import peftlab
-from peft import PeftModel, get_peft_model
 from peftlab.backbones.tiny import character_tokenizer
 from peftlab.check.small import small_backbone
 from peftlab.output_layer import classes
