@@ -26,3 +26,9 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from runs import write_rte  # imports this file
 
     return write_rte(tmp_path_factory.mktemp("glue"))
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The file that a payload writes; none may have."""
+    return tmp_path / "mark"

@@ -17,7 +17,7 @@ from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import content_sha256, disk_errors, exclusive_lock
-from peftlab.keeping import keep_predictions
+from peftlab.kept_predictions import keep_predictions
 from peftlab.plan import Plan, check_length, make_plan
 from peftlab.previous_run import (
     Interrupted,

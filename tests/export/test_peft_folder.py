@@ -95,6 +95,7 @@ def test_sums_that_are_rounded_are_mended_by_a_second_entry():
     [
         ("bitfit", {}, "holds those of linear layers alone"),
         ("hifi", {"k": 2, "bias": True}, "holds those of linear layers alone"),
+        ("full", {}, "holds those of linear layers alone"),
         ("adapter", {"bottleneck": 4}, "cannot be merged"),
         ("classifier", {}, "nothing but the classifier was tuned"),
         ("hifi", {"k": 4}, "whole matrices were tuned"),

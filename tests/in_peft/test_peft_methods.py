@@ -8,8 +8,9 @@ from peft import PeftModel, get_peft_model
 from transformers import Trainer, TrainingArguments
 
 import peftlab
+from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.backbones.tiny import character_tokenizer
-from peftlab.check.small import small_backbone
+from peftlab.check.small import small_backbone, small_sizes
 from peftlab.output_layer import classes
 from peftlab.peft import BitFitConfig, HiFiConfig, HoulsbyConfig
 
@@ -53,6 +54,17 @@ def test_an_adapter_is_saved_loaded_and_merged_by_peft(config, family, tmp_path)
     assert merged.state_dict().keys() == base.state_dict().keys()
 
 
+@pytest.mark.parametrize("config", [HiFiConfig(selection=[[0], [1]]), HoulsbyConfig()])
+def test_heads_that_do_not_divide_the_hidden_size_take_several_adapters(config):
+    """As in Qwen3-0.6B the output projection reads more than the hidden size; it is wrapped when the second comes."""
+    sizes = {**small_sizes("qwen3"), "head_dim": 16}
+    spec = BackboneSpec("qwen3", random={"model_type": "qwen3", **sizes}, kernels=False)
+    model = get_peft_model(load_backbone(spec, classes(["no", "yes"]), 1).model, config)
+    first = logits(model)
+    model.add_adapter("other", copy.deepcopy(config))
+    assert torch.equal(logits(model), first)
+
+
 def test_a_model_without_biases_has_nothing_for_bitfit():
     with pytest.raises(ValueError, match="the layers of the model have no biases"):
         get_peft_model(model_of("llama"), BitFitConfig())
@@ -94,7 +106,7 @@ def test_two_adapters_take_turns_and_add_up():
     ("selection", "told"),
     [
         (None, "peftlab.select_heads gives them"),
-        ([[0]], "it is for 1 layers, the model has 2"),
+        ([[0]], "selection: 1 layers, the model has 2"),
         ([[0], [9]], "allowed are 0 to 3"),
         ([[], []], "it chooses no head"),
     ],

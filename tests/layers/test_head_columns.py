@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from products import Products
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
 from peftlab.kernels.linear import use_fast_products
@@ -76,20 +76,6 @@ def test_the_gradients_agree_with_finite_differences(form):
     module, _ = layers(form, torch.float64)
     inputs = torch.randn(2, 3, D, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda given, _: module(given), (inputs, module.weight_columns))
-
-
-class Products(TorchDispatchMode):
-    """Notes the output shape of every matrix product."""
-
-    def __init__(self):
-        super().__init__()
-        self.shapes = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if any(word in function.overloadpacket.__name__ for word in ("mm", "linear")):
-            self.shapes.append(tuple(output.shape))
-        return output
 
 
 @FORM

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from products import Products
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
@@ -156,28 +156,6 @@ def test_mixed_precision_gives_float32_gradients_close_to_the_whole_matrix_s(cas
         output.float().square().sum().backward()
     assert all(parameter.grad.dtype == torch.float32 for parameter in tuned(module))
     torch.testing.assert_close(module.weight_rows.grad, matrix(plain, gradient=True)[ROWS], rtol=2e-2, atol=2e-2)
-
-
-PRODUCTS = (
-    torch.ops.aten.mm,
-    torch.ops.aten.addmm,
-    torch.ops.aten.bmm,
-    torch.ops.mkldnn._linear_pointwise,
-)
-
-
-class Products(TorchDispatchMode):
-    """Notes the output shape of every matrix product."""
-
-    def __init__(self):
-        super().__init__()
-        self.shapes = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if function.overloadpacket in PRODUCTS:
-            self.shapes.append(tuple(output.shape))
-        return output
 
 
 def products_of_backward(module, inputs):

@@ -18,7 +18,7 @@ def grown(size: int = 2, heads: int = 1) -> TinyAttention:
 
 
 def test_it_is_attention_of_a_projected_norm() -> None:
-    module, hidden = grown(), torch.randn(2, 5, 8)
+    module, hidden = grown().double(), torch.randn(2, 5, 8, dtype=torch.float64)
     query, key, value = module.down(module.norm(hidden)).chunk(3, -1)
     weights, biases = module.attention.in_proj_weight.chunk(3), module.attention.in_proj_bias.chunk(3)
     query, key, value = (

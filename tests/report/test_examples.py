@@ -14,7 +14,7 @@ from peftlab.report.examples import LISTED, Examples, bootstrap, mcnemar, on_exa
 from peftlab.report.page_files import contents
 from peftlab.report.study import Study, read
 from peftlab.results.predictions import Answered, write_predictions
-from peftlab.results.record import Kept, RunRecord
+from peftlab.results.record import KeptPredictions, RunRecord
 from studies import run
 
 HOSTILE = "</td><script>alert(1)</script>"
@@ -60,7 +60,7 @@ def kept(folder: Path, record: RunRecord, right: str, text: str = "a bird sang",
         for known in [None if mark == "-" else mark == "1"]
     ]
     path = write_predictions(folder, rows)
-    record.predictions = Kept(len(rows), path.stat().st_size, path.name, content_sha256(path))
+    record.predictions = KeptPredictions(len(rows), path.stat().st_size, path.name, content_sha256(path))
     record.write(folder)
     return record
 

@@ -21,6 +21,7 @@ from peftlab.registry import Registry
 
 Projection = Literal["query", "key", "value"]
 PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value")
+BY_LETTER: dict[str, Projection] = {name[0]: name for name in PROJECTIONS}  # as options name them
 
 # Where a method may put a module into a layer; a family says which of them it has.
 Site = Literal[

@@ -38,7 +38,7 @@ class BackboneView:
         self.num_heads: int = self._attention.query.heads
         self.hidden_size: int = model.config.hidden_size
         # Asked of the untouched model: a method may put another module there.
-        self._output_axis: Literal[0, 1] = 0 if isinstance(self.head_output(0), nn.Linear) else 1
+        self._output_axis: Literal[0, 1] = 0 if hasattr(self.head_output(0), "in_features") else 1
         self.head_dim: int = _input_width(self.head_output(0)) // self.num_heads
         self._check()
 
@@ -160,6 +160,6 @@ class BackboneView:
 
 
 def _input_width(projection: Any) -> int:
-    """Return D of a linear layer, or of transformers' `Conv1D`, whose weight is [D, N]."""
-    width: int = projection.in_features if isinstance(projection, nn.Linear) else projection.weight.shape[0]
+    """Return D of a linear layer, or what stands for one, or of transformers' `Conv1D`, whose weight is [D, N]."""
+    width: int = projection.in_features if hasattr(projection, "in_features") else projection.weight.shape[0]
     return width

@@ -53,5 +53,5 @@ def _of_run(record: RunRecord) -> list[str]:
             f"- tuned: {record.parameters.tuned:,} weights, and the classifier's {record.parameters.classifier:,}"
         )
     if record.command:
-        lines.append(f"- made by `python {shlex.join(record.command)}`" if record.command else "")
+        lines.append(f"- made by `python {shlex.join(record.command)}`")
     return lines

@@ -47,7 +47,7 @@ def export_peft(
     """Write a run's delta as peft keeps it, whole or not at all, after stock peft has loaded it and answered alike.
 
     Methods of peft are written as themselves. Others, whose merged model differs from the backbone in weights of linear
-    layers alone (HiFi, Child-Tuning, Diff-Pruning), become Super-Tuning: places and what is added there.
+    layers alone, as HiFi's does, become Super-Tuning: places and what is added there.
 
     Args:
         folder: the run's.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from peftlab.backbones.view import BackboneView
 from peftlab.heads.padding import zero_pads
-from peftlab.heads.weights import Part, head_parts, weight_of
+from peftlab.heads.weights import HeadMatrix, head_parts, weight_of
 
 Batch = TypeVar("Batch", bound=Mapping[str, Any])
 
@@ -20,7 +20,7 @@ def gradient_scores(
     loss: Callable[[Batch], Tensor],
     examples: Iterable[Batch],
     measures: Sequence[str],
-    parts: Sequence[Part],
+    parts: Sequence[HeadMatrix],
 ) -> dict[str, Tensor]:
     """Return the means over examples of what `measures` names, float64 [L, H] each on the CPU.
 
@@ -101,7 +101,7 @@ def _output_gradients(view: BackboneView, consume: Callable[[int, Tensor, Tensor
 
 @contextmanager
 def _weight_gradients(
-    view: BackboneView, parts: Sequence[Part], consume: Callable[[int, Tensor], None]
+    view: BackboneView, parts: Sequence[HeadMatrix], consume: Callable[[int, Tensor], None]
 ) -> Iterator[None]:
     """Call `consume(layer, sums)`, of (w g)^2 by head [H], as soon as a weight has its gradient, and free that."""
     owners: dict[nn.Parameter, list[tuple[int, int, Tensor]]] = {}

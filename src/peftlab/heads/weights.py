@@ -1,5 +1,6 @@
 """The weights that belong to each head, wherever a family keeps them."""
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -8,10 +9,10 @@ from torch import Tensor, nn
 from peftlab.backbones.architecture import PROJECTIONS, Projection
 from peftlab.backbones.view import BackboneView
 
-Part = Projection | Literal["output"]
+HeadMatrix = Projection | Literal["output"]
 
 
-def head_parts(view: BackboneView, layer: int, part: Part) -> tuple[nn.Module, int, Tensor]:
+def head_parts(view: BackboneView, layer: int, part: HeadMatrix) -> tuple[nn.Module, int, Tensor]:
     """Return where the heads of a layer have a part: a module, an axis of its weight, and places on it [H, D'].
 
     Heads that share keys and values have the same places.
@@ -22,6 +23,20 @@ def head_parts(view: BackboneView, layer: int, part: Part) -> tuple[nn.Module, i
         return view.head_output(layer), 1 - view.output_axis, torch.stack(places)
     places = [view.head_rows(layer, part, [head])[1] for head in heads]
     return view.projection(layer, part), view.axis(part), torch.stack(places)
+
+
+def rows_by_module(
+    view: BackboneView, layer: int, heads: Sequence[int], projections: Iterable[Projection]
+) -> dict[str, tuple[list[Projection], Tensor]]:
+    """Return where a layer keeps the rows of `heads`: by each module's path, the projections in it, and rows [R].
+
+    Rows are int64 and ascend; a matrix that holds several projections has those of all of them.
+    """
+    found: dict[str, list[Projection]] = {}
+    for which in projections:
+        found.setdefault(view.head_rows(layer, which, [0])[0], []).append(which)
+    rows = {path: [view.head_rows(layer, which, heads)[1] for which in inside] for path, inside in found.items()}
+    return {path: (inside, torch.cat(rows[path]).sort().values) for path, inside in found.items()}
 
 
 def weight_of(module: nn.Module) -> nn.Parameter:

@@ -79,20 +79,6 @@ class BitFitModel(Tuner):
         require(bool(found), "BitFit: the layers of the model have no biases")
         return found
 
-    def _create_and_replace(
-        self,
-        peft_config: Any,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        if isinstance(target, BiasLayer):
-            target.add(adapter_name, peft_config)
-            return
-        layer = BiasLayer(target)
-        layer._active_adapter = adapter_name
-        layer.add(adapter_name, peft_config)
-        self._put(parent, target_name, target, layer, adapter_name)
+    def fill(self, layer: BiasLayer, adapter_name: str, config: BitFitConfig, name: str) -> None:
+        """Give a module an adapter's bias."""
+        layer.add(adapter_name, config)

@@ -43,14 +43,13 @@ class BottleneckLayer(Layer):
 
     adapter_layer_names = (_BOTTLENECK,)
 
-    def __init__(self, base_layer: nn.Module, width: int) -> None:
+    def __init__(self, base_layer: nn.Module) -> None:
         super().__init__(base_layer)
-        self.width = width
         self.houlsby_bottleneck = nn.ModuleDict({})
 
-    def add(self, adapter_name: str, config: HoulsbyConfig) -> None:
-        """Give an adapter its bottleneck."""
-        made = linear_bottleneck(self.width, config.bottleneck, config.nonlinearity, config.init)
+    def add(self, adapter_name: str, width: int, config: HoulsbyConfig) -> None:
+        """Give an adapter its bottleneck on hidden states of `width`."""
+        made = linear_bottleneck(width, config.bottleneck, config.nonlinearity, config.init)
         self.houlsby_bottleneck[adapter_name] = made
         self.ready(adapter_name, config.inference_mode)
 
@@ -83,23 +82,9 @@ class HoulsbyModel(Tuner):
         )
         return view.site_names("attention_end", "feed_forward_end")
 
-    def _create_and_replace(
-        self,
-        peft_config: Any,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        if isinstance(target, BottleneckLayer):
-            target.add(adapter_name, peft_config)
-            return
-        layer = BottleneckLayer(target, BackboneView(self.model, None).hidden_size)
-        layer._active_adapter = adapter_name
-        layer.add(adapter_name, peft_config)
-        self._put(parent, target_name, target, layer, adapter_name)
+    def fill(self, layer: BottleneckLayer, adapter_name: str, config: HoulsbyConfig, name: str) -> None:
+        """Give a module an adapter's bottleneck."""
+        layer.add(adapter_name, BackboneView(self.model, None).hidden_size, config)
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:

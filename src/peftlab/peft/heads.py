@@ -1,6 +1,6 @@
 """HiFi (arXiv 2305.04573) in peft: the query, key and value rows of the chosen heads are tuned, all else is frozen."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from peftlab.backbones.view import PROJECTIONS, BackboneView
 from peftlab.errors import require
 from peftlab.heads.selection import HeadSelection
+from peftlab.heads.weights import rows_by_module
 from peftlab.peft.layers import AddedLayer, Tuner, zeros_or_noise
 from peftlab.peft.registering import peft_type
+from peftlab.strategies.bases.tuned_heads import check_heads
 
 
 @dataclass
@@ -31,7 +33,7 @@ class HiFiConfig(PeftConfig):
     selection: Any = None
     modules_to_save: list[str] | None = None
     init_weights: bool = True
-    target_modules: list[str] | None = field(default=None, init=True)
+    target_modules: list[str] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,43 +126,21 @@ class HiFiModel(Tuner):
             for layer in (module for module in self.model.modules() if isinstance(module, RowsLayer)):
                 _add_up(layer, adapters, weights, adapter_name)
 
-    def _create_and_replace(
-        self,
-        peft_config: Any,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        rows = _rows(peft_config, BackboneView(self.model, None))[current_key]
-        if isinstance(target, RowsLayer):
-            target.add(adapter_name, rows, peft_config)
-            return
-        layer = RowsLayer(target)
-        layer._active_adapter = adapter_name
-        layer.add(adapter_name, rows, peft_config)
-        self._put(parent, target_name, target, layer, adapter_name)
+    def fill(self, layer: RowsLayer, adapter_name: str, config: HiFiConfig, name: str) -> None:
+        """Give a projection the rows that an adapter tunes of it."""
+        layer.add(adapter_name, _rows(config, BackboneView(self.model, None))[name], config)
 
 
 def _rows(config: HiFiConfig, view: BackboneView) -> dict[str, Tensor]:
     """Return the rows [R] of each projection's module, by its name in the whole model."""
     require(config.selection is not None, "selection: HiFi tunes chosen heads; peftlab.select_heads gives them")
-    layers = config.selection
-    require(
-        len(layers) == view.num_layers,
-        f"selection: it is for {len(layers)} layers, the model has {view.num_layers}",
-    )
-    found: dict[str, list[Tensor]] = {}
-    for layer, heads in enumerate(layers):
-        known = all(0 <= head < view.num_heads for head in heads)
-        require(known, f"selection: {heads} of layer {layer}; allowed are 0 to {view.num_heads - 1}")
-        for which in PROJECTIONS if heads else ():
-            module, rows = view.head_rows(layer, which, heads)
-            found.setdefault(module, []).append(rows)
+    check_heads(config.selection, view, "the model")
+    found: dict[str, Tensor] = {}
+    for layer, heads in enumerate(config.selection):
+        if heads:
+            found |= {path: rows for path, (_, rows) in rows_by_module(view, layer, heads, PROJECTIONS).items()}
     require(bool(found), "selection: it chooses no head")
-    return {module: torch.cat(parts) for module, parts in found.items()}
+    return found
 
 
 def _add_up(layer: RowsLayer, adapters: list[str], weights: list[float], name: str) -> None:

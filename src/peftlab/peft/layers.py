@@ -18,6 +18,9 @@ class Layer(nn.Module, BaseTunerLayer):
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer = base_layer
+        for size in ("in_features", "out_features"):
+            if hasattr(base_layer, size):
+                setattr(self, size, getattr(base_layer, size))
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
 
@@ -80,10 +83,30 @@ class Tuner(BaseTuner):
             peft_config.target_modules = self.targets(peft_config, BackboneView(self.model, None))
         return peft_config
 
-    def _put(self, parent: nn.Module, name: str, target: nn.Module, layer: Layer, adapter_name: str) -> None:
+    def fill(self, layer: Any, adapter_name: str, config: Any, name: str) -> None:
+        """Give a layer, which stands at `name` in the whole model, what an adapter adds to it."""
+        raise NotImplementedError
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(target, self.tuner_layer_cls):
+            self.fill(target, adapter_name, peft_config, current_key)
+            return
+        made: Any = self.tuner_layer_cls
+        layer = made(target)
+        layer._active_adapter = adapter_name
+        self.fill(layer, adapter_name, peft_config, current_key)
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)  # another adapter is the one that is trained
-        self._replace_module(parent, name, layer, target)
+        self._replace_module(parent, target_name, layer, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         """Exchange a module: it keeps its own parameters, whatever they are called."""

@@ -88,7 +88,7 @@ def bootstrap(gains: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 def on_examples(study: Study, families: Sequence[ComparisonFamily]) -> Examples:
     """Return what the kept predictions of a study's runs say, of the pairs of methods that `families` compare."""
-    kept, compared = _Kept(), []
+    kept, compared = _MarksOfRuns(), []
     pairs = [(family, c) for family in families if not family.over_tasks for c in family.comparisons]
     for family, comparison in pairs[:COMPARED]:
         setting = Setting(comparison.tasks[0], family.block)
@@ -102,7 +102,7 @@ def on_examples(study: Study, families: Sequence[ComparisonFamily]) -> Examples:
     return Examples(tuple(compared), disputed, (*left_out, *kept.notes))
 
 
-class _Kept:
+class _MarksOfRuns:
     """The marks of runs, each file read once."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _Kept:
             self.notes.append(line)
 
 
-def _compared(study: Study, setting: Setting, comparison: Comparison, kept: _Kept) -> OnExamples | None:
+def _compared(study: Study, setting: Setting, comparison: Comparison, kept: _MarksOfRuns) -> OnExamples | None:
     cells = {cell.method: cell for cell in study.of(setting)}
     first, second = cells[comparison.first], cells[comparison.second]
     ours, theirs = (_marks(cell, kept) for cell in (first, second))
@@ -159,12 +159,12 @@ def _compared(study: Study, setting: Setting, comparison: Comparison, kept: _Kep
     )
 
 
-def _marks(cell: Cell, kept: _Kept) -> dict[int, Marks]:
+def _marks(cell: Cell, kept: _MarksOfRuns) -> dict[int, Marks]:
     found = {run.seed: kept.of(run, cell.split) for run in cell.finished}
     return {seed: marks for seed, marks in found.items() if marks is not None}
 
 
-def _disputed(study: Study, setting: Setting, kept: _Kept) -> list[Disputed]:
+def _disputed(study: Study, setting: Setting, kept: _MarksOfRuns) -> list[Disputed]:
     """Return the examples whose share of methods that have them right is nearest to a half."""
     marks = {cell: found for cell in study.of(setting) if (found := _marks(cell, kept))}
     examples = next(iter(next(iter(marks.values())).values())).examples
@@ -176,7 +176,7 @@ def _disputed(study: Study, setting: Setting, kept: _Kept) -> list[Disputed]:
     return [_one(place, {cell: share[place] for cell, share in shares.items()}, answers) for place in places]
 
 
-def _answers(cell: Cell, kept: _Kept, examples: str) -> list[Answered]:
+def _answers(cell: Cell, kept: _MarksOfRuns, examples: str) -> list[Answered]:
     """Return what a method's first run of these examples answers to each."""
     marks = ((run, kept.of(run, cell.split)) for run in cell.finished)
     run = next(run for run, found in marks if found is not None and found.examples == examples)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from peftlab.errors import UserError, require
 from peftlab.files import atomic_file, content_sha256
-from peftlab.results.record import Kept
+from peftlab.results.record import KeptPredictions
 
 FILE = "predictions.parquet"
 LARGEST = 2**30  # bytes, unpacked
@@ -91,7 +91,7 @@ def read_predictions(path: Path) -> list[Answered]:
     return [Answered(**row) for row in _table(path, _SCHEMA.names).to_pylist()]
 
 
-def read_marks(path: Path, kept: Kept, split: str) -> Marks | None:
+def read_marks(path: Path, kept: KeptPredictions, split: str) -> Marks | None:
     """Return which answers of a split are right; None where none is of it, or they are more or less so.
 
     Args:

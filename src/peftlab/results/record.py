@@ -56,7 +56,7 @@ class Delta:
 
 
 @dataclass
-class Kept:
+class KeptPredictions:
     """The kept predictions: how many, their file's size in bytes, its name beside the record, and its SHA-256."""
 
     rows: int
@@ -192,7 +192,7 @@ class RunRecord:
     cut_short: CutShort | None = None
     parameters: Parameters | None = None
     delta: Delta | None = None
-    predictions: Kept | None = None
+    predictions: KeptPredictions | None = None
     deployment: Deployment | None = None
     seconds: Seconds = field(default_factory=Seconds)
     throughput: Throughput | None = None

@@ -5,13 +5,12 @@ from typing import Literal
 
 from peft import LoraConfig
 
+from peftlab.backbones.architecture import BY_LETTER
 from peftlab.backbones.loading import Backbone
-from peftlab.backbones.view import Projection
 from peftlab.errors import require
 from peftlab.strategies.bases.injection import PeftInjection
 
 Target = Literal["qv", "qk", "qkv"]
-_PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
 
 
 @dataclass(frozen=True)
@@ -52,5 +51,5 @@ class Lora(PeftInjection):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             init_lora_weights=True if self.init == "kaiming" else "gaussian",
-            target_modules=backbone.view.projection_names(*(_PROJECTIONS[letter] for letter in self.target)),
+            target_modules=backbone.view.projection_names(*(BY_LETTER[letter] for letter in self.target)),
         )

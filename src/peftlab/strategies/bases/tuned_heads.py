@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-import torch
 from torch import nn
 
-from peftlab.backbones.architecture import Projection
+from peftlab.backbones.architecture import BY_LETTER, Projection
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.heads.selection import ChosenHeads, HeadSelection
+from peftlab.heads.weights import HeadMatrix, rows_by_module
 from peftlab.layers.head_rows import HeadColumnsLinear, HeadRowsLinear
 from peftlab.strategies.attached import Attached, Options
 
 Part = Literal["q", "k", "v", "o"]
-PARTS: dict[Part, Projection] = {"q": "query", "k": "key", "v": "value"}
 
 
 class TunedHeads(Options, Protocol):
@@ -50,13 +49,13 @@ def check_biases(options: TunedHeads, backbone: Backbone) -> None:
 
 
 def projections(rows: Sequence[Part]) -> list[Projection]:
-    """Return the projections of which rows are tuned, in the order of `PARTS`."""
-    return [which for part, which in PARTS.items() if part in rows]
+    """Return the projections of which rows are tuned, in the order of Q, K, V."""
+    return [which for letter, which in BY_LETTER.items() if letter in rows]
 
 
-def parts_of(rows: Sequence[Part]) -> list[Projection | Literal["output"]]:
+def parts_of(rows: Sequence[Part]) -> list[HeadMatrix]:
     """Return the projections whose weights are tuned, the output projection among them maybe."""
-    found: list[Projection | Literal["output"]] = [*projections(rows)]
+    found: list[HeadMatrix] = [*projections(rows)]
     return [*found, "output"] if "o" in rows else found
 
 
@@ -80,7 +79,7 @@ class AttachedHeads(Attached):
     def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
         # By its name here: the path in the model, the module.
         self._modules: dict[str, tuple[str, HeadRowsLinear | HeadColumnsLinear]] = {}
-        _check_heads(selection.heads, self.backbone)
+        check_heads(selection.heads, self.backbone.view, f"backbone {self.backbone.name}")
         for layer, heads in enumerate(selection.heads):
             if heads:
                 self._insert_rows(layer, heads)
@@ -89,11 +88,10 @@ class AttachedHeads(Attached):
 
     def _insert_rows(self, layer: int, heads: Sequence[int]) -> None:
         view = self.backbone.view
-        for path, together in _by_module(view, layer, projections(self.strategy.rows)).items():
-            rows = [view.head_rows(layer, which, heads)[1] for which in together]
-            chosen, axis = torch.cat(rows).sort().values, view.axis(together[0])
-            module = HeadRowsLinear(self.model.get_submodule(path), chosen, self.strategy.bias, axis)
-            self._put(f"layers.{layer}.{'-'.join(together)}", path, module)
+        found = rows_by_module(view, layer, heads, projections(self.strategy.rows))
+        for path, (inside, rows) in found.items():
+            module = HeadRowsLinear(self.model.get_submodule(path), rows, self.strategy.bias, view.axis(inside[0]))
+            self._put(f"layers.{layer}.{'-'.join(inside)}", path, module)
 
     def _insert_columns(self, layer: int, heads: Sequence[int]) -> None:
         path, columns = self.backbone.view.head_columns(layer, heads)
@@ -114,19 +112,11 @@ class AttachedHeads(Attached):
             self.model.set_submodule(path, module.merged())
 
 
-def _by_module(view: BackboneView, layer: int, chosen: Sequence[Projection]) -> dict[str, list[Projection]]:
-    """Return the modules of a layer that hold projections, by their paths, each with those it holds."""
-    found: dict[str, list[Projection]] = {}
-    for which in chosen:
-        found.setdefault(view.head_rows(layer, which, [0])[0], []).append(which)
-    return found
-
-
-def _check_heads(heads: tuple[tuple[int, ...], ...], backbone: Backbone) -> None:
-    view = backbone.view
+def check_heads(heads: Sequence[Sequence[int]], view: BackboneView, name: str) -> None:
+    """Raise UserError unless `heads` names, for each layer of the model that is called `name`, some of its heads."""
     require(
         len(heads) == view.num_layers,
-        f"selection: {len(heads)} layers, backbone {backbone.name} has {view.num_layers}",
+        f"selection: {len(heads)} layers, {name} has {view.num_layers}",
     )
     for layer, chosen in enumerate(heads):
         valid = len(set(chosen)) == len(chosen) and all(0 <= head < view.num_heads for head in chosen)

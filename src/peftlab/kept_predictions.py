@@ -10,7 +10,7 @@ from peftlab.results.predictions import FILE, LONGEST_TEXT, Answered, write_pred
 from peftlab.tasks.kind import Predictions
 
 
-def keep_predictions(found: Mapping[str, Predictions], data: TaskData, folder: Path) -> record.Kept:
+def keep_predictions(found: Mapping[str, Predictions], data: TaskData, folder: Path) -> record.KeptPredictions:
     """Write what was answered to each example of a run's last evaluation; return how the record names it.
 
     Args:
@@ -20,7 +20,7 @@ def keep_predictions(found: Mapping[str, Predictions], data: TaskData, folder: P
     """
     rows = [row for split, predictions in found.items() for row in _answered(split, predictions, data)]
     path = write_predictions(folder, rows)
-    return record.Kept(rows=len(rows), bytes=path.stat().st_size, file=FILE, sha256=content_sha256(path))
+    return record.KeptPredictions(rows=len(rows), bytes=path.stat().st_size, file=FILE, sha256=content_sha256(path))
 
 
 def _answered(split: str, predictions: Predictions, data: TaskData) -> Iterator[Answered]:
