@@ -23,7 +23,7 @@ from peftlab.job import Job, quiet_libraries, tell
 from peftlab.job_files import SweepFiles
 from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
 from peftlab.registry import load_plugins
-from peftlab.results.pairs import what_a_sweep_can_show
+from peftlab.results.pairs import swept_options, what_a_sweep_can_show
 from peftlab.signals import Signals
 from peftlab.terminal import PRINTED
 
@@ -36,9 +36,10 @@ CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the
 
 
 class Told(Callback):
-    """Hydra's callback (`hydra.callbacks`): where the sweep of this process lies, or what became of its one run."""
+    """Hydra's callback (`hydra.callbacks`): where this process's sweep lies and what it varies, or its run's end."""
 
     sweep: ClassVar[Path | None] = None
+    swept: ClassVar[frozenset[str]] = frozenset()
     outcome: ClassVar[Outcome | None] = None
     token: ClassVar[str] = ""
     before: ClassVar[SweepFiles | None] = None
@@ -48,6 +49,7 @@ class Told(Callback):
         Told.sweep = Path(config.hydra.sweep.dir)
         Told.before = SweepFiles.read(Told.sweep)
         jobs = jobs_of(config.hydra)
+        Told.swept = swept_options(jobs or [])
         begin_sweep(Told.sweep, Told.token, None if jobs is None else len(jobs))
         print(f"{'a sweep' if jobs is None else f'{len(jobs)} runs'} into {Told.sweep}", flush=True)
         for line in what_a_sweep_can_show(jobs or []):
@@ -62,6 +64,7 @@ class Told(Callback):
     def begin(cls) -> None:
         """Begin a command, whose jobs are known by its token."""
         cls.sweep = cls.outcome = cls.before = None
+        cls.swept = frozenset()
         cls.token = secrets.token_hex(8)
 
     @classmethod
@@ -108,7 +111,7 @@ def _main() -> int:
     # Of the processes of a distributed run the first one speaks.
     code = code or (1 if interrupted else exit_code(outcomes))
     if outcomes and os.environ.get("LOCAL_RANK", "0") == "0":
-        report(outcomes, Told.sweep, code)
+        report(outcomes, Told.sweep, Told.swept, code)
     if interrupted:
         raise interrupted
     return code
@@ -154,12 +157,13 @@ def prepare(typed: list[str]) -> None:
         load_plugins(search_path.plugin_names(typed, CONF))
 
 
-def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
+def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], code: int) -> None:
     """Print the table of what the runs gave, earlier ones that were not repeated among them.
 
     Args:
         outcomes: of the jobs of this command.
         sweep: the sweep's folder; None for a single run, which says where its record is.
+        swept: the options that the sweep varies.
         code: the exit code of the command.
     """
     from peftlab.results.table import print_sweep, sweep_in_markdown
@@ -168,7 +172,7 @@ def report(outcomes: list[Outcome], sweep: Path | None, code: int) -> None:
     records = [record for record in found if record is not None]
     finished = [record for record in records if record.status == "finished"]
     if sweep is not None or finished:
-        print_sweep(records)
+        print_sweep(records, swept=swept)
     if sweep is None:
         log.info("%s", sweep_in_markdown(records), extra=PRINTED)
         for record in finished:

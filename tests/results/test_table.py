@@ -92,6 +92,15 @@ def test_what_varies_splits_rows_and_is_shown(settings: dict[str, Any], options:
     assert {row.method.details for row in rows} == options
 
 
+@pytest.mark.parametrize(
+    ("swept", "options"),
+    [((), ""), (("strategy.k", "seed"), "k=3"), (("strategy.no_such",), "")],
+)
+def test_what_a_sweep_varies_names_a_run_that_is_the_only_one_so_far(swept: tuple[str, ...], options: str):
+    (row,) = summarise([with_settings(finished(0.8), strategy__k=3)], swept)
+    assert row.method.details == options
+
+
 @pytest.mark.parametrize(("value", "options"), [(0, {""}), (20, {"score_after_steps=0", "score_after_steps=20"})])
 def test_a_record_from_before_an_option_did_what_its_default_does(value: int, options: set[str]):
     rows = summarise([finished(0.8, seed=1), with_settings(finished(0.9, seed=2), strategy__score_after_steps=value)])

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -215,6 +215,7 @@ def aggregate(
     records: Iterable[RunRecord],
     setting_of: Callable[[RunRecord], Setting],
     named_together: Callable[[Setting], Hashable] = lambda setting: setting,
+    swept: Collection[str] = (),
 ) -> list[Cell]:
     """Return one cell for each group of runs that differ only in the seed, in the order of their first runs.
 
@@ -224,6 +225,7 @@ def aggregate(
         records: in any order.
         setting_of: says which runs can be compared.
         named_together: what settings share in which an option that varies in one of them names the method in all.
+        swept: options that name a method though they vary in none of the runs that are there yet.
     """
     families: dict[tuple[Setting, str], list[tuple[RunRecord, dict[str, str]]]] = defaultdict(list)
     tested: set[Setting] = set()
@@ -234,7 +236,8 @@ def aggregate(
             tested.add(setting)
     varied: dict[tuple[Hashable, str], set[str]] = defaultdict(set)
     for (setting, strategy), family in families.items():
-        varied[named_together(setting), strategy] |= _varying([config for _, config in family])
+        configs = [config for _, config in family]
+        varied[named_together(setting), strategy] |= _varying(configs) | {key for key in swept if key in configs[0]}
     cells = []
     for (setting, strategy), family in families.items():
         # A few-shot run chooses its best epoch on `validation`, so only `test` is unseen: never mix the two.

@@ -23,6 +23,13 @@ def pairs_needed(tests: int, alpha: float = ALPHA) -> int:
     return math.ceil(math.log2(2 * max(tests, 1) / alpha))
 
 
+def swept_options(jobs: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Return what a sweep varies and a row of its table is named by, given the overrides of each run."""
+    settings = _settings(jobs)
+    varied = {name for setting in settings for name in setting if len({other.get(name) for other in settings}) > 1}
+    return frozenset(name for name in varied if _names_a_row(name))
+
+
 def what_a_sweep_can_show(jobs: Sequence[Sequence[str]]) -> list[str]:
     """Return for each block of a sweep how many pairs its comparisons will have, and whether they can show anything.
 
@@ -30,9 +37,7 @@ def what_a_sweep_can_show(jobs: Sequence[Sequence[str]]) -> list[str]:
         jobs: the overrides of each run, ``name=value``. Runs are compared that differ in the method, which is whatever
             names a row of a table, and pairs where they share the seed.
     """
-    settings = [{_name(override): override.partition("=")[2] for override in job} for job in jobs]
-    varied = {name for setting in settings for name in setting if len({other.get(name) for other in settings}) > 1}
-    rows = {name for name in varied if _names_a_row(name)}
+    settings, rows = _settings(jobs), swept_options(jobs)
     found: dict[tuple[str | None, ...], tuple[set[object], set[object], set[object]]] = {}
     for setting in settings:
         block = tuple(setting.get(name) for name in _BLOCK)
@@ -62,6 +67,10 @@ def _enough(pairs: int, seeds: int, tasks: int, tests: int) -> str:
     several = f" of {tests} comparisons" if tests > 1 else ""
     can = "differences can be shown" if seeds >= needed else f"no difference can be shown, {needed} seeds can"
     return f"{pairs} pair{'s' if pairs > 1 else ''}{several}: {can}"
+
+
+def _settings(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    return [{_name(override): override.partition("=")[2] for override in job} for job in jobs]
 
 
 def _name(override: str) -> str:

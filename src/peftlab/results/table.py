@@ -1,6 +1,6 @@
 """A sweep as a table in the terminal or in Markdown: a row for each method, mean ± std over seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 
 from rich.console import Console
@@ -16,14 +16,17 @@ WIDTH = 100
 NARROWEST = 70  # columns; the numbers alone need about 55
 
 
-def summarise(records: Iterable[RunRecord]) -> list[Cell]:
+def summarise(records: Iterable[RunRecord], swept: Collection[str] = ()) -> list[Cell]:
     """Return the cells of each task, backbone and number of shots, best mean first.
 
-    All else that differs between runs, held-out data among it, is an option that the table shows.
+    All else that differs between runs, held-out data among it, is an option that the table shows, and so is what
+    a sweep varies by `swept`, though its other runs have no record yet.
     """
     records = list(records)
     backbones = Backbones(records)
-    cells = aggregate(records, lambda record: Setting(record.task, Block(backbones.name(record), record.shots)))
+    cells = aggregate(
+        records, lambda record: Setting(record.task, Block(backbones.name(record), record.shots)), swept=swept
+    )
     return sorted(cells, key=lambda cell: (_place(cell.setting), cell.scale.order(cell.mean)))
 
 
@@ -31,15 +34,17 @@ def _place(setting: Setting) -> tuple[str, str, int]:
     return setting.task, setting.block.backbone, setting.block.shots or 0
 
 
-def print_sweep(records: Iterable[RunRecord], console: Console | None = None) -> None:
+def print_sweep(records: Iterable[RunRecord], console: Console | None = None, swept: Collection[str] = ()) -> None:
     """Print the tables of each setting (task, backbone, shots), with notes on what failed or collapsed.
+
+    Options in `swept` name a method even where they do not vary between these runs.
 
     Sets the console's width: to `WIDTH` where the output is no terminal, and to `NARROWEST` at least, so that
     nothing is ever cut off.
     """
     console = console or Console()
     console.width = max(console.width, NARROWEST) if console.is_terminal else WIDTH
-    for cells in _settings(records):
+    for cells in _settings(records, swept):
         for grid in _grids(cells):
             grid.print(console)
             console.print()
@@ -53,8 +58,8 @@ def sweep_in_markdown(records: Iterable[RunRecord]) -> str:
     return "\n\n".join(part for setting in parts for part in setting) + "\n"
 
 
-def _settings(records: Iterable[RunRecord]) -> list[list[Cell]]:
-    return [list(cells) for _, cells in groupby(summarise(records), key=lambda cell: cell.setting)]
+def _settings(records: Iterable[RunRecord], swept: Collection[str] = ()) -> list[list[Cell]]:
+    return [list(cells) for _, cells in groupby(summarise(records, swept), key=lambda cell: cell.setting)]
 
 
 def _grids(cells: list[Cell]) -> list[Grid]:
