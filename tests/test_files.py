@@ -1,8 +1,6 @@
 """A file is written whole or not at all."""
 
 import errno
-import fcntl
-import logging
 import os
 from pathlib import Path
 
@@ -13,11 +11,11 @@ from peftlab.files import (
     atomic_file,
     atomic_folder,
     disk_errors,
-    exclusive_lock,
     remove_leftovers,
     write_bytes_atomic,
     write_text_atomic,
 )
+from peftlab.locks import exclusive_lock
 
 
 def test_text_is_written_as_utf8_into_folders_that_are_made(tmp_path):
@@ -63,20 +61,36 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path, monkeypatch):
     assert seen == [(False, b"whole")]
 
 
+def killed_while_writing(path: Path, make=atomic_file) -> None:
+    process = os.fork()
+    if not process:
+        with make(path):
+            os._exit(0)
+    os.waitpid(process, 0)
+
+
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     kept = [".hydra", ".gitignore", "result.json", f"result.json.{'0' * 32}", f".result.json.{'0' * 31}"]
     kept += [f".env.{'0' * 32}", f".x.result.json.{'0' * 32}"]
-    for name in [*kept, f".result.json.{'0' * 32}", f".step-0000012.safetensors.{'f' * 32}"]:
+    for name in kept:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path, r"result\.json", r"step-\d+\.safetensors")
+    elsewhere = f".result.json.{'0' * 32}"  # of another machine, as far as its name goes
+    (tmp_path / elsewhere).touch()
+    killed_while_writing(tmp_path / "result.json")
+    killed_while_writing(tmp_path / "step-0000012.safetensors")
+    assert len(os.listdir(tmp_path)) == len(kept) + 3
+    names = (r"result\.json", r"step-\d+\.safetensors")
+    remove_leftovers(tmp_path, *names)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, elsewhere])
+    with exclusive_lock(tmp_path):
+        remove_leftovers(tmp_path, *names)
     assert sorted(os.listdir(tmp_path)) == sorted(kept)
 
 
 def test_whoever_writes_a_file_or_folder_removes_what_a_killed_process_left_of_it(tmp_path):
-    (tmp_path / f".table1.md.{'0' * 32}").write_text("half")
+    killed_while_writing(tmp_path / "table1.md")
+    killed_while_writing(tmp_path / "merged", atomic_folder)
     (tmp_path / f".env.{'0' * 32}").write_text("mine")
-    (tmp_path / f".merged.{'1' * 32}").mkdir()
-    (tmp_path / f".merged.{'1' * 32}" / "config.json").write_text("half")
     write_text_atomic(tmp_path / "table1.md", "whole")
     with atomic_folder(tmp_path / "merged") as temporary:
         (temporary / "config.json").write_text("whole")
@@ -84,7 +98,6 @@ def test_whoever_writes_a_file_or_folder_removes_what_a_killed_process_left_of_i
 
 
 def test_what_another_process_is_writing_is_no_leftover(tmp_path):
-    """Both threads and processes: a lock is the open file's."""
     with atomic_file(tmp_path / "a.txt") as first, atomic_file(tmp_path / "a.txt") as second:
         first.write_text("first")
         second.write_text("second")
@@ -94,21 +107,6 @@ def test_what_another_process_is_writing_is_no_leftover(tmp_path):
             raise OSError("aborted")
         (first / "b.txt").touch()
     assert os.listdir(tmp_path / "b") == ["b.txt"]
-
-
-@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
-def test_a_disk_that_knows_no_locks_is_told(number, tmp_path, monkeypatch, caplog):
-    def refuse(*_):
-        raise OSError(number, os.strerror(number))
-
-    (tmp_path / f".a.txt.{'0' * 32}").write_text("perhaps another's")
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with caplog.at_level(logging.WARNING), exclusive_lock(tmp_path) as alone:
-        assert alone
-        write_text_atomic(tmp_path / "a.txt", "whole")
-    (line,) = {record.getMessage() for record in caplog.records}
-    assert line.startswith(f"{tmp_path}: this disk knows no locks ({os.strerror(number)}); two processes")
-    assert sorted(os.listdir(tmp_path)) == [f".a.txt.{'0' * 32}", "a.txt"]
 
 
 @pytest.mark.parametrize("how", ["moved", "removed", "replaced"])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from commands import command
-from peftlab.files import exclusive_lock
 from peftlab.job_files import commands_of
+from peftlab.locks import exclusive_lock
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from peftlab.training.module import FineTuning

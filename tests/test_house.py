@@ -34,7 +34,8 @@ FLOORS = [
     ["terminal"],
     ["tensor_files"],
     ["files", "redaction", "command_line", "signals", "streams"],
-    ["transformers_internals"],
+    ["locks"],
+    ["transformers_internals", "filelock_internals"],
     ["errors"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

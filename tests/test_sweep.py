@@ -12,7 +12,7 @@ import pytest
 import peftlab.run
 from commands import command
 from peftlab.errors import UserError
-from peftlab.files import exclusive_lock
+from peftlab.locks import exclusive_lock
 from peftlab.plan import Plan
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord

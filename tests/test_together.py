@@ -15,9 +15,9 @@ import torch
 from conftest import ROOT
 from models import tiny
 from peftlab.errors import BusyError
-from peftlab.files import exclusive_lock
 from peftlab.inputs import tokens
 from peftlab.inputs.tokens import tokenise
+from peftlab.locks import exclusive_lock
 from peftlab.results.found import find_records
 from peftlab.run import run
 from peftlab.tasks.sources.splits import load_splits

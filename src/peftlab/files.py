@@ -1,28 +1,25 @@
 """Files that are written whole or not at all."""
 
 import errno
-import fcntl
 import hashlib
-import logging
 import os
 import re
 import shutil
 import stat
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from peftlab.errors import UserError
-
-log = logging.getLogger(__name__)
+from peftlab.filelock_internals import host_digits, is_running
+from peftlab.locks import check_held, is_held
 
 _CODES = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY")
 _DISK = {getattr(errno, name) for name in _CODES}
 LONGEST_TEXT = 2**26  # bytes; the largest that the laboratory writes, a selection with its spectra, has some 10 MB
 # What a process that was killed leaves beside a file or folder it was writing.
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}")
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<whose>[0-9a-f]{32})")
 
 
 @contextmanager
@@ -33,15 +30,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
     while it wrote `path` is removed.
 
     Raises:
-        UserError: the folder that this process has locked for its work is no longer where it was.
+        BusyError, UserError: this process holds the folder no more which it has locked for its work (`check_held`).
     """
-    _check_not_moved(path)
+    check_held(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, re.escape(path.name))
     with _temporary(path, Path.touch) as temporary:
         try:
             yield temporary
             _bring_to_disk(temporary)
+            check_held(path)  # again: this process may have stood still meanwhile
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -77,7 +75,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOENT:
-            _check_not_moved(folder)
+            check_held(folder)
         if error.errno not in _DISK:
             raise
         # Where a temporary file cannot take its place, the place is what its user knows.
@@ -145,97 +143,11 @@ def write_text_atomic(path: Path, content: str) -> None:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Hold an exclusive lock on `folder`; yield False if another process has it.
-
-    The lock is the operating system's on the folder itself: no file stands for it, and it goes with its process.
-    Where there are no such locks, that is told, and everybody is alone.
-
-    Args:
-        folder: is made if it is not there.
-        patience: seconds to wait for another process to leave.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    with _kept(handle):
-        alone = _wait_for_lock(handle, folder, time.monotonic() + patience)
-        if alone:
-            _folders[handle] = folder.absolute()
-        yield alone
-
-
-@contextmanager
 def _temporary(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """Make a temporary file or folder beside `path`; its lock tells other processes that it is no leftover."""
-    while True:
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        make(temporary)
-        handle = os.open(temporary, os.O_RDONLY)
-        with _kept(handle):
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(handle, temporary):  # else another process took it for one before it was locked
-                yield temporary
-                return
-
-
-@contextmanager
-def _kept(handle: int) -> Iterator[None]:
-    """Close a handle, and so give its lock away, in the end."""
-    _handles.add(handle)
-    try:
-        yield
-    finally:
-        if handle in _handles:  # not so in a child that was forked meanwhile
-            _handles.remove(handle)
-            _folders.pop(handle, None)
-            os.close(handle)
-
-
-def _let_go() -> None:
-    """Close a forked child's copies of its parent's locks: a loader's process would keep them if that is killed."""
-    for handle in _handles:
-        os.close(handle)
-    _handles.clear()
-    _folders.clear()
-
-
-_handles: set[int] = set()
-_folders: dict[int, Path] = {}  # those that `exclusive_lock` holds
-os.register_at_fork(after_in_child=_let_go)
-
-
-def _wait_for_lock(handle: int, folder: Path, until: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.1)
-        except OSError as error:
-            log.warning(
-                "%s: this disk knows no locks (%s); two processes at work there at once mix their files",
-                folder,
-                error.strerror,
-            )
-            return True
-        else:
-            return True
-
-
-def _check_not_moved(path: Path) -> None:
-    """Refuse to write below a folder that this process holds, if another is now in its place or none."""
-    for handle, folder in list(_folders.items()):
-        if path.absolute().is_relative_to(folder) and not _is_at(handle, folder):
-            raise UserError(f"{folder}: was moved or removed while a run was at work in it; resume=ITS_FOLDER goes on")
-
-
-def _is_at(handle: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), folder.stat())
-    except OSError:
-        return False
+    """Make a temporary file or folder beside `path`; its name says whose it is: nobody takes it for a leftover."""
+    temporary = path.with_name(f".{path.name}.{host_digits()}{os.getpid():08x}{uuid.uuid4().hex[:16]}")
+    make(temporary)
+    yield temporary
 
 
 def _bring_to_disk(path: Path) -> None:
@@ -249,11 +161,11 @@ def _bring_to_disk(path: Path) -> None:
 def remove_leftovers(folder: Path, *names: str) -> None:
     """Remove what processes that were killed left beside the files or folders `names` (regular expressions).
 
-    What another process is at work on stays, and so does everything where a disk knows no locks.
+    What another process is at work on stays, and so does what another machine left outside of a locked folder.
     """
     for path in folder.glob(".*"):
         match = _LEFTOVER.fullmatch(path.name)
-        if match and any(re.fullmatch(name, match["name"]) for name in names) and _is_left(path):
+        if match and any(re.fullmatch(name, match["name"]) for name in names) and _is_left(path, match["whose"]):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -261,6 +173,7 @@ def remove_files(folder: Path, *names: str) -> None:
     """Remove the files `names` (regular expressions) in a folder, with what is left beside them."""
     if not folder.is_dir():
         return
+    check_held(folder)
     remove_leftovers(folder, *names)
     for path in folder.iterdir():
         if path.is_file() and any(re.fullmatch(name, path.name) for name in names):
@@ -273,17 +186,11 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _is_left(path: Path) -> bool:
-    """Return whether no process is at work on a temporary file or folder."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(handle)
+def _is_left(path: Path, whose: str) -> bool:
+    """Return whether no process is at work on a temporary file or folder with these 32 digits in its name.
+
+    Of this machine's processes that is known; another machine's are not there where this process has the lock.
+    """
+    if whose.startswith(host_digits()):
+        return not is_running(int(whose[8:16], 16))
+    return is_held(path)

@@ -16,8 +16,9 @@ from peftlab.data.module import TaskData
 from peftlab.delta.delta import TENSORS_FILE, save_delta
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
-from peftlab.files import content_sha256, disk_errors, exclusive_lock
+from peftlab.files import content_sha256, disk_errors
 from peftlab.kept_predictions import keep_predictions
+from peftlab.locks import exclusive_lock
 from peftlab.plan import Plan, check_length, make_plan
 from peftlab.previous_run import (
     Interrupted,

@@ -11,6 +11,7 @@ from pathlib import Path
 from peftlab.delta.delta import FACTS_FILE, TENSORS_FILE
 from peftlab.errors import UserError
 from peftlab.files import remove_files, remove_leftovers
+from peftlab.locks import FILE as LOCK
 from peftlab.results import predictions
 from peftlab.results.record import FILE_NAME, RunRecord
 from peftlab.strategies.contract import Strategy
@@ -29,8 +30,8 @@ _START = 300  # characters of a record that show whose it is
 
 
 def is_new(folder: Path) -> bool:
-    """Return whether a folder is empty or not there."""
-    return not folder.is_dir() or not any(folder.iterdir())
+    """Return whether a folder is empty, but for the lock that this process has on it, or not there."""
+    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
 
 
 def check_folder(folder: Path, strategy: Strategy) -> None:

@@ -249,7 +249,7 @@ def test_a_pipe_in_the_place_of_a_cache_file_keeps_nobody_waiting(tmp_path: Path
 HOLD = """
 import sys, time
 from pathlib import Path
-from peftlab.files import exclusive_lock
+from peftlab.locks import exclusive_lock
 
 with exclusive_lock(Path(sys.argv[1])) as alone:
     print(alone, flush=True)

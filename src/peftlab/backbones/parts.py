@@ -14,7 +14,8 @@ from huggingface_hub import constants
 
 from peftlab.backbones.gguf import write_plain
 from peftlab.errors import UserError, require
-from peftlab.files import atomic_folder, disk_errors, exclusive_lock
+from peftlab.files import atomic_folder, disk_errors
+from peftlab.locks import exclusive_lock
 
 _PIECES = ("*.zip.[0-9][0-9][0-9]", "*.gguf.part[0-9][0-9]")
 _PATIENCE = 600.0  # seconds that another process may take to unpack

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from peftlab.errors import UserError, require
-from peftlab.files import exclusive_lock
+from peftlab.locks import exclusive_lock
 from peftlab.tensor_files import read_tensor_file, write_tensor_file
 
 log = logging.getLogger(__name__)

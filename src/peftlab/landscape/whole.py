@@ -13,10 +13,10 @@ from peftlab.cache import RunCache
 from peftlab.command_line import program
 from peftlab.data.module import TaskData
 from peftlab.errors import require
-from peftlab.files import exclusive_lock
 from peftlab.landscape.measure import Survey
 from peftlab.landscape.surface import axis
 from peftlab.landscape.tuned import TunedRun, check_together
+from peftlab.locks import exclusive_lock
 from peftlab.recording import REPOSITORY
 from peftlab.results.environment import commit_and_dirty, device_name, versions
 from peftlab.results.found import find_records
