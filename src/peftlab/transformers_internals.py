@@ -16,6 +16,8 @@ from transformers.masking_utils import sdpa_mask
 
 from peftlab.errors import UserError
 
+AttentionFunction = Callable[..., tuple[Tensor, None]]  # an entry of transformers' table
+
 # transformers 5.24 gave them new names; with both given it silently drops the old one.
 _CACHE = ("cache", "past_key_values")
 _CACHE_LENGTH = ("cache_length", "past_key_values_length")
@@ -29,7 +31,7 @@ def torch_attention(
     return outputs, None
 
 
-def send_attention_through(model: PreTrainedModel, name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
+def send_attention_through(model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
     """Let every attention of a model go through `function`, which takes masks as torch's kernels do.
 
     A model that takes no function from outside stays as it is.

@@ -56,11 +56,11 @@ def test_dropout_falls_on_the_shares_and_its_mean_is_the_output_without():
     assert off.max() < 6  # standard errors
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "mpnet"])
 @pytest.mark.parametrize("training", [False, True])
 def test_a_model_gives_the_logits_and_gradients_that_torchs_attention_gives(kind, training):
     found = []
-    for name in ("auto", "sdpa", "eager"):
+    for name in ("auto", "eager") if kind == "mpnet" else ("auto", "sdpa", "eager"):
         dropouts = {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0, "classifier_dropout": 0.0}
         silent = {"attention_dropout": 0.0, "dropout": 0.0, "seq_classif_dropout": 0.0}
         backbone = tiny(kind, attention=name, **(silent if kind == "distilbert" else dropouts))
@@ -74,3 +74,12 @@ def test_a_model_gives_the_logits_and_gradients_that_torchs_attention_gives(kind
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_whoever_asks_mpnet_for_the_shares_of_its_attention_gets_them():
+    backbone = tiny("mpnet")
+    given = {key: value for key, value in batch(backbone).items() if key != "labels"}
+    shares = backbone.model.mpnet(**given, output_attentions=True).attentions
+    assert [tuple(layer.shape[-2:]) for layer in shares] == [(given["input_ids"].shape[1],) * 2] * len(shares)
+    for layer in shares:
+        torch.testing.assert_close(layer.sum(-1), torch.ones(layer.shape[:-1]))

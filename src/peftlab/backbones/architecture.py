@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from peftlab.backbones.refused import REFUSED
 from peftlab.errors import UserError, require
 from peftlab.registry import Registry
+from peftlab.transformers_internals import AttentionFunction, send_attention_through
 
 Projection = Literal["query", "key", "value"]
 PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value")
@@ -133,6 +134,14 @@ class Architecture(ABC):
     @abstractmethod
     def position_limit(self, model: PreTrainedModel) -> int | None:
         """Return how many tokens a model reads at most, None for any number."""
+
+    def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
+        """Let every attention of a model go through `function`, which gets a name in transformers' table of them.
+
+        A model whose attention transformers writes out stays as it is, unless its family knows better.
+        """
+        if not self.eager_only:
+            send_attention_through(model, name, function)
 
     def shift_positions(self, model: PreTrainedModel, count: int) -> Callable[[], None]:
         """Let the text's positions begin `count` later than they do; return what undoes it.

@@ -22,7 +22,7 @@ from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
 from peftlab.errors import UserError, require, shown
 from peftlab.files import read_text
-from peftlab.kernels.attention import use_fast_attention
+from peftlab.kernels import attention as fast
 from peftlab.kernels.dropout import use_fast_dropout
 from peftlab.kernels.linear import use_fast_products
 from peftlab.options.schema import parse_json
@@ -120,8 +120,8 @@ def model_type(spec: BackboneSpec) -> str:
 def _use_kernels(model: PreTrainedModel, attention: Attention) -> None:
     use_fast_products(model)
     use_fast_dropout(model)
-    if attention == "auto" and not architecture(model.config.model_type).eager_only:
-        use_fast_attention(model)
+    if attention == "auto":
+        architecture(model.config.model_type).send_attention(model, fast.NAME, fast.attention)
 
 
 def _one_choice_a_row(

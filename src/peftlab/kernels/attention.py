@@ -10,17 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from peftlab.kernels.dropout import dropout as drop
-from peftlab.transformers_internals import send_attention_through, torch_attention
+from peftlab.transformers_internals import torch_attention
 
-_NAME = "peftlab"
-
-
-def use_fast_attention(model: PreTrainedModel) -> None:
-    """Let every attention of a model go through `attention`; a model that takes none from outside stays as it is."""
-    send_attention_through(model, _NAME, attention)
+NAME = "peftlab"  # in transformers' table of attention functions
 
 
 def attention(

@@ -1,16 +1,20 @@
 """MPNet: BERT's layers with a bias by distance in every score, which its encoder's first layer computes for all."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from types import MethodType
+from typing import Any, ClassVar
 
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from peftlab.backbones.architecture import Architecture, Attention, Site, separate
 from peftlab.backbones.architectures.roberta import Roberta
+from peftlab.transformers_internals import AttentionFunction
 
 
 class MPNet(Roberta):
-    """MPNet (Song et al., 2020). Its attention is written out in transformers, and takes no keys from outside."""
+    """MPNet (Song et al., 2020). transformers writes its attention out, and it takes no keys from outside."""
 
     name = "mpnet"
     model_types: ClassVar[tuple[str, ...]] = ("mpnet",)
@@ -35,3 +39,32 @@ class MPNet(Roberta):
             heads=config.num_attention_heads,
             head_dim=config.hidden_size // config.num_attention_heads,
         )
+
+    def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
+        """Let every attention go through `function`, for which the bias by distance is a part of the mask."""
+        for module in model.modules():
+            if isinstance(module, MPNetSelfAttention):
+                module.attend = function  # type: ignore[assignment]
+                module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+
+
+def _forward(
+    attention: Any,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    output_attentions: bool = False,
+    **options: Any,
+) -> tuple[Tensor, ...]:
+    """Map [B, S, D] to ([B, S, D],) as MPNet does; whoever asks for the shares of attention has them written out."""
+    if output_attentions:
+        return MPNetSelfAttention.forward(attention, hidden_states, attention_mask, position_bias, True, **options)
+    heads = (*hidden_states.shape[:-1], -1, attention.attention_head_size)
+    query, key, value = (
+        projection(hidden_states).view(heads).transpose(1, 2) for projection in (attention.q, attention.k, attention.v)
+    )
+    added = [addend for addend in (position_bias, attention_mask) if addend is not None]
+    mask = sum(added[1:], added[0]) if added else None
+    dropout = attention.dropout.p if attention.training else 0.0
+    outputs, _ = attention.attend(attention, query, key, value, mask, dropout=dropout, is_causal=False)
+    return (attention.o(outputs.flatten(-2)),)
