@@ -18,7 +18,7 @@ FLOORS = [
     ["peft"],
     ["job_lines"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
-    ["previous_run", "run_folder", "recording", "kept_predictions", "job_files"],
+    ["previous_run", "run_folder", "recording", "kept_predictions", "job_files", "pool"],
     ["deployment"],
     ["plan"],
     ["run_config"],

@@ -71,7 +71,7 @@ def test_each_failure_of_a_sweep_is_named_once_and_what_is_missing_can_be_done(o
     folder = tmp_path / "run"
     if record is not None:
         record.write(folder)
-    report([Outcome(folder, *outcome)], tmp_path, 1)
+    report([Outcome(folder, *outcome)], tmp_path, frozenset(), 1)
     printed = capsys.readouterr().out.splitlines()
     assert printed.count(line) == 1
     assert sum(outcome[1] in text for text in printed if text.startswith("!") and outcome[1]) <= 1

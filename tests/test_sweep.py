@@ -1,6 +1,7 @@
 """A sweep that is started again does what is missing and nothing else, whatever stopped it."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -141,12 +142,13 @@ def test_a_run_that_another_process_does_is_left_to_it(work, typed, monkeypatch,
     files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "train.log"}
     capfd.readouterr()
     with exclusive_lock(folder):
-        assert command(f"{one.replace('seed=1', 'seed=1,2')} force=true", work, monkeypatch) == 0
+        assert command(f"{one.replace('seed=1', 'seed=1,2')} force=true wait=false", work, monkeypatch) == 0
     assert {path: path.read_bytes() for path in files} == files
     assert (folder / "checkpoints" / "last.safetensors").exists()
     assert statuses(work / "out") == {1: "interrupted", 2: "finished"}
     printed = capfd.readouterr().out
-    assert f"{folder.name}: another run is at work in this folder and does it; on to the next" in printed
+    assert f"{folder.name}: another run is at work in this folder (process {os.getpid()} on " in printed
+    assert "); on to the next" in printed
     assert "1 were left to another process" in printed
     assert "what is missing: python train.py resume=out" in printed
 
@@ -173,7 +175,8 @@ def test_a_single_run_where_another_is_at_work_is_one_line(work, typed, monkeypa
     with exclusive_lock(work / "out"):
         single = typed.replace("-m seed=1,2,3 hydra.sweep.dir=out", "hydra.run.dir=out")
         assert command(single, work, monkeypatch) == 2
-    assert capfd.readouterr().err == f"error: {work / 'out'}: another run is at work in this folder\n"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {work / 'out'}: another run is at work in this folder (process {os.getpid()} on ")
 
 
 def test_a_failed_run_is_tried_again_and_the_others_are_not(work, typed, monkeypatch, capfd):

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from conftest import ROOT
 from models import tiny
 from peftlab.errors import BusyError
 from peftlab.inputs import tokens
 from peftlab.inputs.tokens import tokenise
+from peftlab.job_files import commands_of
 from peftlab.locks import exclusive_lock
 from peftlab.results.found import find_records
 from peftlab.run import run
@@ -25,6 +27,7 @@ from runs import SILENT, SMALL, small, write_rte
 from tasks.shipped import shipped
 
 PROCESSES = 8
+SEEDS = ("1,2,3,4,5,6", "6,5,4,3,2,1")
 
 
 def test_eight_runs_on_an_empty_token_cache_tokenise_once(tmp_path, monkeypatch):
@@ -56,7 +59,9 @@ def test_eight_runs_on_an_empty_token_cache_tokenise_once(tmp_path, monkeypatch)
 def test_a_folder_where_a_run_is_at_work_is_refused_and_left(tmp_path):
     with (
         exclusive_lock(tmp_path),
-        pytest.raises(BusyError, match=rf"^{tmp_path}: another run is at work in this folder$"),
+        pytest.raises(
+            BusyError, match=rf"^{tmp_path}: another run is at work in this folder \(process {os.getpid()} on "
+        ),
     ):
         run(small("data.cache_dir=null", "bitfit"), tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
@@ -89,7 +94,7 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_children_live(numb
 
 
 def test_two_sweeps_in_the_same_folder_share_their_work(tmp_path):
-    """Two processes with the jobs 1-4 and 3-6, started together: each job is done once, and every record is whole."""
+    """Two processes started together: each job is done once, every record is whole, and both end with one table."""
     write_rte(tmp_path / "glue")
     settings = f"+strategy=bitfit task=rte data.root=glue {SMALL} {SILENT} trainer.max_steps=12 hydra.sweep.dir=out"
     environment = {**os.environ, "PEFTLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
@@ -102,7 +107,7 @@ def test_two_sweeps_in_the_same_folder_share_their_work(tmp_path):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for seeds in ("1,2,3,4", "4,3,2,1,5,6")
+        for seeds in SEEDS
     ]
     printed = [process.communicate(timeout=500)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], printed
@@ -112,9 +117,14 @@ def test_two_sweeps_in_the_same_folder_share_their_work(tmp_path):
     ]
     # A record that is replaced is set aside, and a run that is done twice begins a second log.
     assert not list(tmp_path.rglob("result-*.json"))
-    done_by = [sum(record.command[-1] == f"seed={seeds}" for record in records) for seeds in ("1,2,3,4", "4,3,2,1,5,6")]
+    done_by = [sum(record.command[-1] == f"seed={seeds}" for record in records) for seeds in SEEDS]
     not_done = [
-        sum(map(int, re.findall(r"^(\d+) (?:of \d+ had finished before|were left)", text, re.MULTILINE)))
-        for text in printed
+        sum(map(int, re.findall(r"^(\d+) of 6 were done by other processes", text, re.MULTILINE))) for text in printed
     ]
-    assert [done + other for done, other in zip(done_by, not_done, strict=True)] == [4, 6]
+    assert [done + other for done, other in zip(done_by, not_done, strict=True)] == [6, 6]
+    first, second = (re.findall(r"^ *bitfit .*$", text, re.MULTILINE) for text in printed)
+    assert len(first) == 1
+    assert first == second
+    # Each knows the other's command, and Hydra's own file is that of one of them.
+    assert len(commands_of(tmp_path / "out")) == 2
+    assert yaml.safe_load((tmp_path / "out" / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]

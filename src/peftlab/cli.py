@@ -43,12 +43,17 @@ class Told(Callback):
     outcome: ClassVar[Outcome | None] = None
     token: ClassVar[str] = ""
     before: ClassVar[SweepFiles | None] = None
+    waits: ClassVar[bool] = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are and could show."""
+        if Told.sweep is not None:
+            return  # the command begins again for what other processes left undone
         Told.sweep = Path(config.hydra.sweep.dir)
-        Told.before = SweepFiles.read(Told.sweep)
+        Told.before = SweepFiles.read(Told.sweep, config.hydra.overrides.task)
         jobs = jobs_of(config.hydra)
+        # A sweeper that searches asks for its next runs by itself, and cannot ask for the same again.
+        Told.waits = jobs is not None and config.wait is True
         Told.swept = swept_options(jobs or [])
         begin_sweep(Told.sweep, Told.token, None if jobs is None else len(jobs))
         print(f"{'a sweep' if jobs is None else f'{len(jobs)} runs'} into {Told.sweep}", flush=True)
@@ -64,6 +69,7 @@ class Told(Callback):
     def begin(cls) -> None:
         """Begin a command, whose jobs are known by its token."""
         cls.sweep = cls.outcome = cls.before = None
+        cls.waits = False
         cls.swept = frozenset()
         cls.token = secrets.token_hex(8)
 
@@ -74,7 +80,7 @@ class Told(Callback):
             return [cls.outcome] if cls.outcome is not None else []
         outcomes = take_outcomes(cls.sweep, cls.token)
         if cls.before is not None and all(outcome.status == "mistake" for outcome in outcomes):
-            cls.before.put_back()
+            cls.before.put_back(typed_command())
         return outcomes
 
 
@@ -102,7 +108,7 @@ def _main() -> int:
     for words in commands:
         Told.begin()
         try:
-            code = _hydra(words) or code
+            code = _with_others(words) or code
         except KeyboardInterrupt as error:
             interrupted = error
         outcomes += Told.outcomes()
@@ -114,6 +120,17 @@ def _main() -> int:
         report(outcomes, Told.sweep, Told.swept, code)
     if interrupted:
         raise interrupted
+    return code
+
+
+def _with_others(words: list[str]) -> int:
+    """Let Hydra do what a command says, and then what other processes of the same sweep leave undone."""
+    code = _hydra(words)
+    if Told.sweep is not None and Told.waits:
+        from peftlab.pool import wait_for_others
+
+        while not code and wait_for_others(Told.sweep, Told.token):
+            code = _hydra(words)
     return code
 
 
@@ -185,7 +202,9 @@ def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], c
             if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
-    if again := statuses.count("already finished"):
+    if others := sum(outcome.by_another for outcome in outcomes):
+        print(f"{others} of {len(outcomes)} were done by other processes")
+    if again := statuses.count("already finished") - others:
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
     if busy := statuses.count("busy"):
         print(f"{busy} were left to another process that is at work on them")

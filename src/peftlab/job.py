@@ -21,7 +21,15 @@ from peftlab.command_line import working_for
 from peftlab.errors import BusyError, UserError, require, shown
 from peftlab.job_files import write_job_files
 from peftlab.job_lines import first_line, last_line
-from peftlab.outcome import Outcome, outcome_of_error, progress_of, write_outcome
+from peftlab.outcome import (
+    BY_ANOTHER,
+    Outcome,
+    begun_at,
+    outcome_of_error,
+    progress_of,
+    settled_outcome,
+    write_outcome,
+)
 from peftlab.redaction import redact
 from peftlab.run_config import read_config
 from peftlab.search_path import ReplayedFolder
@@ -59,6 +67,8 @@ class Job:
         with working_for(self.command):
             if hydra.mode != RunMode.MULTIRUN:
                 return self._done(config, folder, RunCache(), is_sweep=False)
+            if settled := settled_outcome(sweep, self.token, hydra.job.num):
+                return settled  # the command begins again for what other processes left undone
             write_outcome(Outcome(folder, "started"), sweep, self.token, hydra.job.num)
             try:
                 outcome = self._done(config, folder, _cache_of(self.token), is_sweep=True)
@@ -78,10 +88,11 @@ class Job:
             _check_callbacks(plain)
             read_config(plain)
             log.info("%s", first_line(plain, folder))
-            return _run(plain, folder, cache, begin)
+            since = begun_at(Path(HydraConfig.get().sweep.dir), self.token) if is_sweep else None
+            return _run(plain, folder, cache, begin, since)
         except UserError as error:
             if is_sweep and isinstance(error, BusyError):
-                log.info("%s and does it; on to the next", error)
+                log.info("%s; on to the next", error)
                 return outcome_of_error(folder, "busy", error)
             log.error("%s", error)
             return outcome_of_error(folder, "mistake", error)
@@ -113,16 +124,24 @@ def quiet_libraries() -> None:
     logging.captureWarnings(True)
 
 
-def _run(config: dict[str, Any], folder: Path, cache: RunCache, begin: Callable[[], None]) -> Outcome:
+def _run(
+    config: dict[str, Any], folder: Path, cache: RunCache, begin: Callable[[], None], shared_since: int | None
+) -> Outcome:
     with working("starting torch and transformers"), held_back():
+        from peftlab.pool import FailedElsewhereError, is_since
         from peftlab.results.record import FILE_NAME, RunRecord
         from peftlab.run import run_unless_finished
 
-    done = run_unless_finished(config, folder, cache, begin)
+    try:
+        done = run_unless_finished(config, folder, cache, begin, shared_since)
+    except FailedElsewhereError as error:
+        log.error("%s: failed in another process: %s", folder.name, error)
+        return error.outcome
     record = RunRecord.read(folder) if (folder / FILE_NAME).exists() else None
     score = record.metric.validation if record is not None and record.metric is not None else None
     if not done:
-        return Outcome(folder, "already finished", score=score)
+        by = BY_ANOTHER if is_since(folder, shared_since) else ""
+        return Outcome(folder, "already finished", by, score)
     if record is not None and record.status == "skipped":
         return Outcome(folder, "skipped", record.reason or "")
     return Outcome(folder, "finished", score=score)

@@ -55,30 +55,51 @@ class SweepFiles:
         sweep: the folder.
         latest: Hydra's own file of the latest command; None where there is none.
         commands: the files of all.
+        overrides: of the command that begins.
     """
 
     sweep: Path
     latest: bytes | None
     commands: list[Path]
+    overrides: list[str]
 
     @classmethod
-    def read(cls, sweep: Path) -> Self:
-        """Return what stands in the folder `sweep`, before a command writes there."""
+    def read(cls, sweep: Path, overrides: Sequence[str]) -> Self:
+        """Return what stands in the folder `sweep`, before a command with these overrides writes there."""
         file = sweep / MULTIRUN
-        return cls(sweep, file.read_bytes() if file.is_file() else None, commands_of(sweep))
+        return cls(sweep, file.read_bytes() if file.is_file() else None, commands_of(sweep), list(overrides))
 
-    def put_back(self) -> None:
-        """Let the folder say what it said, if it did: a command of which nothing came of is none of its commands."""
+    def put_back(self, command: Sequence[str]) -> None:
+        """Let the folder say what it said, if it did: a command of which nothing came of is none of its commands.
+
+        What other processes that share the folder wrote meanwhile stays.
+        """
         if self.latest is None:
             return
-        write_bytes_atomic(self.sweep / MULTIRUN, self.latest)
-        for path in set(commands_of(self.sweep)) - set(self.commands):
-            path.unlink()
+        if self._is_own():
+            write_bytes_atomic(self.sweep / MULTIRUN, self.latest)
+        own = _digest(_overrides(command))
+        for path in (self.sweep / COMMANDS).glob(f"*-{own}.yaml"):
+            if path not in self.commands:
+                path.unlink(missing_ok=True)
+
+    def _is_own(self) -> bool:
+        try:
+            written = yaml.safe_load((self.sweep / MULTIRUN).read_bytes())
+            return bool(written["hydra"]["overrides"]["task"] == self.overrides)
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            return False
 
 
 def commands_of(sweep: Path) -> list[Path]:
-    """Return the files of the commands whose runs lie in a sweep's folder, in the order in which they were typed."""
-    return sorted((sweep / COMMANDS).glob("*.yaml"))
+    """Return the files of the commands whose runs lie in a sweep's folder, in the order in which they were typed.
+
+    Of a command that several processes have begun at once there are several; the first counts.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted((sweep / COMMANDS).glob("*.yaml")):
+        found.setdefault(path.stem.rpartition("-")[2], path)
+    return list(found.values())
 
 
 class RunLog(logging.FileHandler):
@@ -134,12 +155,20 @@ class RunLog(logging.FileHandler):
 
 def _write_command(sweep: Path, command: Sequence[str], hydra: HydraConf) -> None:
     """Keep the command among those of the sweep's folder, once however often it is typed."""
-    overrides = [word for word in command if "=" in word and not word.startswith("-")]
-    digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:16]
+    overrides = _overrides(command)
+    digest = _digest(overrides)
     if not any(path.stem.endswith(digest) for path in commands_of(sweep)):
         sources = _plain(hydra.runtime.config_sources)
         content = {"hydra": {"overrides": {"task": overrides}, "runtime": {"config_sources": sources}}}
         _write_yaml(sweep / COMMANDS / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest}.yaml", content)
+
+
+def _overrides(command: Sequence[str]) -> list[str]:
+    return [word for word in command if "=" in word and not word.startswith("-")]
+
+
+def _digest(overrides: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:16]
 
 
 def _plain(config: Any) -> Any:

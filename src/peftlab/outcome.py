@@ -14,6 +14,7 @@ from peftlab.options.schema import from_plain, read_json
 from peftlab.redaction import redact
 
 FOLDER = ".outcomes"
+BY_ANOTHER = "by another process"  # says so of a run that was not repeated here
 _BEGUN = "begun"  # when a sweep began and how many runs it has, beside what its jobs leave
 
 Status = Literal[
@@ -47,6 +48,11 @@ class Outcome:
         if self.score is None:
             raise ValueError(f"{self.folder.name} has no score: {self.message or self.status}")
         return self.score
+
+    @property
+    def by_another(self) -> bool:
+        """Whether another process finished the run while this command was at work."""
+        return self.status == "already finished" and self.message == BY_ANOTHER
 
     @property
     def exit_code(self) -> int:
@@ -99,8 +105,14 @@ class Progress:
 
 
 def begin_sweep(sweep: Path, token: str, runs: int | None) -> None:
-    """Note that the command `token` begins a sweep of so many runs, for `progress_of`."""
+    """Note that the command `token` begins a sweep of so many runs, for `progress_of` and `begun_at`."""
     write_text_atomic(sweep / FOLDER / token / _BEGUN, json.dumps({"runs": runs, "time": time.time()}) + "\n")
+
+
+def begun_at(sweep: Path, token: str) -> int | None:
+    """Return when the command `token` began, in nanoseconds by the clock of the disk; None where it was not noted."""
+    begun = sweep / FOLDER / token / _BEGUN
+    return begun.stat().st_mtime_ns if begun.is_file() else None
 
 
 def progress_of(sweep: Path, token: str) -> Progress | None:
@@ -109,7 +121,7 @@ def progress_of(sweep: Path, token: str) -> Progress | None:
     if not begun.is_file():
         return None
     noted = json.loads(begun.read_text(encoding="utf-8"))
-    ended = [outcome for outcome in _read(sweep, token) if outcome.status != "started"]
+    ended = [outcome for outcome in outcomes_by_number(sweep, token).values() if outcome.status != "started"]
     worked = [outcome for outcome in ended if outcome.status not in ("already finished", "busy")]
     return Progress(len(ended), len(worked), noted["runs"], time.time() - noted["time"])
 
@@ -122,16 +134,24 @@ def write_outcome(outcome: Outcome, sweep: Path, token: str, number: int) -> Non
 
 def take_outcomes(sweep: Path, token: str) -> list[Outcome]:
     """Return the outcomes of the command `token`, in the order of its jobs, and remove their files."""
-    read, place = _read(sweep, token), sweep / FOLDER / token
+    read, place = list(outcomes_by_number(sweep, token).values()), sweep / FOLDER / token
     shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError):  # another command's are there, or none were written
         place.parent.rmdir()
     return read
 
 
-def _read(sweep: Path, token: str) -> list[Outcome]:
+def outcomes_by_number(sweep: Path, token: str) -> dict[int, Outcome]:
+    """Return the outcomes of the command `token` so far, by the numbers of its jobs and in their order."""
     files = sorted((sweep / FOLDER / token).glob("*.json"), key=_number)
-    return [read_json(path, "outcome", _outcome) for path in files]
+    return {_number(path): read_json(path, "outcome", _outcome) for path in files}
+
+
+def settled_outcome(sweep: Path, token: str, number: int) -> Outcome | None:
+    """Return what became of job `number` of the command `token`; None where it is still to be done."""
+    path = sweep / FOLDER / token / f"{number}.json"
+    found: Outcome | None = read_json(path, "outcome", _outcome) if path.is_file() else None
+    return None if found is None or found.status in ("started", "busy") else found
 
 
 def _outcome(data: Any) -> Outcome:

@@ -18,8 +18,9 @@ from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import content_sha256, disk_errors
 from peftlab.kept_predictions import keep_predictions
-from peftlab.locks import exclusive_lock
+from peftlab.locks import exclusive_lock, owner_of
 from peftlab.plan import Plan, check_length, make_plan
+from peftlab.pool import check_failed_elsewhere, is_since
 from peftlab.previous_run import (
     Interrupted,
     find_finished,
@@ -103,13 +104,25 @@ def run_unless_finished(
     folder: Path,
     cache: RunCache | None = None,
     begin: Callable[[], None] | None = None,
+    shared_since: int | None = None,
 ) -> bool:
     """Do a run as `run` does, unless `folder` holds the finished record of that very run; return whether it was done.
 
     Whether it has finished is asked under the folder's lock, so that no two processes do the same.
+
+    Args:
+        config, folder, cache, begin: as of `run`.
+        shared_since: when the sweep began that other processes may share, in nanoseconds by the disk's clock: what one
+            of them has done since is not forced again, and where it has failed the failure is this one's too.
+
+    Raises:
+        FailedElsewhereError: it has failed in another process.
     """
     config, cache = resolve_precision(config), cache or RunCache()
-    with _locked(config, folder) as loggers:
+    with _locked(config, folder, is_shared=shared_since is not None) as loggers:
+        if is_since(folder, shared_since):
+            check_failed_elsewhere(folder)
+            config = config | {"force": False}
         found = _look(config, folder, cache)
         if found and is_first_rank() and find_finished(found.plan, found.record, folder, cache):
             return False
@@ -166,13 +179,14 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
 
 
 @contextmanager
-def _locked(config: dict[str, Any], folder: Path) -> Iterator[RunLoggers]:
+def _locked(config: dict[str, Any], folder: Path, is_shared: bool = False) -> Iterator[RunLoggers]:
     """Lock a run's folder, once what its record is filed by is known to be valid; give its loggers, not yet open."""
     check_identity(config)
     with disk_errors(folder), ExitStack() as stack:
         # The other ranks of a distributed run are no other run.
-        if is_first_rank() and not stack.enter_context(exclusive_lock(folder)):
-            raise BusyError(f"{folder}: another run is at work in this folder")
+        if is_first_rank() and not stack.enter_context(exclusive_lock(folder, watch=not is_shared)):
+            by = owner_of(folder)
+            raise BusyError(f"{folder}: another run is at work in this folder{by and f' ({by})'}")
         # A dashboard is told how the run ended by its record: the loggers are closed after the last word of it.
         loggers = stack.enter_context(closing(RunLoggers(config["logger"], folder)))
         stack.enter_context(disk_errors(folder))  # while the lock tells whether the folder is still where it was
@@ -218,6 +232,7 @@ def _recorded(
         raise KeyboardInterrupt from None
     except UserError as error:
         result.stop("failed", error)
+        result.mistake = True
         raise
     except Exception as error:
         result.stop("failed", f"{type(error).__name__}: {error}")

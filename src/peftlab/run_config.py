@@ -117,6 +117,7 @@ class RunConfig:
     seed: int
     force: bool
     any_code: bool
+    wait: bool = True
     search: SearchOptions | None = None
     robustness: RobustnessOptions | None = None
     plugins: list[str] = field(default_factory=list)

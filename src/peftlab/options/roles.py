@@ -81,6 +81,7 @@ ROLES = {
     "logger": Role.NOTHING,
     "force": Role.NOTHING,
     "any_code": Role.NOTHING,
+    "wait": Role.NOTHING,
     "plugins": Role.NOTHING,  # their code counts, where a run uses it
     "paths": Role.NOTHING,  # of older records
     "hydra": Role.NOTHING,

@@ -161,6 +161,8 @@ class RunRecord:
     A run is `skipped` when its method does not fit the backbone or the kind of task: `reason` says why, and nothing
     failed.
 
+    `mistake` says of a failed run that its user can mend it, as a message in one line tells; else it crashed.
+
     `predictions` is None in records from before they were kept, and where `data.keep_predictions` is false.
 
     `cut_short` is None in records from before it was kept: `peftlab.results.cuts` reads them, too.
@@ -177,6 +179,7 @@ class RunRecord:
     schema: int = SCHEMA
     status: Status = "running"
     reason: str | None = None
+    mistake: bool = False
     resumed: int = 0
     task: str
     strategy: str

@@ -1,0 +1,91 @@
+"""Commands that share a sweep's folder: each run is done once, whoever is killed, and all end with the same word."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from machines import on_machine
+from peftlab.locks import exclusive_lock
+from peftlab.outcome import Outcome, begin_sweep, outcomes_by_number, write_outcome
+from peftlab.pool import wait_for_others
+from peftlab.results.record import RunRecord
+from results.records import finished
+
+RUNS, KILLS = 50, 12
+STUBS = Path(__file__).with_name("pool_of_stubs.py")
+
+
+def begin(machine: str, sweep: Path) -> subprocess.Popen:
+    command = [sys.executable, str(STUBS), str(sweep), str(RUNS), "0.1"]
+    return subprocess.Popen(command, env=on_machine(machine, lease=2.0), stdout=subprocess.DEVNULL)
+
+
+def test_two_machines_killed_at_random_lose_no_run_and_do_none_twice(tmp_path):
+    """Each machine has two processes; the killed ones are started again, as a queue would."""
+    draw, killed = random.Random(3), set()
+    living = [begin(machine, tmp_path) for machine in ("node1", "node2") * 2]
+    machines = {process.pid: f"node{number % 2 + 1}" for number, process in enumerate(living)}
+    for _ in range(KILLS):
+        time.sleep(draw.uniform(0.05, 0.4))
+        process = draw.choice(living)
+        if process.poll() is None:
+            process.kill()
+            killed.add(process.pid)
+            living.remove(process)
+            living.append(begin(machines[process.pid], tmp_path))
+            machines[living[-1].pid] = machines[process.pid]
+    assert [process.wait(60) for process in living] == [0] * len(living)
+    again = 0
+    for number in range(RUNS):
+        folder = tmp_path / f"run-{number}"
+        assert RunRecord.read(folder).status == "finished"
+        attempts = [line.split() for line in (folder / "attempts").read_text().splitlines()]
+        assert len([what for what, _ in attempts if what == "end"]) <= 1
+        begun = [int(process) for what, process in attempts if what == "begin"]
+        assert set(begun[:-1]) <= killed  # nobody begins what another is at work on or has done
+        assert not (folder / ".lock").exists()
+        again += len(begun) - 1
+    assert again >= KILLS / 3  # else they were killed between runs
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "message"),
+    [
+        ({}, "already finished", "by another process"),
+        ({"status": "failed", "reason": "out of memory"}, "crashed", "out of memory"),
+        ({"status": "failed", "reason": "seed=x", "mistake": True}, "mistake", "seed=x"),
+        ({"status": "skipped", "reason": "does not fit"}, "skipped", "does not fit"),
+        ({"status": "interrupted", "reason": "by a signal"}, None, None),
+        ({"status": "running"}, None, None),
+    ],
+)
+def test_what_another_process_makes_of_a_run_counts_here(left, status, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_LEASE", "1")  # which is asked for ten times
+    folder = tmp_path / "run"
+    finished(seed=1).write(folder)  # from before this command: it says nothing of what is done meanwhile
+    begin_sweep(tmp_path, "token", 2)
+    write_outcome(Outcome(tmp_path / "own", "finished"), tmp_path, "token", 0)
+    write_outcome(Outcome(folder, "busy"), tmp_path, "token", 1)
+
+    def another() -> None:
+        with exclusive_lock(folder):
+            locked.set()
+            time.sleep(0.3)
+            finished(seed=1, **left).write(folder)
+
+    locked = threading.Event()
+    thread = threading.Thread(target=another)
+    thread.start()
+    locked.wait()
+    assert wait_for_others(tmp_path, "token") is (status is None)
+    thread.join()
+    found = outcomes_by_number(tmp_path, "token")
+    assert found[0].status == "finished"
+    assert (found[1].status, found[1].message) == (status or "busy", message or "")
+    assert f"waiting for 1 that others are at work on: run (process {os.getpid()} on " in capsys.readouterr().out
