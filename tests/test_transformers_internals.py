@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 
 from models import batch, logits, tiny
 from peftlab import transformers_internals as internals
@@ -72,6 +72,14 @@ def asks_a_cache(kind):
     return Zeros.asked == 1 and not outputs.any()
 
 
+def keeps_what_it_holds():
+    cache = DynamicCache()
+    cache.update(*torch.ones(2, 1, 1, 3, 4), layer_idx=0)
+    own = internals.own_cache(cache)
+    keys, _ = own.update(*torch.zeros(2, 1, 1, 2, 4), layer_idx=0)
+    return keys.shape[-2] == 5 and cache.get_seq_length() == 3
+
+
 def counts_positions_from(kind):
     """Return whether a shift by two lets a text begin where its third token stood."""
     module = embeddings(kind)
@@ -109,6 +117,11 @@ PIECES = [
         "masking_utils.sdpa_mask",
         sees_no_padding,
         "kernels/attention.py gets no mask: padding would be attended to",
+    ),
+    (
+        "Cache.layers",
+        keeps_what_it_holds,
+        "backbones/checkpointing.py: a decoder's layer computed again would see its tokens twice",
     ),
     *(
         (

@@ -6,11 +6,12 @@ says what it breaks.
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import transformers
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -40,6 +41,18 @@ def send_attention_through(model: PreTrainedModel, name: str, function: Attentio
         AttentionInterface.register(name, function)
         AttentionMaskInterface.register(name, sdpa_mask)
         model.config._attn_implementation = name
+
+
+def own_cache(value: Any) -> Any:
+    """Return a cache of a model's that can be written to while `value` stays as it is; whatever is no cache, itself.
+
+    Keys and values are shared, since a cache joins new ones to them into new tensors.
+    """
+    if not isinstance(value, Cache):
+        return value
+    found = copy(value)
+    found.layers = [copy(layer) for layer in value.layers]
+    return found
 
 
 def cache_argument(attention: nn.Module) -> str:

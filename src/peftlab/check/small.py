@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from peftlab.backbones.architecture import architecture
+from peftlab.backbones.checkpointing import checkpoint_layers
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.spec import Attention
 from peftlab.check.promise import DoesNotApplyError
@@ -153,8 +154,7 @@ def train(attached: Attached, steps: int = 20, *, checkpointing: bool = False, b
     backbone, gradients = attached.backbone, Gradients()
     torch.manual_seed(0)
     backbone.model.train()
-    if checkpointing:
-        backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+    undo = checkpoint_layers(backbone.view) if checkpointing else None
     phases = PhaseSchedule(attached, steps)
     for step in range(steps):
         if step == 0 or phases.advance(step):
@@ -172,6 +172,8 @@ def train(attached: Attached, steps: int = 20, *, checkpointing: bool = False, b
         attached.after_step()
         optimiser.zero_grad()
     phases.finish()
+    if undo:
+        undo()
     backbone.model.eval()
     return gradients
 

@@ -27,6 +27,7 @@ LEGACY_DEFAULTS = {
     "training.schedule": "linear",
     "trainer.callbacks": "[]",
     "training.early_stopping": "null",
+    "training.gradient_checkpointing": "false",
     "backbone.kernels": "true",
     "trainer.reload_dataloaders_every_n_epochs": "0",
     "trainer.sync_batchnorm": "false",

@@ -1,11 +1,13 @@
 """One LightningModule around any backbone with any strategy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from peftlab.backbones.checkpointing import checkpoint_layers
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
@@ -49,6 +51,7 @@ class FineTuning(LightningModule):
         self._mean_loss, self._mean_gradient = MeanLoss(), MeanGradient()
         self._phases: PhaseSchedule | None = None
         self._begun_phase = 0
+        self._keep_activations: Callable[[], None] = lambda: None  # undoes gradient checkpointing
         self._backbone = backbone
         self._names = evaluation_names
         self._collected: dict[str, list[Predictions]] = {}
@@ -61,7 +64,9 @@ class FineTuning(LightningModule):
         return self.model(**inputs_of(self._backbone, batch))
 
     def on_fit_start(self) -> None:
-        """Compile the model if that is asked for, as the strategy has made it."""
+        """Checkpoint and compile the model where that is asked for, as the strategy has made it."""
+        if self.settings.gradient_checkpointing:
+            self._keep_activations = checkpoint_layers(self._backbone.view)
         if self.settings.compile is not None:
             self.model.compile(backend=self.settings.compile, dynamic=True)
 
@@ -112,6 +117,7 @@ class FineTuning(LightningModule):
 
     def on_fit_end(self) -> None:
         """Leave the strategy as it is stored, and add up what all ranks have seen."""
+        self._keep_activations()
         self.phases.finish()
         seen = torch.tensor([self.examples_seen, int(self._tokens)], device=self.trainer.strategy.root_device)
         self.examples_seen, self.tokens_seen = self.trainer.strategy.reduce(seen, reduce_op="sum").tolist()

@@ -20,7 +20,7 @@ class TrainingSettings:
 
     `epochs` is what `trainer.max_epochs` is when nobody sets it. `compile` names a backend of `torch.compile`.
     `schedule` is that of the rate after the warm-up. `early_stopping` ends training after so many evaluations in a row
-    without a better validation score.
+    without a better validation score. `gradient_checkpointing` keeps the inputs of layers alone for the backward pass.
     """
 
     learning_rate: float
@@ -31,6 +31,7 @@ class TrainingSettings:
     compile: str | None = None
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     early_stopping: int | None = None
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
