@@ -25,7 +25,7 @@ def checkpoint_layers(view: BackboneView) -> Callable[[], None]:
     """
     layers = [view.layer(index) for index in range(view.num_layers)]
     for layer in layers:
-        layer.forward = _recomputed(layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = _recomputed(layer, layer.forward)
 
     def undo() -> None:
         for layer in layers:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from peftlab.backbones.architecture import Architecture, Attention, Site, separate
 from peftlab.backbones.architectures.roberta import Roberta
@@ -42,10 +41,10 @@ class MPNet(Roberta):
 
     def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
         """Let every attention go through `function`, for which the bias by distance is a part of the mask."""
-        for module in model.modules():
-            if isinstance(module, MPNetSelfAttention):
-                module.attend = function  # type: ignore[assignment]
-                module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+        for layer in model.base_model.get_submodule(self.layers).children():
+            attention: Any = layer.get_submodule("attention.attn")
+            attention.attend = function
+            attention.forward = MethodType(_forward, attention)
 
 
 def _forward(
@@ -58,7 +57,10 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     """Map [B, S, D] to ([B, S, D],) as MPNet does; whoever asks for the shares of attention has them written out."""
     if output_attentions:
-        return MPNetSelfAttention.forward(attention, hidden_states, attention_mask, position_bias, True, **options)
+        written_out: tuple[Tensor, ...] = type(attention).forward(
+            attention, hidden_states, attention_mask, position_bias, True, **options
+        )
+        return written_out
     heads = (*hidden_states.shape[:-1], -1, attention.attention_head_size)
     query, key, value = (
         projection(hidden_states).view(heads).transpose(1, 2) for projection in (attention.q, attention.k, attention.v)
