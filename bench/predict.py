@@ -15,6 +15,7 @@ from transformers import TextClassificationPipeline, pipeline
 from bench.commands import QUIET, rte, train
 from bench.paired import alternate
 from bench.report import Row, faster, publish
+from peftlab.inputs.text import text_encoder
 from peftlab.prediction.given import from_file
 from peftlab.prediction.loaded import BATCH_SIZE, LoadedRun, load
 from peftlab.strategies.restore import export_merged
@@ -52,7 +53,7 @@ def measure(run: Path, pairs: Sequence[tuple[str, str]], rounds: int) -> list[Ro
 
 def answers(theirs: TextClassificationPipeline, inputs: list[dict[str, str]], size: int, ours: LoadedRun) -> list[str]:
     """Return the labels that the pipeline gives, cut at the length that the run was trained with."""
-    found = theirs(inputs, batch_size=size, truncation=True, max_length=ours.encoder.max_length)
+    found = theirs(inputs, batch_size=size, truncation=True, max_length=text_encoder(ours.encoder).max_length)
     return [one["label"] for one in found]
 
 

@@ -13,13 +13,13 @@ from bench.models import BASE, LARGE, Shape, backbone, plain
 from bench.paired import alternate, timed
 from bench.report import Row, faster, publish, single, slower
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import encoder_for, longest_text
 from peftlab.data.batching import cut, shortest_first
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
 from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.scoring import score_heads
 from peftlab.inputs.encoder import Batch, to_device
-from peftlab.inputs.text import TextEncoder
 from peftlab.inputs.tokens import TokenisedSplit
 
 XI, BATCH, LENGTH = 0.9, 32, 128
@@ -48,7 +48,7 @@ def score(made: Backbone, split: TokenisedSplit, batch_size: int = BATCH) -> obj
 
 def batches(made: Backbone, split: TokenisedSplit, size: int, device: torch.device | None = None) -> Iterator[Batch]:
     """Yield the examples as a run does, on the CPU unless another device is named."""
-    encoder = TextEncoder(made.tokenizer, made.tokenizer.model_max_length)
+    encoder = encoder_for(made.processor, longest_text(made.processor) or LENGTH)
     for chosen in cut(shortest_first(split.lengths), size):
         yield to_device(encoder.collate([split[index] for index in chosen]), device or torch.device("cpu"))
 

@@ -38,7 +38,7 @@ from peftlab.plan import make_parts
 
 plan = make_parts(configured(f"+strategy=hifi {SETTING}"))
 backbone = load_backbone(plan.spec, plan.kind.output_layer, seed=1)
-batch = backbone.tokenizer(TEXT, return_tensors="pt")
+batch = backbone.processor(TEXT, return_tensors="pt")
 outputs: dict[int, torch.Tensor] = {}
 with torch.no_grad(), head_outputs(backbone.view, outputs.__setitem__):
     backbone.model.base_model(**batch)

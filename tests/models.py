@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from peftlab.backbones.architecture import architecture
+from peftlab.backbones.architecture import architecture, known_types
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.check.small import SIZES, batch, logits, small_sizes, with_biases
 from peftlab.errors import MissingPackageError
-from peftlab.output_layer import OutputLayer, classes, score
+from peftlab.output_layer import OutputLayer, classes, image_classes, score
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 
+TEXT_TYPES = [kind for kind in known_types() if architecture(kind).reads == "texts"]
 TEXTS = (["every bird sang", "no dog slept in the old garden"], ["a sparrow sang", "no puppy slept"])
 
 __all__ = [
     "SIZES",
     "TEXTS",
+    "TEXT_TYPES",
     "batch",
     "logits",
     "output_layer",
@@ -35,8 +37,10 @@ __all__ = [
 HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
 
 
-def output_layer(labels: Sequence[str]) -> OutputLayer:
-    """Return the output layer of a task with these labels; a regression's where there are none."""
+def output_layer(labels: Sequence[str], kind: str = "bert") -> OutputLayer:
+    """Return the output layer of a task with these labels on a type of model; a regression's where there are none."""
+    if architecture(kind).reads == "images":
+        return image_classes(labels)
     return classes(labels) if labels else score()
 
 
@@ -47,7 +51,7 @@ def tiny_spec(kind: str = "bert", attention: str = "sdpa", kernels: bool = True,
 
 
 def tiny(kind: str = "bert", labels: tuple[str, ...] = ("yes", "no"), seed: int = 1, **options: Any) -> Backbone:
-    return with_biases(load_backbone(tiny_spec(kind, **options), output_layer(labels), seed))
+    return with_biases(load_backbone(tiny_spec(kind, **options), output_layer(labels, kind), seed))
 
 
 def write_backbone(folder: Path, kind: str = "bert", seed: int = 1, **sizes: Any) -> Path:

@@ -53,10 +53,10 @@ def answers(model: PreTrainedModel, tokenizer: Any) -> torch.Tensor:
 
 def assert_same_answers(model: PreTrainedModel, backbone: Backbone) -> None:
     """Stock transformers answers alike: to rounding by torch's products, and bit for bit by those of the laboratory."""
-    expected = answers(backbone.model, backbone.tokenizer)
-    torch.testing.assert_close(answers(model, backbone.tokenizer), expected, rtol=1e-5, atol=1e-6)
+    expected = answers(backbone.model, backbone.processor)
+    torch.testing.assert_close(answers(model, backbone.processor), expected, rtol=1e-5, atol=1e-6)
     use_fast_products(model)
-    assert torch.equal(answers(model, backbone.tokenizer), expected)
+    assert torch.equal(answers(model, backbone.processor), expected)
 
 
 def stock(folder: Path) -> PreTrainedModel:
@@ -79,11 +79,11 @@ def test_stock_transformers_gives_the_same_logits(name: str, options: dict[str, 
     export_merged(tmp_path / "run", tmp_path / "plain")
     model = stock(tmp_path / "plain")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "plain")
-    expected = answers(backbone.model, backbone.tokenizer)
+    expected = answers(backbone.model, backbone.processor)
     torch.testing.assert_close(answers(model, tokenizer), expected, rtol=1e-5, atol=1e-6)
     assert_same_answers(model, backbone)
     untouched = load_backbone(tiny_spec(kind), output_layer(LABELS), seed=3)
-    assert not torch.allclose(answers(untouched.model, untouched.tokenizer), expected)
+    assert not torch.allclose(answers(untouched.model, untouched.processor), expected)
     assert model.config.id2label == dict(enumerate(LABELS))
     assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
 
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_written_leaves_no_half_of_it(part: str, tmp_path
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).tokenizer)
+    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).processor)
     owners = {"the weights": (PreTrainedModel, "save_pretrained"), "the tokenizer": (tokenizer, "save_pretrained")}
     monkeypatch.setattr(*owners.get(part, (os, "fsync")), refuse)
     with pytest.raises(UserError, match=rf"^{tmp_path}/plain: No space left on device$"):
@@ -195,7 +195,7 @@ def test_a_model_that_cannot_be_written_leaves_no_half_of_it(part: str, tmp_path
 def test_a_killed_merge_leaves_no_model_folder(tmp_path: Path, monkeypatch):
     """Killed when all but the tokenizer is written, in a process of its own."""
     tuned("bitfit", {}, "bert", tmp_path / "run")
-    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).tokenizer)
+    tokenizer = type(load_backbone(tiny_spec(), output_layer(LABELS), seed=1).processor)
     process = os.fork()
     if not process:
         torch.set_num_threads(1)

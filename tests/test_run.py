@@ -154,8 +154,8 @@ def test_the_restored_delta_gives_the_recorded_metric_exactly(strategy, do, glue
     record = do("training.learning_rate=0.05 trainer.max_steps=5", strategy)
     backbone = restore(record.folder).backbone
     task = shipped("rte")
-    split = tokenise(load_splits(task, glue)["validation"], backbone.tokenizer, 48)
-    batch = collate([split[index] for index in range(len(split))], backbone.tokenizer.pad_token_id)
+    split = tokenise(load_splits(task, glue)["validation"], backbone.processor, 48)
+    batch = collate([split[index] for index in range(len(split))], backbone.processor.pad_token_id)
     with torch.no_grad():
         outputs = outputs_of(backbone, batch)
     kind = kind_of(task)

@@ -105,7 +105,7 @@ def backbone_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "backbone"
     backbone = tiny()
     backbone.model.save_pretrained(folder)
-    backbone.tokenizer.save_pretrained(folder)
+    backbone.processor.save_pretrained(folder)
     return folder
 
 

@@ -32,7 +32,7 @@ SEEDS = ("1,2,3,4,5,6", "6,5,4,3,2,1")
 
 def test_eight_runs_on_an_empty_token_cache_tokenise_once(tmp_path, monkeypatch):
     split = load_splits(shipped("rte"), write_rte(tmp_path / "glue"))["train"]
-    tokenizer, cache, encode = tiny().tokenizer, tmp_path / "cache", tokens._encode
+    tokenizer, cache, encode = tiny().processor, tmp_path / "cache", tokens._encode
 
     def counted(*arguments):
         (tmp_path / f"made-by-{os.getpid()}").touch()

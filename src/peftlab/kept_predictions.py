@@ -27,9 +27,9 @@ def _answered(split: str, predictions: Predictions, data: TaskData) -> Iterator[
     """Yield the rows of a split in its order, in which no batch has it."""
     predictions = predictions.select(predictions.ids.argsort().tolist())
     kind, ids = data.kind, predictions.ids.tolist()
-    texts, names = data.texts(split), data.example_names(split)
+    titles, names = data.titles(split), data.example_names(split)
     right: Sequence[bool | None] = kind.right(predictions) or [None] * len(ids)
     columns = (kind.answers(predictions), kind.scores(predictions), kind.gold_answers(predictions), right)
     for index, answer, scores, gold, is_right in zip(ids, *columns, strict=True):
-        text = " | ".join(texts[index])[:LONGEST_TEXT]
+        text = titles[index][:LONGEST_TEXT]
         yield Answered(split, index, names[index] if names else None, text, answer, scores, gold, is_right)

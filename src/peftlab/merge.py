@@ -28,11 +28,11 @@ def main() -> None:
             export_merged,  # torch and transformers: only when they are needed
         )
 
-        export_merged(arguments.run, arguments.target, arguments.backbone, "--backbone FOLDER")
+        auto_class = export_merged(arguments.run, arguments.target, arguments.backbone, "--backbone FOLDER")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    print(f"{arguments.target}: load it with AutoModelForSequenceClassification.from_pretrained")
+    print(f"{arguments.target}: load it with {auto_class}.from_pretrained")
 
 
 if __name__ == "__main__":

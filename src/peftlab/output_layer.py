@@ -12,6 +12,7 @@ SEQUENCE_CLASSIFICATION = "AutoModelForSequenceClassification"
 MULTIPLE_CHOICE = "AutoModelForMultipleChoice"
 TOKEN_CLASSIFICATION = "AutoModelForTokenClassification"
 QUESTION_ANSWERING = "AutoModelForQuestionAnswering"
+IMAGE_CLASSIFICATION = "AutoModelForImageClassification"
 # Those that say something of each token, and not of the text alone.
 PER_TOKEN = (TOKEN_CLASSIFICATION, QUESTION_ANSWERING)
 OPTIONS = ("num_labels", "id2label", "label2id", "problem_type")
@@ -57,6 +58,11 @@ def read_output_layer(facts: Mapping[str, Any]) -> OutputLayer:
 def classes(labels: Sequence[str]) -> OutputLayer:
     """Return a layer with one output for each of `labels`, in their order."""
     return OutputLayer(options=_named(labels, "single_label_classification"))
+
+
+def image_classes(labels: Sequence[str]) -> OutputLayer:
+    """Return a layer with one output for each of `labels`, on a model that reads images."""
+    return OutputLayer(IMAGE_CLASSIFICATION, _named(labels, "single_label_classification"))
 
 
 def score() -> OutputLayer:

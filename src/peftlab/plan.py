@@ -8,6 +8,7 @@ from lightning import Callback
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, content_hashes, model_type
+from peftlab.backbones.modality import longest_text
 from peftlab.backbones.spec import BackboneSpec
 from peftlab.cache import RunCache
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
@@ -137,7 +138,9 @@ def check_length(plan: Parts, backbone: Backbone) -> None:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = plan.strategy.traits.prompt_positions, backbone.tokenizer.model_max_length
+    reserved, positions = plan.strategy.traits.prompt_positions, longest_text(backbone.processor)
+    if positions is None:
+        return
     lengths = {"data.max_length": plan.data.max_length} if reserved else {}
     if plan.deployment.measure:
         lengths["deployment.length"] = plan.deployment.length

@@ -55,7 +55,8 @@ def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskDa
     result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
     result.seconds.evaluation = seconds.evaluation
     result.throughput = record.Throughput(
-        module.examples_seen / seconds.training, module.tokens_seen / seconds.training
+        module.examples_seen / seconds.training,
+        module.tokens_seen / seconds.training if module.tokens_seen else None,
     )
     result.training = record.Training(
         steps=fitted.steps,

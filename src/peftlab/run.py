@@ -256,7 +256,7 @@ def _task_data(plan: Plan, backbone: Backbone, cache: RunCache) -> TaskData:
     options = plan.data
     return TaskData(
         plan.task,
-        backbone.tokenizer,
+        backbone.processor,
         root=options.folder,
         shots=plan.given.shots.per_class,
         seed=plan.seed,

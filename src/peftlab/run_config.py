@@ -153,7 +153,7 @@ def _check_own(given: RunConfig) -> None:
     """Refuse a user's own files where another task would not read them, and a release's folder where they are read."""
     found = [name for name in OWN if getattr(given.data, name) is not None]
     if given.task.own is None:
-        brings = f"task={given.task.name} brings its own; allowed with task=text, tokens, choice or questions"
+        brings = f"task={given.task.name} brings its own; allowed with task=text, tokens, choice, questions or images"
         require(not found, f"data.{''.join(found[:1])}: {brings}")
     else:
         require("train" in found, f"data.train: missing; task={given.task.name} reads it, as data.train=my.csv")

@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -22,6 +22,19 @@ AttentionFunction = Callable[..., tuple[Tensor, None]]  # an entry of transforme
 # transformers 5.24 gave them new names; with both given it silently drops the old one.
 _CACHE = ("cache", "past_key_values")
 _CACHE_LENGTH = ("cache_length", "past_key_values_length")
+
+
+def from_config(model_class: Any, config: PretrainedConfig, attention: str | None) -> PreTrainedModel:
+    """Return a model with random weights, of one of transformers' auto classes or of a model's own class.
+
+    Args:
+        model_class: the class.
+        config: of the model.
+        attention: which it takes; None for transformers' own choice.
+    """
+    make = getattr(model_class, "from_config", None) or model_class._from_config
+    made: PreTrainedModel = make(config, attn_implementation=attention)
+    return made
 
 
 def torch_attention(

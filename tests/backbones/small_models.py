@@ -8,9 +8,11 @@ LABELS = ["entailment", "not_entailment"]
 
 
 def tiny(kind="bert", labels=LABELS, seed=1, attention="auto") -> Backbone:
-    return load_backbone(small_spec(kind, attention), output_layer(labels), seed)
+    return load_backbone(small_spec(kind, attention), output_layer(labels, kind), seed)
 
 
 def small_spec(kind="bert", attention="auto") -> BackboneSpec:
-    options = {"model_type": kind, **small_sizes(kind), "max_position_embeddings": 64}
+    options = {"model_type": kind, **small_sizes(kind)}
+    if "max_position_embeddings" in options:
+        options["max_position_embeddings"] = 64
     return BackboneSpec("tiny", attention=attention, random=options)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from models import tiny, tiny_spec
-from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
+from models import TEXT_TYPES, tiny, tiny_spec
+from peftlab.backbones.architecture import PROJECTIONS, architecture
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.refused import REFUSED
 from peftlab.backbones.view import BackboneView
@@ -16,7 +16,7 @@ from peftlab.heads.selection import ChosenHeads
 from peftlab.output_layer import OutputLayer, classes
 from peftlab.strategies.registry import create_strategy
 
-KINDS = known_types()
+KINDS = TEXT_TYPES
 DECODERS = [kind for kind in KINDS if architecture(kind).reads_last_token]
 LENGTHS, WIDTH = (9, 4, 7), 9
 # Where pads before a text move its learned positions, in transformers itself: its left-padded scores are others.

@@ -97,7 +97,7 @@ def test_it_is_loaded_as_any_folder_with_a_pad_that_is_said(llama, packages, cap
     spec = BackboneSpec("here", parts=packages, sha256=file_sha256(llama[1]))
     with caplog.at_level("INFO"):
         backbone = load_backbone(spec, output_layer(["no", "yes"]), 1)
-    assert backbone.tokenizer("abc")["input_ids"] == [1, 4, 5, 6, 7]
+    assert backbone.processor("abc")["input_ids"] == [1, 4, 5, 6, 7]
     assert backbone.model(input_ids=torch.tensor([[1, 4, 5]])).logits.shape == (1, 2)
     assert "backbone=here: pads are </s>, the model had none" in caplog.messages
 

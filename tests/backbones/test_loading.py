@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from small_models import LABELS, tiny
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from models import output_layer
-from peftlab.backbones.architecture import known_types
+from models import TEXT_TYPES, output_layer
 from peftlab.backbones.fingerprint import file_sha256, fingerprint
 from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.backbones.sources import WEIGHTS
@@ -23,7 +22,7 @@ from peftlab.check.small import small_sizes
 from peftlab.cli import CONF
 from peftlab.errors import UserError
 
-KINDS = known_types()
+KINDS = TEXT_TYPES
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def folder(tmp_path):
     """A folder as the Hub would give it: config, weights and tokenizer of a small BERT for three labels."""
     backbone = tiny(labels=["a", "b", "c"])
     backbone.model.save_pretrained(tmp_path / "small")
-    backbone.tokenizer.save_pretrained(tmp_path / "small")
+    backbone.processor.save_pretrained(tmp_path / "small")
     return tmp_path / "small"
 
 
@@ -104,7 +103,7 @@ def test_the_output_layer_fits_the_task(labels, outputs, kind):
 @pytest.mark.parametrize(("kind", "limit"), [("bert", 64), ("roberta", 63), ("distilbert", 64)])
 def test_the_tokenizer_knows_the_longest_input_and_one_token_more_fails(kind, limit):
     backbone = tiny(kind)
-    assert backbone.tokenizer.model_max_length == limit
+    assert backbone.processor.model_max_length == limit
     ids = torch.full((1, limit), 9)
     assert backbone.model(input_ids=ids).logits.shape == (1, 2)
     with pytest.raises((IndexError, RuntimeError)):
@@ -230,7 +229,7 @@ def test_minilm_comes_from_its_package_with_pretrained_weights(minilm):
     assert backbone.size == 22_713_216
     assert (view.num_layers, view.num_heads, view.head_dim) == (6, 12, 32)
     # Pretrained weights: word vectors of kin lie closer than those of strangers.
-    words = backbone.tokenizer(["cat", "dog", "january"], add_special_tokens=False, return_tensors="pt").input_ids
+    words = backbone.processor(["cat", "dog", "january"], add_special_tokens=False, return_tensors="pt").input_ids
     cat, dog, january = backbone.model.get_input_embeddings()(words).squeeze(1)
     assert torch.cosine_similarity(cat, dog, 0) > torch.cosine_similarity(cat, january, 0) + 0.1
 
@@ -259,15 +258,15 @@ def test_a_kept_backbone_gives_each_run_a_copy_that_shares_nothing():
     first, second = (load_backbone(spec, output_layer(LABELS), seed=1, cache=cache) for _ in range(2))
     places = [{tensor.data_ptr() for tensor in backbone.model.state_dict().values()} for backbone in (first, second)]
     assert not places[0] & places[1]
-    assert first.tokenizer is not second.tokenizer
+    assert first.processor is not second.processor
     fresh = load_backbone(spec, output_layer(LABELS), seed=1)
     for parameter in first.model.parameters():
         parameter.data.zero_()
-    first.tokenizer.model_max_length = 3
+    first.processor.model_max_length = 3
     for backbone in (second, load_backbone(spec, output_layer(LABELS), seed=1, cache=cache)):
         torch.testing.assert_close(state(backbone), state(fresh), rtol=0, atol=0)
         assert (backbone.fingerprint, backbone.size) == (fresh.fingerprint, fresh.size)
-        assert backbone.tokenizer.model_max_length == fresh.tokenizer.model_max_length
+        assert backbone.processor.model_max_length == fresh.processor.model_max_length
         assert not backbone.model.training
 
 
@@ -291,6 +290,6 @@ def test_a_kept_backbone_is_loaded_again_when_its_files_change(tmp_path):
         saved = tiny()
         torch.nn.init.normal_(saved.model.base_model.encoder.layer[0].intermediate.dense.weight)
         saved.model.save_pretrained(tmp_path)
-        saved.tokenizer.save_pretrained(tmp_path)
+        saved.processor.save_pretrained(tmp_path)
         fingerprints += [load_backbone(spec, output_layer(LABELS), 1, cache).fingerprint for _ in range(2)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]

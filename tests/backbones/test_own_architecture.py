@@ -49,13 +49,13 @@ def test_it_is_loaded_with_the_tasks_output_layer_and_an_identity():
     assert (view.num_layers, view.num_heads, view.head_dim, view.hidden_size) == (2, 4, 8, 24)
     assert view.norm == "pre"
     assert backbone.size == backbone.model.num_parameters() - 2 * 24
-    assert backbone.tokenizer.model_max_length > 10**9
+    assert backbone.processor.model_max_length > 10**9
 
 
 def test_a_folder_of_its_files_is_loaded_as_it_was_saved(tmp_path):
     backbone = toy()
     backbone.model.save_pretrained(tmp_path)
-    backbone.tokenizer.save_pretrained(tmp_path)
+    backbone.processor.save_pretrained(tmp_path)
     again = load_backbone(BackboneSpec("own", path=str(tmp_path)), output_layer(LABELS), 1)
     assert again.fingerprint == backbone.fingerprint
     assert torch.equal(logits(again, batch(again)), logits(backbone, batch(backbone)))

@@ -62,6 +62,6 @@ def test_a_batch_is_padded_and_the_padding_masked():
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_the_tiny_models_read_what_the_tokenizer_gives(kind):
     backbone = tiny(kind)
-    encoded = backbone.tokenizer(["a bird sang", "no"], ["it sang", "~"], padding=True, return_tensors="pt")
+    encoded = backbone.processor(["a bird sang", "no"], ["it sang", "~"], padding=True, return_tensors="pt")
     assert backbone.model(**encoded).logits.shape == (2, 2)
-    assert backbone.model.config.vocab_size == len(backbone.tokenizer)
+    assert backbone.model.config.vocab_size == len(backbone.processor)

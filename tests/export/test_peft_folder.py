@@ -38,7 +38,7 @@ def run_of(name, options, folder: Path, kind: str = "bert"):
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     (folder / "run").mkdir()
     save_delta(describe_delta(attached, asdict(spec), "mrpc", LABELS, {}), folder / "run")
-    tokens = backbone.tokenizer(*TEXTS, padding=True, return_tensors="pt")
+    tokens = backbone.processor(*TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         return backbone.model(**tokens).logits, stock, tokens
 

@@ -24,7 +24,7 @@ STEPS = BriefTuning(steps=3, learning_rate=1e-3, seed=1)
 
 def batches(backbone: Backbone, number: int = 12, size: int = 4) -> Iterator[dict[str, Tensor]]:
     columns = {name: column[:number] for name, column in make_demo()["train"].items()}
-    encoder = TextEncoder(backbone.tokenizer, 32)
+    encoder = TextEncoder(backbone.processor, 32)
     examples = encoder.encode(Dataset.from_dict(columns))
     for chosen in cut(ORDERS["endless"](examples.lengths), size):
         yield encoder.collate([examples[index] for index in chosen])

@@ -31,11 +31,11 @@ WALK: dict[str, Any] = {"d": 0.85, "eps": 1e-5, "max_iter": 100, "orientation": 
 
 def examples_of(backbone: Backbone, number: int) -> TokenisedSplit:
     columns = {name: column[:number] for name, column in make_demo()["train"].items()}
-    return TextEncoder(backbone.tokenizer, 64).encode(Dataset.from_dict(columns))
+    return TextEncoder(backbone.processor, 64).encode(Dataset.from_dict(columns))
 
 
 def batches_of(backbone: Backbone, examples: TokenisedSplit, size: int) -> list[dict[str, Tensor]]:
-    collate = TextEncoder(backbone.tokenizer, 64).collate
+    collate = TextEncoder(backbone.processor, 64).collate
     return [collate([examples[i] for i in chosen]) for chosen in cut(shortest_first(examples.lengths), size)]
 
 
@@ -77,7 +77,7 @@ def test_scores_do_not_depend_on_padding(kind: str) -> None:
 
     def padded(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         width = 64 - batch["input_ids"].shape[1]
-        fill = {"input_ids": backbone.tokenizer.pad_token_id, "attention_mask": 0, "token_type_ids": 0}
+        fill = {"input_ids": backbone.processor.pad_token_id, "attention_mask": 0, "token_type_ids": 0}
         pairs = ((name, fill[name]) for name in fill if name in batch)
         widened = {name: torch.nn.functional.pad(batch[name], (0, width), value=value) for name, value in pairs}
         return {**batch, **widened}
@@ -156,7 +156,7 @@ def test_gram_selections_equal_those_of_a_float64_decomposition_on_real_data(nam
     backbone = minilm()
     config = yaml.safe_load((Path(__file__).parents[2] / "conf" / "task" / f"{name}.yaml").read_text())
     options: dict[str, Any] = {"root": shared_data, "shots": None, "seed": 1, "batch_size": 8, "cache_dir": None}
-    data = TaskData(Task.from_config(config), backbone.tokenizer, **options)
+    data = TaskData(Task.from_config(config), backbone.processor, **options)
     examples = data.sample(60, seed=1)
     scores = score_heads(backbone, examples, 0.9, 16)
     exact = exact_richness(backbone, examples, 0.9)

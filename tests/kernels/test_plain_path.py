@@ -95,7 +95,7 @@ def test_heads_are_scored_and_chosen_alike() -> None:
         if attention == "sdpa":
             object.__setattr__(backbone, "model", as_transformers_makes_it(backbone))
             object.__setattr__(backbone, "view", BackboneView(backbone.model))
-        encoder = TextEncoder(backbone.tokenizer, 64)
+        encoder = TextEncoder(backbone.processor, 64)
         examples = encoder.encode(Dataset.from_dict(columns))
         batches = (encoder.collate([examples[i] for i in chosen]) for chosen in cut(range(24), 8))
         found.append(score_heads(backbone, batches, 0.9))

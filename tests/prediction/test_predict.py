@@ -11,9 +11,9 @@ from datasets import ClassLabel, Dataset, DatasetDict
 
 import peftlab
 from peftlab.backbones.forward import outputs_of
+from peftlab.backbones.modality import encoder_for
 from peftlab.check.kinds import backbone_for, batch_for
 from peftlab.errors import UserError
-from peftlab.inputs.text import TextEncoder
 from peftlab.prediction import loaded
 from peftlab.prediction.command import main
 from peftlab.prediction.loaded import LoadedRun
@@ -32,7 +32,7 @@ def of_kind(name: str) -> LoadedRun:
     kind, _, _ = KINDS.get(name).example()
     backbone = backbone_for(kind)
     record = RunRecord(task="example", strategy="bitfit", backbone="tiny", seed=1)
-    return LoadedRun(record, kind, backbone, TextEncoder(backbone.tokenizer, 64))
+    return LoadedRun(record, kind, backbone, encoder_for(backbone.processor, 64))
 
 
 def answer(found: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 def demo(backbone: Backbone, **options: Any) -> TaskData:
     task = Task.from_config(composed("+strategy=full task=demo")["task"])
     data = TaskData(
-        task, backbone.tokenizer, root=None, shots=4, seed=0, batch_size=4, max_length=48, cache_dir=None, **options
+        task, backbone.processor, root=None, shots=4, seed=0, batch_size=4, max_length=48, cache_dir=None, **options
     )
     data.setup()
     return data

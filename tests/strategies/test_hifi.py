@@ -23,7 +23,7 @@ FAST: dict[str, Any] = {"n": 12, "k": 2}
 
 def preparation(backbone: Backbone, seed: int = 1, shots: int | None = None) -> SelectionContext:
     options: dict[str, Any] = {"root": None, "shots": shots, "batch_size": 8, "max_length": 64, "cache_dir": None}
-    data = TaskData(Task.from_config(DEMO), backbone.tokenizer, seed=seed, **options)
+    data = TaskData(Task.from_config(DEMO), backbone.processor, seed=seed, **options)
     return SelectionContext(backbone, data, seed, torch.device("cpu"))
 
 

@@ -29,7 +29,7 @@ N: dict[str, Any] = {"n": 10}
 def context(kind: str = "bert", seed: int = 1, shots: int | None = None, layers: int = 2) -> SelectionContext:
     backbone = tiny(kind, seed=seed, max_position_embeddings=256, num_hidden_layers=layers)
     sizes: dict[str, Any] = {"root": None, "shots": shots, "batch_size": 8, "max_length": 64, "cache_dir": None}
-    data = TaskData(Task.from_config(DEMO), backbone.tokenizer, seed=seed, **sizes)
+    data = TaskData(Task.from_config(DEMO), backbone.processor, seed=seed, **sizes)
     return SelectionContext(backbone, data, seed, torch.device("cpu"))
 
 

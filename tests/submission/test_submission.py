@@ -34,7 +34,7 @@ def untrained(task: str) -> LoadedRun:
     kind = kind_of(shipped(task))
     backbone = backbone_for(kind)
     record = RunRecord(task=task, strategy="bitfit", backbone="tiny", seed=1)
-    return LoadedRun(record, kind, backbone, TextEncoder(backbone.tokenizer, 48))
+    return LoadedRun(record, kind, backbone, TextEncoder(backbone.processor, 48))
 
 
 def written(path: Path, rows: list[Any]) -> Path:

@@ -82,7 +82,7 @@ def fit(
     backbone = tiny(labels=tuple(task.labels), seed=seed, **(sizes or {}))
     strategy = create_strategy(strategy, {}) if isinstance(strategy, str) else strategy
     options: dict[str, Any] = {"root": folder, "shots": None, "batch_size": BATCH, "max_length": 32, "cache_dir": None}
-    data = TaskData(task, backbone.tokenizer, seed=seed, **options | (data_options or {}))
+    data = TaskData(task, backbone.processor, seed=seed, **options | (data_options or {}))
     data.setup()
     settings = TrainingSettings(1e-2, BATCH, epochs, 0.01, 0.1)
     module = FineTuning(backbone, data.kind, settings, {"validation": data.validation_names, "test": []})

@@ -3,11 +3,12 @@
 import inspect
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import Processor
 from peftlab.backbones.view import BackboneView
 
 _READ = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
@@ -22,7 +23,7 @@ class Inputs:
     padding_side: str = "right"
 
 
-def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> Backbone:
+def adopt(model: PreTrainedModel, tokenizer: Processor | None = None) -> Backbone:
     """Return a loaded model as a backbone, with the output layer that its class has.
 
     A model without an output layer of a task, as `AutoModel` and `AutoModelForCausalLM` give it, has no classifier:
@@ -30,7 +31,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = No
 
     Args:
         model: of transformers, of a known architecture, untouched.
-        tokenizer: its own; only texts need it.
+        tokenizer: its own, or its image processor; only texts need it.
 
     Raises:
         UserError: the architecture is not known, or not built as its family says.
@@ -39,7 +40,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = No
     view = BackboneView(model, output)
     taken = inspect.signature(model.forward).parameters
     names = [name for name in _READ if name in taken]
-    reader = tokenizer or Inputs(names, model.config.pad_token_id or 0)
+    reader = tokenizer or Inputs(names, getattr(model.config, "pad_token_id", None) or 0)
     own = {id(parameter) for _, parameter in view.classifier_parameters()}
     size = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in own)
     name = str(model.config.name_or_path or model.config.model_type)

@@ -21,6 +21,7 @@ from peftlab.registry import Registry
 from peftlab.transformers_internals import AttentionFunction, send_attention_through
 
 Projection = Literal["query", "key", "value"]
+Reads = Literal["texts", "images"]
 PROJECTIONS: tuple[Projection, ...] = ("query", "key", "value")
 BY_LETTER: dict[str, Projection] = {name[0]: name for name in PROJECTIONS}  # as options name them
 
@@ -111,6 +112,8 @@ class Architecture(ABC):
         output_layers: names in the whole model of the modules of the task's output layer, by the class of
             transformers that puts it there.
         may_lack: parts of the base model that files of weights may be without; they are drawn from a fixed seed.
+        reads: texts, or images, whose patches stand for tokens.
+        any_size: whether images may have another size than the config says: positions are interpolated.
         eager_only: whether transformers writes its attention out, and takes no other.
         reads_last_token: whether a sequence is classified by its last token that is no pad, as decoders do.
         small: entries of a small model's config beside the usual ones (layers, heads, widths), for the contract.
@@ -123,6 +126,8 @@ class Architecture(ABC):
     sites: ClassVar[Mapping[Site, str]]
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]]
     may_lack: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[Reads] = "texts"
+    any_size: ClassVar[bool] = False
     eager_only: ClassVar[bool] = False
     reads_last_token: ClassVar[bool] = False
     small: ClassVar[Mapping[str, Any]] = {}
@@ -133,7 +138,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def position_limit(self, model: PreTrainedModel) -> int | None:
-        """Return how many tokens a model reads at most, None for any number."""
+        """Return how many tokens (patches of images) a model reads at most, None for any number."""
 
     def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
         """Let every attention of a model go through `function`, which gets a name in transformers' table of them.

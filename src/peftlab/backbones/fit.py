@@ -1,11 +1,14 @@
-"""Whether a tokenizer and a model belong together: what would else fail in the middle of training, or silently."""
+"""Whether a processor and a model belong together: what would else fail in the middle of training, or silently."""
 
 import logging
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import numpy as np
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.errors import require
+from peftlab.inputs.image import pixels_of
+from peftlab.inputs.image_files import stored
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,21 @@ def check_tokenizer(title: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     shortest = tokenizer.num_special_tokens_to_add(pair=True) + 2
     limit = tokenizer.model_max_length
     require(limit >= shortest, f"{says}a pair of texts takes {shortest} positions at least, the model has {limit}")
+
+
+def check_image_processor(title: str, model: PreTrainedModel, processor: BaseImageProcessor, any_size: bool) -> None:
+    """Refuse an image processor whose images have another size (unless any will do), or other channels.
+
+    Raises:
+        UserError: naming both.
+    """
+    config, blank = model.config, np.zeros((64, 96, 3), dtype=np.uint8)
+    found = list(pixels_of(processor, [stored(blank, "image")]).shape[1:])
+    sides = [config.image_size] * 2 if isinstance(config.image_size, int) else list(config.image_size)
+    expected = [config.num_channels, *sides]
+    says = f"backbone={title}: image processor and model do not fit: "
+    fits = found == expected or (any_size and found[0] == expected[0])
+    require(fits, f"{says}its images are {found} (channels, height, width), the model reads {expected}")
 
 
 def _types(tokenizer: PreTrainedTokenizerBase) -> int:

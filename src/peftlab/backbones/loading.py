@@ -1,4 +1,4 @@
-"""A pretrained model with its tokenizer, view and identity, ready for a strategy to attach itself to."""
+"""A pretrained model with its processor, view and identity, ready for a strategy to attach itself to."""
 
 import copy
 import json
@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel
 
 from peftlab.backbones.architecture import architecture
 from peftlab.backbones.fingerprint import fingerprint
-from peftlab.backbones.fit import check_tokenizer, settle_pad
+from peftlab.backbones.modality import MODALITIES, Modality, Processor, modality_of
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
 from peftlab.backbones.spec import Attention, BackboneSpec
-from peftlab.backbones.tiny import character_tokenizer, random_model
+from peftlab.backbones.tiny import random_model
 from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
 from peftlab.errors import UserError, require, shown
@@ -29,23 +29,28 @@ from peftlab.options.schema import parse_json
 from peftlab.output_layer import MULTIPLE_CHOICE, OutputLayer
 from peftlab.streams import Stream, seed_of
 
-Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, str]
-_ENDLESS = 10**30  # what a tokenizer says of texts without a limit
+Loaded = tuple[PreTrainedModel, Processor, str]
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A loaded model with a task's output layer. `fingerprint` is taken before anything touches the model.
 
-    `size` counts the parameters of the base model, without the task's output layer.
+    `size` counts the parameters of the base model, without the task's output layer. `processor`: its tokenizer, or its
+    image processor.
     """
 
     name: str
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    processor: Processor
     view: BackboneView
     fingerprint: str
     size: int
+
+    @property
+    def modality(self) -> Modality:
+        """What it reads."""
+        return modality_of(self.model)
 
 
 def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: RunCache | None = None) -> Backbone:
@@ -67,7 +72,7 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
-        model, tokenizer, identity = _untouched(spec, output, cache)
+        model, processor, identity = _untouched(spec, output, cache)
         view = BackboneView(model, output.auto_class)
         if output.auto_class == MULTIPLE_CHOICE:
             model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
@@ -75,7 +80,7 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
             _use_kernels(model, spec.attention)
         _draw_output_layer(model, view, seed)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
-    return Backbone(spec.name_of(identity), model.eval(), tokenizer, view, identity, size)
+    return Backbone(spec.name_of(identity), model.eval(), processor, view, identity, size)
 
 
 @contextmanager
@@ -141,7 +146,7 @@ def _folder(spec: BackboneSpec) -> Path:
 
 
 def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:
-    """Return model, tokenizer and fingerprint: just loaded, or a copy of what is kept."""
+    """Return model, processor and fingerprint: just loaded, or a copy of what is kept."""
     if cache is None or not cache.most:
         return _load(spec, output)
     stamps = [] if spec.drawn else file_stamps(_folder(spec))
@@ -151,17 +156,12 @@ def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) 
 
 def _load(spec: BackboneSpec, output: OutputLayer) -> Loaded:
     torch.manual_seed(0)
-    model, tokenizer = _random(spec, output) if spec.drawn else _pretrained(spec, output)
-    family = architecture(model.config.model_type)
-    tokenizer.model_max_length = family.position_limit(model) or _ENDLESS
-    if family.reads_last_token:
-        settle_pad(spec.title, model, tokenizer)
-    if not spec.drawn:
-        check_tokenizer(spec.title, model, tokenizer)
-    return model, tokenizer, fingerprint(model)
+    model, processor = _random(spec, output) if spec.drawn else _pretrained(spec, output)
+    modality_of(model).settle(spec.title, model, processor, loaded=not spec.drawn)
+    return model, processor, fingerprint(model)
 
 
-def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, Processor]:
     folder = _folder(spec)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **output.options)
@@ -179,7 +179,7 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
                 output_loading_info=True,
             )
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        processor = modality_of(model).load(folder)
     except UserError:
         raise
     except Exception as error:  # the libraries that read the files let errors of a dozen kinds through
@@ -187,7 +187,7 @@ def _pretrained(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedMode
         reason = shown(said if " " in said else f"{type(error).__name__}: {said}", 300)
         raise UserError(f"backbone={spec.title}: {folder} cannot be loaded: {reason}") from error
     _check_weights(spec.title, folder, model, report)
-    return model, tokenizer
+    return model, processor
 
 
 def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
@@ -205,11 +205,11 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
     )
 
 
-def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _random(spec: BackboneSpec, output: OutputLayer) -> tuple[PreTrainedModel, Processor]:
     assert spec.drawn is not None
-    tokenizer = character_tokenizer()
-    asked = _asked_for(spec.attention, str(spec.drawn.get("model_type", "")))
-    return random_model(spec.drawn, tokenizer, asked, output), tokenizer
+    kind = str(spec.drawn.get("model_type", ""))
+    processor = MODALITIES[architecture(kind).reads].make(spec.drawn)
+    return random_model(spec.drawn, processor, _asked_for(spec.attention, kind), output), processor
 
 
 def _asked_for(attention: Attention, model_type: str) -> str | None:

@@ -32,10 +32,11 @@ _PATTERNS = [
     "tokenizer_config.json",
     "vocab.*",
     "merges.txt",
+    "preprocessor_config.json",
 ]
-_SETTINGS = ("config.json", "tokenizer_config.json")
-# Any of these makes a tokenizer.
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_SETTINGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+# Any of these makes a tokenizer, the last an image processor.
+_PROCESSORS = ("tokenizer.json", "vocab.txt", "vocab.json", "preprocessor_config.json")
 
 
 def find_files(
@@ -46,7 +47,8 @@ def find_files(
     sha256: str | None,
     parts: Sequence[str] = (),
 ) -> Path:
-    """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer.
+    """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer
+    or image processor.
 
     Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
     installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them, or
@@ -173,8 +175,8 @@ def _missing(folder: Path) -> list[str]:
     index = folder / INDEX
     weights = (WEIGHTS,) if (folder / WEIGHTS).is_file() or not index.is_file() else _named_by(index)
     missing = [file for file in ("config.json", *weights) if not (folder / file).is_file()]
-    if not any((folder / file).is_file() for file in _VOCABULARIES):
-        missing.append("tokenizer.json")
+    if not any((folder / file).is_file() for file in _PROCESSORS):
+        missing.append("tokenizer.json or preprocessor_config.json")
     return missing
 
 

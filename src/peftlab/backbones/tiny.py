@@ -6,12 +6,19 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    BaseImageProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from peftlab.backbones.allowance import Allowance
 from peftlab.backbones.architecture import architecture
 from peftlab.errors import UserError, nearest, require
 from peftlab.output_layer import OutputLayer
+from peftlab.transformers_internals import from_config
 
 _MOST_LAYERS, _MOST_NUMBERS = 1000, 2**31
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -43,7 +50,10 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def random_model(
-    options: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, attention: str | None, output: OutputLayer
+    options: Mapping[str, Any],
+    processor: PreTrainedTokenizerBase | BaseImageProcessor,
+    attention: str | None,
+    output: OutputLayer,
 ) -> PreTrainedModel:
     """Return a model with random weights from `options`: `model_type` and the entries of that type's config.
 
@@ -53,7 +63,7 @@ def random_model(
         UserError: the model type is unknown, has no such output layer, or an entry does not fit it.
     """
     model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
-    entries = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
+    entries = {} if isinstance(processor, BaseImageProcessor) else _token_entries(processor)
     _check_options(options)
     layers = options.get("num_hidden_layers", 1)
     require(
@@ -63,9 +73,7 @@ def random_model(
     try:
         with Allowance(_MOST_NUMBERS, "backbone.random"):
             bare, model = (
-                model_class.from_config(
-                    AutoConfig.for_model(**{**entries, **options, **labels}), attn_implementation=attention
-                )
+                from_config(model_class, AutoConfig.for_model(**{**entries, **options, **labels}), attention)
                 for labels in ({}, output.options)
             )
     except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
@@ -73,6 +81,10 @@ def random_model(
     # Some architectures draw the output layer first, and the number of labels would shift all later draws.
     model.base_model.load_state_dict(bare.base_model.state_dict())
     return model
+
+
+def _token_entries(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.backbones.architecture import PROJECTIONS, Projection, Site, architecture
+from peftlab.backbones.architecture import PROJECTIONS, Projection, Reads, Site, architecture
 from peftlab.errors import UserError, require
 from peftlab.output_layer import PER_TOKEN, SEQUENCE_CLASSIFICATION
 
@@ -46,6 +46,11 @@ class BackboneView:
     def norm(self) -> Literal["pre", "post"]:
         """Whether LayerNorms stand before attention and feed-forward, or after their residuals."""
         return self._family.norm
+
+    @property
+    def reads(self) -> Reads:
+        """What the model reads: texts, or images."""
+        return self._family.reads
 
     def layer(self, index: int) -> nn.Module:
         """Return the whole encoder layer `index`, counted from the embeddings."""

@@ -19,7 +19,7 @@ def serves_its_types(family: type[Architecture]) -> None:
         promised(type(architecture(kind)) is family, f"{kind} is served by another family")
         backbone = _backbone(kind)
         shape = list(logits(backbone, batch(backbone)).shape)
-        promised(shape == [6, 2], f"{kind}: logits of two classes for six texts have the shape {shape}")
+        promised(shape == [6, 2], f"{kind}: logits of two classes for six examples have the shape {shape}")
 
 
 def keeps_heads_where_it_says(family: type[Architecture]) -> None:
@@ -69,7 +69,7 @@ PROMISES: list[Callable[[type[Architecture]], None]] = [
 
 
 def _backbone(kind: str) -> Backbone:
-    return small_backbone(kind, example().kind.output_layer)
+    return small_backbone(kind, example(kind).kind.output_layer)
 
 
 def _head_outputs(backbone: Backbone) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 
 from peftlab.backbones.forward import outputs_of
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import encoder_for
 from peftlab.check.promise import DoesNotApplyError, promised
-from peftlab.check.small import small_backbone
+from peftlab.check.small import small_backbone, type_for
 from peftlab.data.batching import cut
 from peftlab.errors import UserError
 from peftlab.heads.scoring import score_heads
-from peftlab.inputs.text import TextEncoder
 from peftlab.tasks.kind import TaskKind, kind_of
 
 LENGTH = 64
@@ -146,7 +146,7 @@ PROMISES: list[Callable[[type[TaskKind]], None]] = [
 
 def backbone_for(kind: TaskKind) -> Backbone:
     """Return a small backbone with the kind's output layer."""
-    return small_backbone("bert", kind.output_layer)
+    return small_backbone(type_for(kind), kind.output_layer)
 
 
 def batch_for(kind: TaskKind, backbone: Backbone, rows: Any) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def batch_for(kind: TaskKind, backbone: Backbone, rows: Any) -> dict[str, Any]:
 
 
 def _batches(kind: TaskKind, backbone: Backbone, rows: Any, size: int) -> Iterator[dict[str, Any]]:
-    encoder = TextEncoder(backbone.tokenizer, LENGTH)
+    encoder = encoder_for(backbone.processor, LENGTH)
     split = kind.encode(rows, encoder)
     for numbers in cut(range(len(split)), size):
         yield kind.collate([split[number] for number in numbers], encoder)

@@ -10,9 +10,11 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig
 
-from peftlab.backbones.architecture import architecture
+from peftlab.backbones.architecture import Reads, architecture, known_types
 from peftlab.backbones.checkpointing import checkpoint_layers
+from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.modality import family_of
 from peftlab.backbones.spec import Attention
 from peftlab.check.promise import DoesNotApplyError
 from peftlab.data.module import TaskData
@@ -32,6 +34,7 @@ SIZES = {
 }
 # Declared and never reached: rows of embeddings that no token uses.
 UNREACHED = ("position",)
+_EXAMPLES: dict[Reads, str] = {"texts": "classification", "images": "image-classification"}
 
 _selections: dict[tuple[str, str], Any] = {}
 
@@ -42,7 +45,7 @@ class ExampleData(TaskData):
     def __init__(self, kind: TaskKind, rows: Dataset, backbone: Backbone) -> None:
         sizes: dict[str, Any] = {"batch_size": 2, "eval_batch_size": 2, "max_length": 32}
         places: dict[str, Any] = {"root": None, "shots": None, "seed": 0, "cache_dir": None}
-        super().__init__(kind.task, backbone.tokenizer, **places, **sizes)
+        super().__init__(kind.task, backbone.processor, **places, **sizes)
         self._full_train = kind.encode(rows, self.encoder)
         self.splits = {"train": self._full_train, "validation": self._full_train}
 
@@ -60,11 +63,11 @@ class Trial:
 
     def backbone(self, seed: int = 1) -> Backbone:
         """Return an untouched backbone; the same one for the same seed."""
-        return small_backbone(self.model_type, example().kind.output_layer, seed)
+        return small_backbone(self.model_type, example(self.model_type).kind.output_layer, seed)
 
     def context(self, backbone: Backbone) -> SelectionContext:
         """Return what the strategy may look at before training."""
-        kind, rows, _ = example()
+        kind, rows, _ = example(self.model_type)
         return SelectionContext(backbone, ExampleData(kind, rows, backbone), 1, torch.device("cpu"))
 
     def attach(self, backbone: Backbone) -> Attached:
@@ -73,7 +76,7 @@ class Trial:
         Raises:
             DoesNotApplyError: it says that it does not fit the backbone.
         """
-        reason = self.strategy.skip(backbone.view, example().kind)
+        reason = self.strategy.skip(backbone.view, example(self.model_type).kind)
         if reason is not None:
             raise DoesNotApplyError(f"{self.strategy.name} does not fit ({reason})")
         self.strategy.check(backbone)
@@ -88,9 +91,15 @@ class Trial:
         return _selections[key]
 
 
-def example() -> KindExample:
-    """Return the task that strategies are checked on: sentences of two classes."""
-    return KINDS.get("classification").example()
+def example(model_type: str) -> KindExample:
+    """Return the task that strategies are checked on: two classes of sentences, or of images."""
+    return KINDS.get(_EXAMPLES[architecture(model_type).reads]).example()
+
+
+def type_for(kind: TaskKind) -> str:
+    """Return the type that a kind of task is checked on: BERT, ViT, or the first that has its output layer."""
+    types = ["bert", "vit", *known_types()]
+    return next(one for one in types if kind.output_layer.auto_class in architecture(one).output_layers)
 
 
 def small_sizes(model_type: str) -> dict[str, Any]:
@@ -120,8 +129,11 @@ def with_biases(backbone: Backbone) -> Backbone:
 
 
 def batch(backbone: Backbone, seed: int = 0, size: int = 6, length: int = 12) -> dict[str, Tensor]:
-    """Return inputs [size, length] with right padding of random lengths, and binary labels."""
+    """Return inputs [size, length] with right padding of random lengths, or images, and binary labels."""
     generator = torch.Generator().manual_seed(seed)
+    if family_of(backbone.model).reads == "images":
+        images = backbone.modality.random_inputs(backbone.model, size, length, generator)
+        return {**images, "labels": torch.randint(0, 2, (size,), generator=generator)}
     vocabulary = backbone.model.config.vocab_size
     ids = torch.randint(5, vocabulary, (size, length), generator=generator)
     lengths = torch.randint(3, length + 1, (size,), generator=generator)
@@ -134,7 +146,7 @@ def batch(backbone: Backbone, seed: int = 0, size: int = 6, length: int = 12) ->
 def logits(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
     """Return the logits [size, classes] without gradients, in the mode that the model is in."""
     with torch.no_grad():
-        found: Tensor = backbone.model(**{name: inputs[name] for name in ("input_ids", "attention_mask")}).logits
+        found: Tensor = backbone.model(**inputs_of(backbone, inputs)).logits
     return found
 
 

@@ -3,26 +3,24 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import Dataset, List, Value
+from datasets import Dataset
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.backbones.forward import outputs_of
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import Processor, encoder_for
 from peftlab.cache import RunCache
 from peftlab.data.batching import ORDERS, LengthGroupedBatches, Order, cut, evaluation_batches
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
 from peftlab.data.shots import few_shot, hold_out
 from peftlab.errors import prefix_errors, require
 from peftlab.inputs.encoder import Batch, Split, to_device
-from peftlab.inputs.text import TextEncoder
 from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import kind_of
 from peftlab.tasks.task import Task
@@ -30,8 +28,6 @@ from peftlab.tasks.task import Task
 log = logging.getLogger(__name__)
 
 Loader = DataLoader[Batch]
-TEXT = Value("string")
-ANSWERS = ("id", "label", "answers")
 
 
 class TaskData(LightningDataModule):
@@ -43,13 +39,13 @@ class TaskData(LightningDataModule):
 
     Args:
         task: what to load.
-        tokenizer: the backbone's.
+        processor: the backbone's tokenizer, or its image processor.
         root: folder of the GLUE release; None for the Hub.
         shots: examples a class, or None for the full sets.
         seed: draws the shots and orders the training batches.
         batch_size: training examples in a batch; None: the few-shot training set, or 32.
         eval_batch_size: examples in a batch of evaluation.
-        max_length: longest example in tokens.
+        max_length: longest example in tokens; images have one size.
         num_workers: loader processes; 0 loads in the main one.
         length_grouped: batch training examples of like length together.
         holdout: share of the training set that stands in for the validation sets, which are then not looked at: for
@@ -65,7 +61,7 @@ class TaskData(LightningDataModule):
     def __init__(
         self,
         task: Task,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Processor,
         *,
         root: Path | None,
         shots: int | None,
@@ -86,7 +82,7 @@ class TaskData(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             require(value is None or value >= 1, f"data.{name}={value}: allowed are whole numbers from 1")
         self.task, self.kind = task, kind_of(task)
-        self.encoder = TextEncoder(tokenizer, max_length, cache_dir)
+        self.encoder = encoder_for(processor, max_length, cache_dir)
         self.splits: dict[str, Split] = {}
         self._root, self._shots, self._seed = root, shots, seed
         self._batch_size, self._eval_batch_size = batch_size, eval_batch_size
@@ -229,14 +225,14 @@ class TaskData(LightningDataModule):
             "examples": {name: len(split) for name, split in self.splits.items()},
             **({"sequences": several} if several else {}),
             "truncated_share": {name: split.truncated_share for name, split in self.splits.items()},
-            "max_length": self.encoder.max_length,
+            **self.encoder.describe(),
             "batch_size": self.batch_size,
             **self._facts,
         }
 
-    def texts(self, split: str) -> list[tuple[str, ...]]:
-        """Return the texts of each example of a split, one after the other, without its answer and its name."""
-        return _texts(self._rows[split])
+    def titles(self, split: str) -> list[str]:
+        """Return what a person knows each example of a split by, its answer left out."""
+        return self.encoder.titles(self._rows[split])
 
     def example_names(self, split: str) -> list[str] | None:
         """Return what the source calls each example of a split; None where it gives no names."""
@@ -245,17 +241,17 @@ class TaskData(LightningDataModule):
         return names
 
     def _describe(self, raw: RawSplits) -> dict[str, Any]:
-        texts = {name: self.texts(name) for name in self._rows}
-        seen = set(texts["train"])
+        contents = {name: self.encoder.contents(rows) for name, rows in self._rows.items()}
+        seen = set(contents["train"])
         unseen = [name for name in self._rows if name != "train" and (self.has_validation or name != "validation")]
-        overlap = {name: sum(text in seen for text in texts[name]) for name in unseen}
+        overlap = {name: sum(content in seen for content in contents[name]) for name in unseen}
         for name, number in overlap.items():
             if number:
-                log.warning("%d of the %d examples of %s are training examples too", number, len(texts[name]), name)
-        empty = {name: sum(not "".join(text).strip() for text in texts[name]) for name in self._rows}
+                log.warning("%d of the %d examples of %s are training examples too", number, len(contents[name]), name)
+        empty = {name: self.encoder.num_empty(rows) for name, rows in self._rows.items()}
         for name, number in empty.items():
             if number:
-                log.warning("%d of the %d examples of %s hold no text", number, len(texts[name]), name)
+                log.warning("%d of the %d examples of %s hold no text", number, len(contents[name]), name)
         facts = {"source": raw.source, "content_sha256": raw.hashes, "overlap": overlap, "empty": empty}
         # The task has none: the last epoch is kept.
         return facts if self.has_validation else {**facts, "validation": "the training set"}
@@ -275,10 +271,3 @@ class TaskData(LightningDataModule):
             # Of its own: a loader draws once for its workers, and dropout would depend on how many there are.
             generator=torch.Generator(),
         )
-
-
-def _texts(split: Dataset) -> list[tuple[str, ...]]:
-    """Return the texts of each example, one after the other, without its answer and its name."""
-    read = [name for name, kind in split.features.items() if name not in ANSWERS and kind in (TEXT, List(TEXT))]
-    columns = [[value if isinstance(value, list) else [value] for value in split[name][:]] for name in read]
-    return [tuple(chain.from_iterable(row)) for row in zip(*columns, strict=True)]

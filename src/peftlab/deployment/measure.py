@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.backbones.loading import BackboneSpec, load_backbone
+from peftlab.backbones.modality import family_of, modality_of
 from peftlab.deployment.paired import paired_ratio
 from peftlab.output_layer import OutputLayer
 from peftlab.results.record import Delay, Deployment
@@ -69,7 +70,10 @@ def measure_delay(bare: PreTrainedModel, deployed: PreTrainedModel, options: Dep
     On a CPU with one thread (`OMP_NUM_THREADS=1`) all work is that thread's, and its own clock shows what the wall's
     would on a machine that does nothing else. Several threads or a GPU leave the wall's.
     """
-    inputs = _texts(bare, options.batch_size, options.length)
+    draw = torch.Generator().manual_seed(0)
+    inputs = modality_of(bare).random_inputs(bare, options.batch_size, options.length, draw)
+    # Images are of one size.
+    length = options.length if "attention_mask" in inputs else family_of(bare).position_limit(bare)
     alone = bare.device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.thread_time if alone else time.perf_counter
     with torch.inference_mode():
@@ -80,7 +84,7 @@ def measure_delay(bare: PreTrainedModel, deployed: PreTrainedModel, options: Dep
         high=measured.high,
         pairs=options.pairs,
         batch_size=options.batch_size,
-        length=options.length,
+        length=length or options.length,
         bare_seconds=measured.seconds,
         clock="processor" if alone else "wall",
     )
@@ -89,15 +93,6 @@ def measure_delay(bare: PreTrainedModel, deployed: PreTrainedModel, options: Dep
 def _numbers(model: nn.Module) -> int:
     """Count what the model holds; buffers too, where methods keep what they draw and do not train."""
     return sum(tensor.numel() for tensor in chain(model.parameters(), model.buffers()))
-
-
-def _texts(model: PreTrainedModel, size: int, length: int) -> dict[str, Tensor]:
-    """Return `size` texts of `length` random tokens, none of which is padding."""
-    generator = torch.Generator().manual_seed(0)
-    config = model.config
-    ids = torch.randint(config.vocab_size - 1, (size, length), generator=generator)
-    ids = (ids + (ids >= config.pad_token_id)).to(model.device)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Callable[[], None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.view import BackboneView
-from peftlab.heads.padding import zero_pads
+from peftlab.heads.padding import real_tokens, zero_pads
 from peftlab.heads.weights import HeadMatrix, head_parts, weight_of
 
 Batch = TypeVar("Batch", bound=Mapping[str, Any])
@@ -34,18 +34,18 @@ def gradient_scores(
         model: its weights and their gradients are left as they are.
         view: of the model.
         loss: of a batch of one example; its labels are read.
-        examples: batches of one each; `attention_mask` [M, S] of all sequences of the example among them.
+        examples: batches of one each; of texts `attention_mask` [M, S] of all sequences of the example among them.
         measures: `gradient`, `fisher`, or both.
         parts: the projections whose weights are a head's, `output` among them maybe.
     """
     sums = {name: torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64) for name in measures}
-    mask: Tensor
+    current: Batch
     count = 0
 
     def at_output(layer: int, outputs: Tensor, gradient: Tensor) -> None:
         shape = (*outputs.shape[:2], view.num_heads, view.head_dim)
         products = outputs.view(shape).to(torch.float64) * gradient.view(shape).to(torch.float64)
-        sums["gradient"][layer] += zero_pads(products, mask).sum((0, 1, 3)).abs().cpu()
+        sums["gradient"][layer] += zero_pads(products, real_tokens(current, products)).sum((0, 1, 3)).abs().cpu()
 
     def at_weight(layer: int, moved: Tensor) -> None:
         sums["fisher"][layer] += moved.cpu()
@@ -57,9 +57,9 @@ def gradient_scores(
             listening.enter_context(_output_gradients(view, at_output))
         if "fisher" in measures:
             listening.enter_context(_weight_gradients(view, parts, at_weight))
-        for batch in examples:
-            mask, count = batch["attention_mask"], count + 1
-            torch.autograd.backward(loss(batch))
+        for current in examples:
+            count += 1
+            torch.autograd.backward(loss(current))
     model.train(was_training)
     return {name: total / max(count, 1) for name, total in sums.items()}
 

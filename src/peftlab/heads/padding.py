@@ -1,6 +1,15 @@
 """Pads hold outputs too, and never count."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
+
+
+def real_tokens(batch: Mapping[str, Any], outputs: Tensor) -> Tensor:
+    """Return which tokens of head outputs [B, S, ...] are no pads, [B, S]: all where there is no mask, as of images."""
+    mask: Tensor | None = batch.get("attention_mask")
+    return outputs.new_ones(outputs.shape[:2]) if mask is None else mask
 
 
 def zero_pads(outputs: Tensor, mask: Tensor) -> Tensor:

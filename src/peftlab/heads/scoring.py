@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from peftlab.backbones.forward import inputs_of
+from peftlab.backbones.forward import inputs_of, num_sequences
 from peftlab.backbones.loading import Backbone
 from peftlab.heads.correlation import head_correlation
 from peftlab.heads.outputs import head_outputs
+from peftlab.heads.padding import real_tokens
 from peftlab.heads.richness import cumulative_shares, information_richness
 from peftlab.heads.scores import HeadScores
 from peftlab.inputs.encoder import num_examples
@@ -24,9 +25,9 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
 
     Args:
         backbone: its model lies where the batches do.
-        batches: what the model reads, `attention_mask` [M, S] among it, and `index` [B], its examples; labels are not
-            looked at. An example of several sequences, as windows or choices, counts once for each of them. It is
-            fastest where examples of like length share a batch.
+        batches: what the model reads, of texts `attention_mask` [M, S] among it, and `index` [B], its examples; labels
+            are not looked at. An example of several sequences, as windows or choices, counts once for each of them.
+            It is fastest where examples of like length share a batch.
         xi: threshold of Eq. 2, in (0, 1].
     """
     view, model = backbone.view, backbone.model
@@ -34,9 +35,10 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
     richness = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64, device=device)
     correlation = torch.zeros(*richness.shape, view.num_heads, dtype=torch.float64, device=device)
     spectrum = torch.zeros(*richness.shape, view.head_dim, dtype=torch.float64, device=device)
-    mask: Tensor
+    current: Mapping[str, Tensor]
 
     def consume(layer: int, outputs: Tensor) -> None:
+        mask = real_tokens(current, outputs)
         shares = cumulative_shares(outputs, mask)
         richness[layer] += information_richness(shares, xi).sum(0)
         spectrum[layer] += shares.sum(0)
@@ -45,10 +47,10 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
     was_training = model.training
     model.eval()
     with head_outputs(view, consume):
-        for batch in batches:
-            mask = batch["attention_mask"]
-            examples, sequences = examples + num_examples(batch), sequences + len(mask)
-            model.base_model(**inputs_of(backbone, batch))
+        for current in batches:
+            inputs = inputs_of(backbone, current)
+            examples, sequences = examples + num_examples(current), sequences + num_sequences(inputs)
+            model.base_model(**inputs)
     model.train(was_training)
     richness, correlation, spectrum = ((total / sequences).cpu() for total in (richness, correlation, spectrum))
     return HeadScores(richness, correlation, examples, spectrum, sequences)

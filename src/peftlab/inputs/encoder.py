@@ -7,8 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Image
 from torch import Tensor
+
+from peftlab.inputs.image_files import image_sha256
 
 Example = dict[str, Any]
 Batch = dict[str, Any]  # tensors, `index` [B] of B examples among them, and what else a kind of task needs
@@ -55,10 +57,28 @@ class Encoder(Protocol):
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of examples of unlike sizes."""
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a run's record says of it."""
+
+    def contents(self, rows: Dataset) -> list[Hashable]:
+        """Return what a model is shown of each row: equal where the examples are."""
+
+    def titles(self, rows: Dataset) -> list[str]:
+        """Return what a person knows each row by."""
+
+    def num_empty(self, rows: Dataset) -> int:
+        """Return how many rows hold nothing."""
+
 
 def num_examples(batch: Mapping[str, Any]) -> int:
     """Return the number of examples in a batch, each of which may be several sequences."""
     return len(batch["index"])
+
+
+def num_tokens(batch: Mapping[str, Any]) -> Tensor:
+    """Return how many tokens a batch holds, without pads, a scalar; 0 for images."""
+    mask = batch.get("attention_mask")
+    return torch.zeros((), dtype=torch.int64) if mask is None else mask.sum()
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -67,8 +87,15 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def content_hash(rows: Dataset) -> str:
-    """Return the SHA-256 of a split's texts and labels, in order: the same wherever they came from."""
+    """Return the SHA-256 of a split's texts or images and labels, in order: the same wherever they came from.
+
+    The names of rows of images are those of files, and no part of it.
+    """
     digest = hashlib.sha256()
+    images = {name for name, feature in rows.features.items() if isinstance(feature, Image)}
     for column in sorted(rows.column_names):
-        digest.update(json.dumps([column, rows[column][:]]).encode())
+        if column in images:
+            digest.update(json.dumps([column, [image_sha256(image) for image in rows[column]]]).encode())
+        elif not (images and column == "id"):
+            digest.update(json.dumps([column, rows[column][:]]).encode())
     return digest.hexdigest()

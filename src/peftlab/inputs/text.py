@@ -4,10 +4,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, List, Value
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
@@ -17,6 +17,8 @@ from peftlab.inputs.sequences import OUTSIDE, Layout, SequenceSplit, arrange
 from peftlab.inputs.tokens import TokenisedSplit, tokenise, tokenizer_fingerprint
 
 Side = Literal["left", "right"]
+_TEXT = Value("string")
+_ANSWERS = ("id", "label", "answers")  # columns of texts that no model reads
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,22 @@ class TextEncoder:
         assert isinstance(pad, int)
         return collate(examples, pad, self.side)
 
+    def describe(self) -> dict[str, Any]:
+        """Return the longest length, for a run's record."""
+        return {"max_length": self.max_length}
+
+    def contents(self, rows: Dataset) -> list[Hashable]:
+        """Return the texts of each row, one after the other, without its answer and its name."""
+        return [*_texts(rows)]
+
+    def titles(self, rows: Dataset) -> list[str]:
+        """Return the texts of each row, as one."""
+        return [" | ".join(texts) for texts in _texts(rows)]
+
+    def num_empty(self, rows: Dataset) -> int:
+        """Return how many rows hold no text."""
+        return sum(not "".join(texts).strip() for texts in _texts(rows))
+
 
 def text_encoder(encoder: Encoder) -> TextEncoder:
     """Return an encoder that reads text, for kinds of task that need to know.
@@ -77,6 +95,12 @@ def text_encoder(encoder: Encoder) -> TextEncoder:
     require(isinstance(encoder, TextEncoder), f"{type(encoder).__name__}: this kind of task needs a backbone of texts")
     assert isinstance(encoder, TextEncoder)
     return encoder
+
+
+def _texts(rows: Dataset) -> list[tuple[str, ...]]:
+    read = [name for name, kind in rows.features.items() if name not in _ANSWERS and kind in (_TEXT, List(_TEXT))]
+    columns = [[value if isinstance(value, list) else [value] for value in rows[name][:]] for name in read]
+    return [tuple(chain.from_iterable(row)) for row in zip(*columns, strict=True)]
 
 
 def collate(examples: Sequence[Example], pad_token_id: int, side: Side = "right") -> Batch:

@@ -94,7 +94,7 @@ class TunedRun:
         options = build(DataOptions, {**config["data"], **({"root": root} if root else {})}, "data")
         data = TaskData(
             Task.from_config(config["task"]),
-            backbone.tokenizer,
+            backbone.processor,
             root=options.folder,
             shots=self.record.shots,
             seed=self.record.seed,

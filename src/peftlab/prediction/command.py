@@ -1,6 +1,7 @@
 """``python predict.py RUN FILE --out predictions.csv``: what a finished run says of the examples of a file.
 
 FILE has the form of the task's own files, or columns of its kind, such as text_a and text_b; with labels or without.
+Images come as a folder of them, or as a file whose column `image` names them.
 Each example has a row of the result, in their order: the answer, how probable it is and, where there is one, the right
 answer. Where there are some, the task's metrics are told. The end of a name says a file's format.
 """
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "file",
         type=Path,
         metavar="FILE",
-        help="the examples: .csv, .tsv, .jsonl, .json, .parquet, .conll, or the folder of a saved dataset",
+        help="the examples: .csv, .tsv, .jsonl, .json, .parquet, .conll, or a folder: a saved dataset, or images",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="predictions: .csv, .tsv or .jsonl")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="examples at a time (default: 32)")

@@ -6,9 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from datasets import List
+from datasets import Image, List
 
 from peftlab.errors import UserError, prefix_errors, require
+from peftlab.inputs.image_files import stored
 from peftlab.tasks.forms.rows import Located, Raw, several, text
 from peftlab.tasks.kind import TaskKind
 from peftlab.tasks.sources.examples import examples_of, form_of, spelling
@@ -16,7 +17,7 @@ from peftlab.tasks.sources.files import rows_of
 from peftlab.tasks.sources.formats import Row
 from peftlab.tasks.sources.own import rows_as_read
 from peftlab.tasks.sources.release import tsv_rows
-from peftlab.tasks.task import FileSource, Source
+from peftlab.tasks.task import FileSource, OwnFiles, Source
 
 _SILENT = ("id", "label", "names")  # columns of a kind that no model reads
 
@@ -130,6 +131,8 @@ def _own(kind: TaskKind, rows: Iterable[Row]) -> Iterator[Located]:
 
 
 def _value(value: Any, name: str, kind: TaskKind) -> Any:
+    if isinstance(kind.columns[name], Image):
+        return stored(value, name)
     if isinstance(kind.columns[name], List):
         return [text(part, name) for part in several(value, name)]
     return text(value, name)
@@ -137,8 +140,10 @@ def _value(value: Any, name: str, kind: TaskKind) -> Any:
 
 def _rows(kind: TaskKind, path: Path) -> Iterator[Row]:
     """Yield a file's rows, each with its place."""
-    if kind.task.own is not None:
-        return rows_as_read(kind, kind.task.own, path, "test")
+    # Rows of images may name files beside theirs.
+    own = kind.task.own or (OwnFiles(["image"]) if isinstance(kind.columns.get("image"), Image) else None)
+    if own is not None:
+        return rows_as_read(kind, own, path, "test")
     if path.suffix == ".tsv" and path.is_file():
         return _tab_separated(kind.task.files, path)
     return rows_of(path, "test")

@@ -11,12 +11,12 @@ import torch
 from datasets import Dataset, Features
 from torch import Tensor
 
-from peftlab.backbones.forward import inputs_of
+from peftlab.backbones.forward import inputs_of, num_sequences
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import encoder_for
 from peftlab.data.batching import cut, longest_first
 from peftlab.errors import prefix_errors, require
-from peftlab.inputs.encoder import Batch, num_examples, to_device
-from peftlab.inputs.text import TextEncoder
+from peftlab.inputs.encoder import Batch, Encoder, num_examples, to_device
 from peftlab.options.schema import build
 from peftlab.prediction.given import Given, from_items
 from peftlab.results.record import RunRecord
@@ -59,7 +59,7 @@ class LoadedRun:
     record: RunRecord
     kind: TaskKind
     backbone: Backbone = field(repr=False)
-    encoder: TextEncoder = field(repr=False)
+    encoder: Encoder = field(repr=False)
 
     def predict(self, examples: Iterable[Any], batch_size: int = BATCH_SIZE) -> list[dict[str, Any]]:
         """Return what the model says of each example, in their order: `label` and `probabilities`, `score`, and so on.
@@ -120,7 +120,7 @@ class LoadedRun:
     def _outputs(self, batch: Batch) -> Any:
         """Return what the model gives for a batch, some sequences at a time where examples have many."""
         inputs = inputs_of(self.backbone, batch)
-        number = len(batch["input_ids"])
+        number = num_sequences(inputs)
         most = max(SEQUENCES, num_examples(batch))
         if number <= most:
             return self.backbone.model(**inputs)
@@ -159,7 +159,7 @@ def load(
         attached.merge()
     tuned = attached.backbone
     tuned.model.eval().to(_device(device))
-    return LoadedRun(record, kind, tuned, TextEncoder(tuned.tokenizer, length))
+    return LoadedRun(record, kind, tuned, encoder_for(tuned.processor, length))
 
 
 def _table(record: RunRecord, name: str) -> Mapping[str, Any]:

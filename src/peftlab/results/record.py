@@ -69,9 +69,9 @@ class KeptPredictions:
 class Delay:
     """Time of a forward pass over the bare backbone's: the median of `pairs` ratios and its 95 % interval.
 
-    Each pass takes `batch_size` texts of `length` tokens, without padding, in float32; `bare_seconds` is the median
-    time of the bare backbone's. `clock` is the wall's, or the one thread's own (processor), which stands still while
-    the machine does something else.
+    Each pass takes `batch_size` texts of `length` tokens (images of as many patches), without padding, in float32;
+    `bare_seconds` is the median time of the bare backbone's. `clock` is the wall's, or the one thread's own
+    (processor), which stands still while the machine does something else.
     """
 
     ratio: float
@@ -110,7 +110,7 @@ class Seconds:
 
 @dataclass
 class Throughput:
-    """Of training; tokens are counted without padding."""
+    """Of training; tokens are counted without padding, None where images are read."""
 
     examples_per_second: float | None = None
     tokens_per_second: float | None = None

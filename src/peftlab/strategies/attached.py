@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from peftlab.backbones.forward import hidden_states
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import Processor
 from peftlab.errors import UserError, require
 from peftlab.strategies.traits import Traits
 
@@ -98,9 +99,9 @@ class Attached(ABC):
         return self.backbone.model
 
     @property
-    def processor(self) -> PreTrainedTokenizerBase:
-        """What turns a user's examples into the model's inputs: the backbone's tokenizer."""
-        return self.backbone.tokenizer
+    def processor(self) -> Processor:
+        """What turns a user's examples into the model's inputs: the backbone's tokenizer, or its image processor."""
+        return self.backbone.processor
 
     # Parameters ------------------------------------------------------------------------------------------
 

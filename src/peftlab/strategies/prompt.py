@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.prompts import Prompts
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.traits import Traits
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Prompt(Strategy):
         """
         tolerance = 2.0 if self.place == "first" else 0.1
         return Traits(start_tolerance=tolerance, merge_tolerance=None, prompt_positions=self.length)
+
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name a backbone of images."""
+        return None if view.reads == "texts" else "a prompt stands among the tokens of a text, and it reads images"
 
     def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
         """Put the prompt into every text."""

@@ -117,10 +117,11 @@ def backbone_spec(folder: Path, facts: DeltaFacts, path: str | None, option: str
 
 def export_merged(
     folder: Path, target: Path, backbone_path: str | None = None, option: str = "backbone_path=FOLDER"
-) -> None:
+) -> str:
     """Merge a run's delta into its backbone and write a plain Hugging Face folder, whole or not at all.
 
-    `AutoModelForSequenceClassification.from_pretrained(target)` of stock transformers loads it.
+    Returns:
+        The class of stock transformers that loads it, as `AutoModelForSequenceClassification`.
 
     Raises:
         UserError: the delta does not fit, its method cannot be merged, `target` holds something, or the disk says no.
@@ -133,6 +134,7 @@ def export_merged(
             processor.save_pretrained(temporary)
         except SafetensorError as error:
             raise UserError(f"{target}: cannot be written ({error})") from error
+    return load_delta(folder).facts.output_layer.auto_class
 
 
 def _portable(backbone: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from peftlab.backbones.checkpointing import checkpoint_layers
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.errors import require
-from peftlab.inputs.encoder import Batch, num_examples
+from peftlab.inputs.encoder import Batch, num_examples, num_tokens
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import Predictions, TaskKind
 from peftlab.training.lightning_internals import restart_optimisers
@@ -91,7 +91,7 @@ class FineTuning(LightningModule):
             loss = loss + penalty
         self.examples_seen += size
         # Added up where it is: reading it at every step would make the device wait.
-        self._tokens = self._tokens + batch["attention_mask"].sum()
+        self._tokens = self._tokens + num_tokens(batch)
         self._mean_loss.update(loss.detach(), terms)
         if self._adds_up:
             begins = batch_index % self.trainer.accumulate_grad_batches == 0

@@ -12,6 +12,7 @@ FORMS: dict[str, Form] = {
     "words": plain.words,
     "questions": plain.questions,
     "choices": plain.choices,
+    "images": plain.images,
     "swag": plain.swag,
     "hellaswag": plain.hellaswag,
     "copa": superglue.copa,

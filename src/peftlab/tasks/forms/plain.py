@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from peftlab.errors import require
+from peftlab.inputs.image_files import stored
 from peftlab.tasks.forms.rows import Raw, by_row, several, text
 from peftlab.tasks.task import Source
 
@@ -50,6 +51,14 @@ def choices(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
         "choices": [text(choice, "choices") for choice in found],
         "label": row.get(source.label),
     }
+
+
+@by_row
+def images(row: Raw, source: Source) -> Iterator[dict[str, Any]]:
+    """Yield an image with its class and, where the source has one, its name."""
+    (column,) = source.text
+    name = {"id": str(row["id"])} if row.get("id") is not None else {}
+    yield {**name, "image": stored(row[column], column), "label": row.get(source.label)}
 
 
 @by_row

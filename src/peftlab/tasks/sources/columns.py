@@ -7,6 +7,7 @@ questions.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError, nearest, require
@@ -20,11 +21,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Named:
-    """The columns that are read, by their names; `guessed` are those that the user did not name."""
+    """The columns that are read, by their names; `guessed` are those that the user did not name.
+
+    `folder` is that of the file, beside which files lie that its rows name.
+    """
 
     text: list[str]
     label: str | None
     guessed: tuple[str, ...] = ()
+    folder: Path = Path()
 
     def __str__(self) -> str:
         read = [*self.text, *([self.label] if self.label is not None else [])]
@@ -129,6 +134,11 @@ def _questions(columns: Sequence[str]) -> list[str]:
     return [question, context] if question is not None and context is not None else []
 
 
+def _pictures(columns: Sequence[str]) -> list[str]:
+    found = _first(("image", "img", "picture", "file_name", "filename", "file", "path"), columns)
+    return [found] if found is not None else []
+
+
 def _as_they_are(row: dict[str, Any], named: Named) -> dict[str, Any]:
     return row
 
@@ -160,6 +170,19 @@ def _of_questions(row: dict[str, Any], named: Named) -> dict[str, Any]:
         raise UserError(f"answer_start {place!r}; allowed is the place of the answer's first character") from None
 
 
+def _of_images(row: dict[str, Any], named: Named) -> dict[str, Any]:
+    """Return a row whose image, where a text names it, is a file beside that of the row; its name is its `id`.
+
+    A folder's rows have columns of their own, whatever a file's beside it are called.
+    """
+    if "image" in row:
+        row = {named.text[0]: row["image"], named.label or "label": row.get("label"), **row}
+    name = row.get(named.text[0])
+    if not isinstance(name, str):
+        return row
+    return {"id": name, **row, named.text[0]: str(named.folder / name)}
+
+
 def _several(value: Any) -> Any:
     """Return the values of a cell: a list of JSON, or what stands between blanks."""
     if not isinstance(value, str):
@@ -189,6 +212,13 @@ LAYOUTS = {
         ("label", "answer", "correct", "target", "gold"),
         range(2, 100),
         _of_choices,
+    ),
+    "images": Layout(
+        "images",
+        _pictures,
+        ("label", "labels", "class", "category", "target", "fine_label"),
+        range(1, 2),
+        _of_images,
     ),
     "questions": Layout("a question and a context", _questions, ("answers", "answer"), range(2, 3), _of_questions),
 }

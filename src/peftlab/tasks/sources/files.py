@@ -1,8 +1,8 @@
 """A user's own file: its rows, each with its place, whatever its format. The end of its name says which that is.
 
-CSV, TSV, JSON lines, JSON (a list of objects, or SQuAD's), Parquet, CoNLL's columns, and the folder of a saved dataset
-of `datasets`. Nothing in a file is run or fetched: of Parquet and Arrow the plain values are read, and no image or
-sound that they may name.
+CSV, TSV, JSON lines, JSON (a list of objects, or SQuAD's), Parquet, CoNLL's columns, the folder of a saved dataset of
+`datasets`, and a folder of images. Nothing in a file is run or fetched: of Parquet and Arrow the plain values are read,
+and no image or sound that they may name.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features
 
 from peftlab.errors import UserError, nearest, require
+from peftlab.tasks.sources.folders import holds_images, image_rows, split_folders
 from peftlab.tasks.sources.formats import Row, conll_rows, csv_rows, json_of, jsonl_rows, squad_rows, text_of
 
 _DICT, _SAVED = "dataset_dict.json", "state.json"
@@ -35,7 +36,7 @@ def rows_of(path: Path, split: str = "train") -> Iterator[Row]:
     """
     require(path.exists(), f"{path}: no such file")
     if path.is_dir():
-        return _plain(path, _saved(path, split))
+        return image_rows(path, split) if _is_image_folder(path) else _plain(path, _saved(path, split))
     require(path.is_file(), f"{path}: not a regular file")
     known = ", ".join(_READERS)
     require(path.suffix in _READERS, f"{path}: the format is unknown; allowed are names that end with {known}")
@@ -44,6 +45,8 @@ def rows_of(path: Path, split: str = "train") -> Iterator[Row]:
 
 def class_names(path: Path, split: str = "train") -> dict[str, list[str]]:
     """Return the names of the classes, in their order, of each column whose file brings them along."""
+    if _is_image_folder(path):
+        return {}
     if path.is_dir():
         features = _saved(path, split).features
     elif path.suffix == ".parquet":
@@ -55,10 +58,15 @@ def class_names(path: Path, split: str = "train") -> dict[str, list[str]]:
 
 
 def splits_in(path: Path) -> list[str]:
-    """Return the splits of a saved dataset that holds several; none of a file."""
+    """Return the splits of a saved dataset or of a folder of images that holds several; none of a file."""
     if not (path / _DICT).is_file():
-        return []
+        return list(split_folders(path))
     return [str(name) for name in json_of(text_of(path / _DICT), str(path / _DICT)).get("splits", [])]
+
+
+def _is_image_folder(path: Path) -> bool:
+    saved = (path / _DICT).is_file() or (path / _SAVED).is_file()
+    return path.is_dir() and not saved and holds_images(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -130,7 +138,8 @@ def _plain(path: Path, dataset: Dataset) -> Iterator[Row]:
 
 def _saved(path: Path, split: str) -> Dataset:
     written = (path / _DICT).is_file() or (path / _SAVED).is_file()
-    require(written, f"{path}: no folder that `save_to_disk` of datasets wrote; allowed are such folders, and files")
+    told = "no folder that `save_to_disk` of datasets wrote, and none of images; allowed are such folders, and files"
+    require(written, f"{path}: {told}")
     try:
         found = datasets.load_from_disk(str(path.resolve()))
     except Exception as error:  # the library lets errors of a dozen libraries through

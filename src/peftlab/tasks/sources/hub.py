@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Image
 
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.network import hub_reachable
@@ -86,6 +86,9 @@ def _labels(kind: TaskKind, feature: Any, values: list[Any]) -> list[Any]:
 
 def _rows(source: HubSource, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the rows with their places; numbers of classes, also in lists, become the classes' names."""
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Image):  # as its file has it: decoded when a model is to read it
+            dataset = dataset.cast_column(name, Image(decode=False))
     turned = {name: _names(feature) for name, feature in dataset.features.items()}
     for number, row in enumerate(dataset):
         yield f"{_spelt(source)}, example {number}", {name: turned[name](value) for name, value in row.items()}

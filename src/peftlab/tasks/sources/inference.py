@@ -11,14 +11,20 @@ OUT = "O"
 _FEW = 20  # labels that nobody doubts, however few examples there are
 
 
-def _of_texts(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any]) -> dict[str, Any]:
+def _of_texts(
+    values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any], scores: bool = True
+) -> dict[str, Any]:
     """Return labels, or a range where a value is no whole number: scores."""
     if task.get("labels") or task.get("range"):
         return {}
     if names:
         return {"labels": list(names)}
     numbers = [_number(value) for value in values]
-    if all(number is not None for number in numbers) and any(number % 1 for number in numbers if number is not None):
+    if (
+        scores
+        and all(number is not None for number in numbers)
+        and any(number % 1 for number in numbers if number is not None)
+    ):
         known = [number for number in numbers if number is not None]
         return {"range": [float(math.floor(min(known))), float(math.ceil(max(known)))]}
     counts = Counter(str(value) for value in values)
@@ -27,6 +33,11 @@ def _of_texts(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[
     told = f"{len(counts)} unlike labels in {len(values)} rows are no classes; data.label=NAME names another column"
     require(len(counts) <= max(_FEW, len(values) // 2), told)
     return {"labels": sorted(counts, key=_in_order)}
+
+
+def _of_images(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return labels: a folder's name is no score."""
+    return _of_texts([str(value) for value in values], names, {**task, "range": None}, scores=False)
 
 
 def _of_words(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +70,7 @@ INFERENCES: dict[str, Callable[[Sequence[Any], Sequence[str] | None, Mapping[str
     "texts": _of_texts,
     "words": _of_words,
     "choices": _of_choices,
+    "images": _of_images,
     "questions": _of_questions,
 }
 

@@ -9,13 +9,14 @@ it, before anything else is done; from there on it is a task like any other.
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from peftlab.errors import UserError, prefix_errors, require
+from peftlab.inputs.image_files import image_sha256, is_stored
 from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import KINDS, TaskKind
 from peftlab.tasks.sources.columns import LAYOUTS, Layout, Named, columns_in
@@ -140,15 +141,16 @@ def _header(path: Path, split: str) -> list[str]:
 
 
 def _cells(layout: Layout, named: Named, path: Path, split: str) -> Iterator[Row]:
+    named = replace(named, folder=path.parent)
     for where, row in rows_of(path, split):
         with prefix_errors(f"{where}: "):
             yield where, layout.cells(row, named)
 
 
 def _divided(columns: Columns, own: OwnFiles) -> tuple[Columns, Columns]:
-    """Return training and validation rows, drawn from a fixed seed; what reads the same text stays together."""
+    """Return training and validation rows, drawn from a fixed seed; what shows a model the same stays together."""
     together = [name for name in ("context",) if name in columns] or [n for n in columns if n not in ("id", "label")]
-    keys = [str(row) for row in zip(*(columns[name] for name in together), strict=True)]
+    keys = [str([*map(_content, row)]) for row in zip(*(columns[name] for name in together), strict=True)]
     groups = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     require(len(groups) > 1, f"{own.splits['train']}: nothing can be held out of one example; give data.validation")
     draw = torch.Generator().manual_seed(seed_of(Stream.OWN_VALIDATION, 0))
@@ -163,6 +165,10 @@ def _divided(columns: Columns, own: OwnFiles) -> tuple[Columns, Columns]:
     parts = [[row for row, key in enumerate(keys) if (key in held) == out] for out in (False, True)]
     train, validation = ({name: [cells[row] for row in rows] for name, cells in columns.items()} for rows in parts)
     return train, validation
+
+
+def _content(value: Any) -> Any:
+    return image_sha256(value) if is_stored(value) else value
 
 
 def _tell(task: Mapping[str, Any], values: Sequence[Any], named: Named, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a task's examples come from: the Hub, a folder of the GLUE release, a user's own files, or a generator."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ from peftlab.errors import UserError
 from peftlab.tasks.kind import kind_of
 from peftlab.tasks.sources.contrast import make_contrast
 from peftlab.tasks.sources.demo import make_demo
+from peftlab.tasks.sources.digits import make_digits
+from peftlab.tasks.sources.examples import Columns
 from peftlab.tasks.sources.hub import OFFLINE_WAYS, read_hub
 from peftlab.tasks.sources.own import describe_own, own_stamps, read_own
 from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
-GENERATORS = {"contrast": make_contrast, "demo": make_demo}
+GENERATORS: dict[str, Callable[[Task], dict[str, Columns]]] = {
+    "contrast": lambda task: make_contrast(),
+    "demo": lambda task: make_demo(),
+    "digits": lambda task: make_digits(task.labels),
+}
 
 
 def load_splits(task: Task, root: Path | None) -> dict[str, Dataset]:
@@ -58,11 +65,11 @@ def source_stamp(task: Task, root: Path | None) -> list[Any]:
     return file_stamps(task.files, root) if root is not None and task.files is not None else []
 
 
-def _read(task: Task, root: Path | None) -> dict[str, dict[str, list[Any]]]:
+def _read(task: Task, root: Path | None) -> dict[str, Columns]:
     if task.generator is not None:
         if task.generator not in GENERATORS:
             raise UserError(f"task.generator={task.generator}: allowed are {', '.join(GENERATORS)}")
-        return GENERATORS[task.generator]()
+        return GENERATORS[task.generator](task)
     if task.own is not None:
         return read_own(kind_of(task), task.own)
     if root is None and task.hub is not None:

@@ -1,0 +1,47 @@
+"""ViT: an image cut into patches, each of which is a token, with one more that is classified by."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+from peftlab.backbones.architecture import Architecture, Attention, Site, separate
+
+
+class ViT(Architecture):
+    """ViT (Dosovitskiy et al., 2021); LayerNorms before attention and feed-forward, positions learned.
+
+    One module drops out at the end of both attention and feed-forward: what is put there would stand in both places.
+    """
+
+    name = "vit"
+    model_types: ClassVar[tuple[str, ...]] = ("vit",)
+    layers = "layers"
+    norm = "pre"
+    reads = "images"
+    sites: ClassVar[Mapping[Site, str]] = {
+        "attention_end": "attention.o_proj",
+        "feed_forward_down": "mlp.fc2",
+        "feed_forward_end": "mlp.fc2",
+    }
+    output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {"AutoModelForImageClassification": ("classifier",)}
+    may_lack: ClassVar[tuple[str, ...]] = ("pooler",)
+    small: ClassVar[Mapping[str, Any]] = {"image_size": 8, "patch_size": 2}
+    special_tokens: ClassVar[int] = 1  # beside the patches
+
+    def attention(self, config: PretrainedConfig) -> Attention:
+        """Return three projections whose heads divide the hidden size."""
+        return separate(
+            "attention.q_proj",
+            "attention.k_proj",
+            "attention.v_proj",
+            "attention.o_proj",
+            heads=config.num_attention_heads,
+            head_dim=config.hidden_size // config.num_attention_heads,
+        )
+
+    def position_limit(self, model: PreTrainedModel) -> int | None:
+        """Return the number of patches and special tokens, which each image has."""
+        size, patch = model.config.image_size, model.config.patch_size
+        (height, width), (down, across) = ((one, one) if isinstance(one, int) else one for one in (size, patch))
+        return self.special_tokens + (height // down) * (width // across)

@@ -1,0 +1,140 @@
+"""Families that read images: HiFi's scores, what it tunes and what it leaves, against transformers alone; refusals."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, DeiTForImageClassification, ViTImageProcessorPil
+
+from models import batch, tiny, tiny_spec
+from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
+from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.view import BackboneView
+from peftlab.check.small import train
+from peftlab.errors import UserError
+from peftlab.heads.scoring import score_heads
+from peftlab.heads.selection import ChosenHeads
+from peftlab.output_layer import IMAGE_CLASSIFICATION, classes, image_classes
+from peftlab.strategies.registry import create_strategy
+
+KINDS = [kind for kind in known_types() if architecture(kind).reads == "images"]
+PATCHES = {"vit": 17, "deit": 18, "dinov2": 17}  # 4 x 4 of 2 x 2, and one or two tokens more
+
+
+def images(backbone: Backbone, number: int = 3) -> dict[str, torch.Tensor]:
+    return {"pixel_values": batch(backbone, seed=3, size=number)["pixel_values"]}
+
+
+def plain(backbone: Backbone) -> torch.nn.Module:
+    """Return transformers' own model with a backbone's weights, its attention written out."""
+    model = type(backbone.model)(backbone.model.config)
+    model.load_state_dict(backbone.model.state_dict())
+    model.set_attn_implementation("eager")
+    return model.eval()
+
+
+def reference_richness(backbone: Backbone, inputs: dict[str, torch.Tensor], xi: float) -> torch.Tensor:
+    """Eq. 2 and 3 by a float64 SVD head by head over all patches and special tokens, from eager attention."""
+    model = plain(backbone)
+    outputs = [module for name, module in model.named_modules() if name.endswith("attention.o_proj")]
+    caught: list[torch.Tensor] = []
+    for module in outputs:
+        module.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    with torch.no_grad():
+        model(**inputs)
+    heads = model.config.num_attention_heads
+    total = torch.zeros(len(outputs), heads, dtype=torch.float64)
+    for layer, given in enumerate(caught):
+        assert given.shape[1] == PATCHES[model.config.model_type]
+        for row in given:
+            for head, own in enumerate(row.double().chunk(heads, dim=-1)):
+                values = torch.linalg.svdvals(own)
+                total[layer, head] += 1 + int((values.cumsum(0) / values.sum() < xi).sum())
+    return total / len(inputs["pixel_values"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_those_of_a_float64_svd_over_the_patches_and_count_images(kind: str) -> None:
+    backbone = tiny(kind, attention="auto")
+    inputs = images(backbone)
+    found = score_heads(backbone, [{**inputs, "index": torch.arange(3)}], 0.9)
+    assert torch.equal(found.richness, reference_richness(backbone, inputs, 0.9))
+    assert (found.examples, found.sequences) == (3, 3)
+    assert architecture(kind).position_limit(backbone.model) == PATCHES[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hifi_tunes_its_rows_leaves_all_others_bit_for_bit_and_merges_into_transformers_own_model(kind: str) -> None:
+    backbone, untouched = tiny(kind, attention="auto"), plain(tiny(kind, attention="auto"))
+    inputs, heads = images(backbone), ((0, 1), (3,))
+    attached = create_strategy("hifi", {"k": 2}).attach(backbone, ChosenHeads(heads))
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.model(**inputs).logits, untouched(**inputs).logits, atol=1e-5, rtol=1e-5)
+    train(attached, steps=3)
+    tuned = backbone.model(**inputs).logits.detach()
+    attached.merge()
+    chosen: dict[str, set[int]] = {}
+    for layer, own in enumerate(heads):
+        for which in PROJECTIONS:
+            name, rows = backbone.view.head_rows(layer, which, own)
+            chosen.setdefault(f"{name}.weight", set()).update(rows.tolist())
+    classifier = {name for name, _ in backbone.view.classifier_parameters()}
+    merged = dict(backbone.model.named_parameters())
+    for name, before in untouched.named_parameters():
+        if name in chosen:
+            assert set((merged[name] != before).any(1).nonzero().flatten().tolist()) == chosen[name], name
+        elif name not in classifier:
+            assert torch.equal(merged[name], before), name
+    with torch.no_grad():
+        torch.testing.assert_close(plain(backbone)(**inputs).logits, tuned, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fingerprint_depends_neither_on_the_labels_nor_on_the_seed(kind: str) -> None:
+    assert tiny(kind, ("a", "b", "c"), seed=5).fingerprint == tiny(kind).fingerprint
+
+
+def test_hifi_tunes_as_many_weights_of_vit_base_as_its_geometry_says() -> None:
+    with torch.device("meta"):
+        model = AutoModelForImageClassification.from_config(AutoConfig.for_model("vit"))
+    view = BackboneView(model, IMAGE_CLASSIFICATION)
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
+    assert size == 85_798_656  # as conf/backbone/vit-base.yaml says: without the pooler
+    backbone = Backbone("vit-base", model, None, view, "", size)  # type: ignore[arg-type]
+    attached = create_strategy("hifi", {}).attach(backbone, ChosenHeads(((0, 1, 2),) * view.num_layers))
+    # k = 3 heads of 64 rows in each of Q, K and V: 576 rows; 576 x 768 x 12 layers
+    assert sum(parameter.numel() for parameter in attached.tuned().values()) == 5_308_416
+
+
+def test_deit_is_classified_by_its_first_token_whatever_its_config_was_saved_for(tmp_path) -> None:
+    config = AutoConfig.for_model(**tiny_spec("deit").random, architectures=["DeiTForImageClassificationWithTeacher"])
+    model = AutoModelForImageClassification.from_config(config)
+    model.save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 8, "width": 8}).save_pretrained(tmp_path)
+    found = load_backbone(BackboneSpec("deit", path=str(tmp_path)), image_classes(("yes", "no")), 1)
+    assert type(found.model) is DeiTForImageClassification
+    assert torch.equal(found.model.deit.embeddings.distillation_token, model.deit.embeddings.distillation_token)
+
+
+REFUSALS = [
+    ({"size": {"height": 16, "width": 16}}, r"its images are \[3, 16, 16\] .*, the model reads \[3, 8, 8\]$"),
+    ({"image_mean": [0.5], "image_std": [0.5]}, r"its images are \[1, 8, 8\] .*, the model reads \[3, 8, 8\]$"),
+]
+
+
+@pytest.mark.parametrize(("changed", "told"), REFUSALS)
+def test_an_image_processor_of_another_size_is_refused_before_training(tmp_path, changed, told) -> None:
+    backbone = tiny("vit")
+    backbone.model.save_pretrained(tmp_path)
+    backbone.processor.save_pretrained(tmp_path)
+    assert load_backbone(BackboneSpec("own", path=str(tmp_path)), image_classes(("yes", "no")), 1)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    with pytest.raises(UserError, match=told):
+        load_backbone(BackboneSpec("own", path=str(tmp_path)), image_classes(("yes", "no")), 1)
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("vit", classes(("a", "b"))), ("bert", image_classes(("a", "b")))])
+def test_texts_on_a_model_of_images_and_the_reverse_are_refused_in_one_line(kind, layer) -> None:
+    with pytest.raises(UserError, match=rf"no output layer for \w+ classification on {kind}; it has those for"):
+        load_backbone(tiny_spec(kind), layer, 1)
