@@ -5,6 +5,7 @@
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
 # make coverage    which lines of src the tests run, in processes of their own too
 # make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about two hours)
+# make docs    the documentation as pages, site/index.html
 # make bench   what the laboratory takes, side by side with its rivals, into docs/results/benchmarks.md
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ INSTALL := $(PIP) install --no-compile
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev backbones demo bench notebooks test test-adapters coverage mutate lint clean
+.PHONY: setup setup-dev backbones demo bench docs notebooks test test-adapters coverage mutate lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -47,6 +48,9 @@ demo: setup
 
 bench: setup-dev
 	$(BIN)/python -m bench
+
+docs: setup-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # SETTING="task=mrpc backbone=minilm data.root=GLUE" SEEDS=1,2,3 make notebooks: the real study; see each one's first cell.
 notebooks: setup-dev

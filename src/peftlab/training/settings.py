@@ -1,7 +1,7 @@
 """How a run trains: the numbers a recipe gives and a user may override."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -83,9 +83,7 @@ def look_up(recipe: Mapping[str, Any], strategy: str, task: str) -> dict[str, An
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:
     """Refuse what `look_up` would never read."""
-    for name in recipe:
-        known = name in _PARTS
-        require(known, f"recipe.{name}: no such option{nearest(str(name), _PARTS)}; allowed are {', '.join(_PARTS)}")
+    _check_names(recipe, _PARTS, "recipe")
     entries = {"default": recipe.get("default", {})}
     entries |= {f"searched.{row}": entry for row, entry in recipe.get("searched", {}).items()}
     for row, tasks in recipe.get("strategies", {}).items():
@@ -93,9 +91,14 @@ def _check_recipe(recipe: Mapping[str, Any]) -> None:
     allowed = [field.name for field in fields(TrainingSettings)]
     for place, entry in entries.items():
         require(isinstance(entry, Mapping), f"recipe.{place}={entry}: allowed is a table with {', '.join(allowed)}")
-        for name in entry:
-            there = f"recipe.{place}.{name}: no such option{nearest(str(name), allowed)}"
-            require(name in allowed, f"{there}; allowed are {', '.join(allowed)}")
+        _check_names(entry, allowed, f"recipe.{place}")
+
+
+def _check_names(table: Iterable[str], allowed: Sequence[str], place: str) -> None:
+    for name in table:
+        if name not in allowed:
+            told = f"{place}.{name}: no such option{nearest(str(name), allowed)}"
+            raise UserError(f"{told}; allowed are {', '.join(allowed)}")
 
 
 def resolve_settings(
