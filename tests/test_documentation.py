@@ -57,7 +57,8 @@ def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path) -> None:
 def test_a_command_of_the_documentation_composes(command: str) -> None:
     words = [word for word in command.split() if not _PLACEHOLDERS.search(word)]
     experiments = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
-    has_one = any(re.match(r"\+?strategy=", word) for word in words) or any(names_its_strategy("experiment", e) for e in experiments)
+    brought = any(names_its_strategy("experiment", name) for name in experiments)
+    has_one = brought or any(re.match(r"\+?strategy=", word) for word in words)
     # The other experiments sweep over theirs.
     config = composed(" ".join(first_values(words if has_one else ["+strategy=hifi", *words])))
     assert config["strategy"]["name"] in strategy_names()
