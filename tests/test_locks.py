@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from machines import on_machine
+from bench.machines import MISSING, on_machine
 from peftlab.errors import UserError
 from peftlab.locks import FILE, exclusive_lock
 
 LEASE = 1.0
+machines = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 # Takes the lock of a folder, writes a file there at each line that it reads, and says what came of each.
 OWNER = """
 import fcntl, sys
@@ -74,6 +75,7 @@ class Owner:
         self.process.wait()
 
 
+@machines
 @pytest.mark.parametrize("years", [-30, 0, 30])
 def test_a_living_owner_keeps_its_lock_whatever_the_clocks_say_and_a_dead_one_loses_it(years, tmp_path):
     """The owner's machine dates its file years before or after those that look at it."""
@@ -95,6 +97,7 @@ def test_a_living_owner_keeps_its_lock_whatever_the_clocks_say_and_a_dead_one_lo
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"result.json": "two\n"}
 
 
+@machines
 @pytest.mark.parametrize("reaped", [True, False])
 def test_a_dead_owner_on_the_same_machine_is_known_at_once(reaped, tmp_path):
     with Owner("node1", tmp_path) as first:
@@ -105,6 +108,7 @@ def test_a_dead_owner_on_the_same_machine_is_known_at_once(reaped, tmp_path):
             assert second.says() == "alone"
 
 
+@machines
 def test_who_stood_still_finds_its_run_taken_over_and_writes_no_more(tmp_path):
     with Owner("node1", tmp_path) as first:
         assert first.says() == "alone"
@@ -126,6 +130,7 @@ def test_who_stood_still_finds_its_run_taken_over_and_writes_no_more(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"result.json": "third\n"}
 
 
+@machines
 def test_a_folder_from_another_machine_is_watched_until_its_owner_shows(tmp_path, monkeypatch):
     """A single run would else be refused for ever where a copy of an unfinished one lies."""
     monkeypatch.setenv("PEFTLAB_LEASE", str(LEASE))
@@ -159,6 +164,7 @@ def test_a_lease_that_is_none_is_refused(given, tmp_path, monkeypatch):
         pass
 
 
+@machines
 def test_leases_of_two_lengths_are_told(tmp_path, monkeypatch):
     with Owner("node1", tmp_path) as owner:
         assert owner.says() == "alone"

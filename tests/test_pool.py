@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from machines import on_machine
+from bench.machines import MISSING, on_machine
 from peftlab.locks import exclusive_lock
 from peftlab.outcome import Outcome, begin_sweep, outcomes_by_number, write_outcome
 from peftlab.pool import wait_for_others
@@ -26,6 +26,7 @@ def begin(machine: str, sweep: Path) -> subprocess.Popen:
     return subprocess.Popen(command, env=on_machine(machine, lease=2.0), stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_two_machines_killed_at_random_lose_no_run_and_do_none_twice(tmp_path):
     """Each machine has two processes; the killed ones are started again, as a queue would."""
     draw, killed = random.Random(3), set()
