@@ -16,7 +16,7 @@ FLOORS = [
     ["submission"],
     ["search", "landscape", "job", "check", "prediction", "api", "export"],
     ["peft"],
-    ["job_lines"],
+    ["job_lines", "apart"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
     ["previous_run", "run_folder", "recording", "kept_predictions", "job_files", "pool"],
     ["deployment"],

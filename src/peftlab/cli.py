@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from peftlab import arguments, hydra_errors, resolvers, resume, search_path
+from peftlab.apart import Part
 from peftlab.command_line import typed_command
 from peftlab.errors import UserError
 from peftlab.hydra_internals import forget_hydra, jobs_of
@@ -114,9 +115,9 @@ def _main() -> int:
         outcomes += Told.outcomes()
         if interrupted:
             break
-    # Of the processes of a distributed run the first one speaks.
+    # Of the processes of a distributed run the first one speaks, of the runs of a sweep the sweep.
     code = code or (1 if interrupted else exit_code(outcomes))
-    if outcomes and os.environ.get("LOCAL_RANK", "0") == "0":
+    if outcomes and os.environ.get("LOCAL_RANK", "0") == "0" and Part.of_environment() is None:
         report(outcomes, Told.sweep, Told.swept, code)
     if interrupted:
         raise interrupted

@@ -16,15 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab import hydra_errors
+from peftlab.apart import Part, needs_several, run_apart
 from peftlab.cache import RunCache
 from peftlab.command_line import working_for
 from peftlab.errors import BusyError, UserError, require, shown
-from peftlab.job_files import write_job_files
+from peftlab.job_files import write_command, write_job_files
 from peftlab.job_lines import first_line, last_line
 from peftlab.outcome import (
     BY_ANOTHER,
     Outcome,
-    begun_at,
     outcome_of_error,
     progress_of,
     settled_outcome,
@@ -66,12 +66,13 @@ class Job:
         _prepare_process()
         with working_for(self.command):
             if hydra.mode != RunMode.MULTIRUN:
-                return self._done(config, folder, RunCache(), is_sweep=False)
+                return self._single(config, folder)
             if settled := settled_outcome(sweep, self.token, hydra.job.num):
                 return settled  # the command begins again for what other processes left undone
             write_outcome(Outcome(folder, "started"), sweep, self.token, hydra.job.num)
             try:
-                outcome = self._done(config, folder, _cache_of(self.token), is_sweep=True)
+                part = Part(str(sweep.absolute()), self.token, hydra.job.num)
+                outcome = self._done(config, folder, _cache_of(self.token), part)
             except KeyboardInterrupt:
                 write_outcome(Outcome(folder, "interrupted"), sweep, self.token, hydra.job.num)
                 raise
@@ -79,19 +80,31 @@ class Job:
             log.info("%s", last_line(outcome, progress_of(sweep, self.token)))
             return outcome
 
-    def _done(self, config: DictConfig, folder: Path, cache: RunCache, is_sweep: bool) -> Outcome:
-        begin = partial(write_job_files, config, HydraConfig.get(), self.command, is_sweep)
+    def _single(self, config: DictConfig, folder: Path) -> Outcome:
+        part = Part.of_environment()
+        if part:
+            part.end_with_sweep()
+        outcome = self._done(config, folder, RunCache(), part)
+        if part:
+            part.write(outcome)
+        return outcome
+
+    def _done(self, config: DictConfig, folder: Path, cache: RunCache, part: Part | None) -> Outcome:
+        """Do a run, a part of a sweep or none, and return what became of it."""
+        hydra = HydraConfig.get()
+        is_sweep = hydra.mode == RunMode.MULTIRUN
+        begin = partial(write_job_files, config, hydra, self.command, is_sweep)
         try:
             plain = self._plain(config)
-            if is_sweep:
-                _check_sweep(plain)
             _check_callbacks(plain)
             read_config(plain)
+            if is_sweep and part and needs_several(plain):
+                write_command(Path(hydra.sweep.dir), self.command, hydra)
+                return run_apart(part, folder, hydra.overrides.task, self.command)
             log.info("%s", first_line(plain, folder))
-            since = begun_at(Path(HydraConfig.get().sweep.dir), self.token) if is_sweep else None
-            return _run(plain, folder, cache, begin, since)
+            return _run(plain, folder, cache, begin, part.begun if part else None)
         except UserError as error:
-            if is_sweep and isinstance(error, BusyError):
+            if part and isinstance(error, BusyError):
                 log.info("%s; on to the next", error)
                 return outcome_of_error(folder, "busy", error)
             log.error("%s", error)
@@ -145,13 +158,6 @@ def _run(
     if record is not None and record.status == "skipped":
         return Outcome(folder, "skipped", record.reason or "")
     return Outcome(folder, "finished", score=score)
-
-
-def _check_sweep(config: dict[str, Any]) -> None:
-    trainer = config.get("trainer")
-    devices = trainer.get("devices", 1) if isinstance(trainer, dict) else 1
-    # Lightning starts the other ranks with the same command: each would sweep by itself.
-    require(devices == 1, f"trainer.devices={devices}: a sweep (-m) allows one device a run")
 
 
 def _check_callbacks(config: dict[str, Any]) -> None:

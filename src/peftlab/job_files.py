@@ -41,7 +41,7 @@ def write_job_files(config: DictConfig, hydra: HydraConf, command: Sequence[str]
         _write_yaml(folder / HYDRA / "hydra.yaml", {"hydra": _plain(hydra)})
         _write_yaml(folder / HYDRA / "overrides.yaml", _plain(hydra.overrides.task))
         if is_sweep:
-            _write_command(Path(hydra.sweep.dir), command, hydra)
+            write_command(Path(hydra.sweep.dir), command, hydra)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, RunLog):
             handler.begin()
@@ -153,7 +153,7 @@ class RunLog(logging.FileHandler):
         print(f"{self.baseFilename}: {reason}; the run goes on without its log", file=sys.stderr)
 
 
-def _write_command(sweep: Path, command: Sequence[str], hydra: HydraConf) -> None:
+def write_command(sweep: Path, command: Sequence[str], hydra: HydraConf) -> None:
     """Keep the command among those of the sweep's folder, once however often it is typed."""
     overrides = _overrides(command)
     digest = _digest(overrides)

@@ -85,9 +85,9 @@ def _command(file: Path, folder: Path, is_sweep: bool, typed: Sequence[str]) -> 
         )
     _tell_left_out([override for override in overrides if override not in kept], folder, typed)
     if searched and not (split_config_dirs(typed)[0] or any("hydra.searchpath=" in argument for argument in typed)):
-        kept.append(f"hydra.searchpath=[{','.join(map(_quoted, searched))}]")
+        kept.append(f"hydra.searchpath=[{','.join(map(quoted, searched))}]")
     place = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
-    return [*(["-m"] if is_sweep else []), *kept, f"{place}={_quoted(folder)}"]
+    return [*(["-m"] if is_sweep else []), *kept, f"{place}={quoted(folder)}"]
 
 
 def _is_believed(override: str) -> bool:
@@ -124,6 +124,6 @@ def _searched(runtime: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(f"{ReplayedFolder.scheme()}://{place}" for place in places))
 
 
-def _quoted(folder: Path | str) -> str:
+def quoted(folder: Path | str) -> str:
     """Return the path as Hydra's grammar takes any text."""
     return "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -120,7 +120,7 @@ def run_unless_finished(
     """
     config, cache = resolve_precision(config), cache or RunCache()
     with _locked(config, folder, is_shared=shared_since is not None) as loggers:
-        if is_since(folder, shared_since):
+        if is_first_rank() and is_since(folder, shared_since):
             check_failed_elsewhere(folder)
             config = config | {"force": False}
         found = _look(config, folder, cache)

@@ -13,9 +13,10 @@ from fitting import TRAIN, VALIDATION, fit
 from test_resumption import outcome
 from two_ranks import SIZES
 
+from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from peftlab.strategies.hifi import HiFi
-from runs import write_rte
+from runs import SILENT, SMALL, train, write_rte
 
 HERE = Path(__file__).parent
 
@@ -59,6 +60,29 @@ def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: 
     assert ranks[0]["results"] == pytest.approx(alone.module.results, abs=1e-6)
     for ours, theirs in zip(ranks[0]["classifier"], alone.module.model.classifier.weight.tolist(), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_method_that_exchanges_its_parameters_trains_on_two_processes(tmp_path: Path):
+    """Diff-Pruning: the ranks prune alike, and then average the gradients of what is left."""
+    done = start("two_ranks.py", tmp_path, "diff-pruning")
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second  # though each has seen other examples and drawn other gates
+    assert (first["phase"], first["steps"]) == (1, 6)
+    assert first["tuned"] > 0
+
+
+@pytest.mark.slow
+def test_a_sweep_s_run_on_two_processes_is_a_command_of_its_own(tmp_path: Path):
+    write_rte(tmp_path / "glue")
+    typed = f"+strategy=bitfit task=rte data.root=glue {SMALL} {SILENT} trainer.devices=2 trainer.strategy=ddp"
+    done = train(f"{typed} training.learning_rate=1e30 hydra.sweep.dir=out -m", tmp_path, 300, OMP_NUM_THREADS="1")
+    assert done.returncode == 2, done.stderr
+    (record,) = find_records(tmp_path / "out")
+    assert (record.status, record.mistake) == ("failed", True)
+    assert "! bitfit: seed 1 failed: training: the loss is nan at step 2" in done.stdout
+    assert "what is missing: python train.py resume=out" in done.stdout
+    assert not (tmp_path / "out" / ".outcomes").exists()
 
 
 def test_a_run_of_two_processes_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path):

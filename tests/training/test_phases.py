@@ -11,7 +11,6 @@ from torch import nn
 
 from models import tiny
 from peftlab.backbones.loading import Backbone
-from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached, ParameterGroup, Phases
 from peftlab.strategies.bases.in_place import AttachedInPlace, InPlaceStrategy
 from peftlab.tasks.kinds.classification import Classification
@@ -102,7 +101,7 @@ def test_each_phase_is_entered_although_training_ends_before(tmp_path: Path) -> 
 def test_phases_without_steps_are_passed() -> None:
     strategy = phased(1, 0, 2)
     phases = PhaseSchedule(strategy.attach(tiny()), 3)
-    assert (phases.several, phases.steps, phases.in_last) == (True, 1, False)
+    assert (phases.steps, phases.in_last) == (1, False)
     assert [phases.advance(step) for step in range(3)] == [False, True, False]
     assert (phases.steps, phases.in_last, strategy.entered) == (2, True, [0, 1, 2])
 
@@ -120,9 +119,3 @@ def test_gradients_of_groups_clipped_apart_keep_their_own_norm(tmp_path: Path) -
         patch.setattr("fitting.FineTuning", Norms)
         fit(tmp_path, phased(1, 2), epochs=1, gradient_clip_val=1e-4)
     assert norms == [pytest.approx([1e-4, 1e-4], rel=0.02)] * 3
-
-
-def test_several_devices_cannot_follow_an_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning.Trainer.world_size", 2)
-    with pytest.raises(UserError, match=r"trainer.devices=2: strategy phased .* allowed is 1"):
-        fit(tmp_path, phased(1, 2), epochs=1)

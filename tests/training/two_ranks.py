@@ -1,4 +1,7 @@
-"""`python two_ranks.py FOLDER`: fit on two CPU processes; each writes what it saw into FOLDER. Not a test itself."""
+"""`python two_ranks.py FOLDER [STRATEGY]`: fit on two CPU processes; each writes what it saw into FOLDER.
+
+The strategy is HiFi, whose looks are counted, or Diff-Pruning in its two phases. Not a test itself.
+"""
 
 import hashlib
 import json
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from fitting import fit
 
+from peftlab.strategies.diff_pruning import DiffPruning
 from peftlab.strategies.hifi import HiFi
 
 SIZES = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -20,15 +24,20 @@ class Counted(HiFi):
         return super().select(context)
 
 
-def main(folder: Path) -> None:
-    strategy = Counted(k=1, n=5)
+STRATEGIES = {"hifi": Counted(k=1, n=5), "diff-pruning": DiffPruning(target=0.01)}
+
+
+def main(folder: Path, name: str = "hifi") -> None:
+    strategy = STRATEGIES[name]
     fitted = fit(folder / "data", strategy, sizes=SIZES, spread="ddp", devices=2)
     digest = hashlib.sha256()
     for value in fitted.weights().values():
         digest.update(value.numpy().tobytes())
     seen = {
-        "looks": strategy.looks,
-        "heads": fitted.attach.selection.facts()["heads"],
+        "looks": getattr(strategy, "looks", None),
+        "heads": fitted.attach.selection.facts()["heads"] if fitted.attach.selection else None,
+        "phase": fitted.module.phases.current,
+        "tuned": fitted.module.attached.num_tuned(),
         "weights": digest.hexdigest(),
         "classifier": fitted.module.model.classifier.weight.tolist(),
         "steps": fitted.trainer.global_step,
@@ -41,4 +50,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

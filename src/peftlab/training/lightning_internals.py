@@ -4,6 +4,7 @@
 """
 
 import csv
+import gc
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.optim import Optimizer
 
@@ -52,8 +54,17 @@ def restore_logged_steps(trainer: Trainer, checkpoint: Mapping[str, Any]) -> Non
 
 
 def restart_optimisers(trainer: Trainer) -> None:
-    """Make optimisers and schedules anew in the midst of training, as the module now configures them."""
-    trainer.strategy.setup_optimizers(trainer)
+    """Make optimisers and schedules anew in the midst of training, as the module now configures them.
+
+    Where several devices train, they exchange the gradients of the parameters that the module has now.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy):
+        # The former wrapping takes its hooks from the parameters that stay when it is gone, and it is part of a circle.
+        strategy.model = trainer.lightning_module
+        gc.collect()
+        strategy.configure_ddp()
+    strategy.setup_optimizers(trainer)
 
 
 def allow_clipping(optimiser: Optimizer) -> None:

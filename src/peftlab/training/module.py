@@ -113,7 +113,7 @@ class FineTuning(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log what the strategy measures of itself."""
         for name, value in self.attached.logged_metrics().items():
-            self.log(f"train/{name}", value)
+            self.log(f"train/{name}", value, sync_dist=True)
 
     def on_fit_end(self) -> None:
         """Leave the strategy as it is stored, and add up what all ranks have seen."""
@@ -158,18 +158,9 @@ class FineTuning(LightningModule):
         self._evaluate()
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW over the strategy's groups and its schedule for the present phase, stepped at each step.
-
-        Raises:
-            UserError: the strategy exchanges its parameters while several devices train them.
-        """
+        """Return AdamW over the strategy's groups and its schedule for the present phase, stepped at each step."""
         if self._phases is None:
             self._phases = PhaseSchedule(self.attached, int(self.trainer.estimated_stepping_batches), self._begun_phase)
-            alone = self.trainer.world_size == 1 or not self._phases.several
-            devices = (
-                f"trainer.devices={self.trainer.world_size}: strategy {self.attached.strategy.name} trains in phases"
-            )
-            require(alone, f"{devices}; allowed is 1")
         groups = self.attached.parameter_groups()
         optimiser = build_optimiser(groups, self.settings.learning_rate, self.settings.weight_decay)
         schedule = build_schedule(optimiser, self._phases.steps, self.settings.warmup, self.settings.schedule)

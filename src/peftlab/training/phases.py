@@ -26,11 +26,6 @@ class PhaseSchedule:
         return self._lengths[self.current]
 
     @property
-    def several(self) -> bool:
-        """Whether parameters are exchanged during the run."""
-        return len(self._lengths) > 1
-
-    @property
     def in_last(self) -> bool:
         """Whether no further phase follows."""
         return self.current == len(self._lengths) - 1
