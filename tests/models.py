@@ -13,7 +13,7 @@ from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.check.small import SIZES, batch, logits, small_sizes, with_biases
 from peftlab.errors import MissingPackageError
-from peftlab.output_layer import OutputLayer, classes, image_classes, score
+from peftlab.output_layer import TOKEN_CLASSIFICATION, OutputLayer, classes, image_classes, score, tags
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.registry import create_strategy
 
@@ -38,9 +38,14 @@ HAS_ADAPTERS_LIBRARY = any(distributions(name="adapters"))
 
 
 def output_layer(labels: Sequence[str], kind: str = "bert") -> OutputLayer:
-    """Return the output layer of a task with these labels on a type of model; a regression's where there are none."""
+    """Return the output layer of a task with these labels on a type of model; a regression's where there are none.
+
+    Where transformers reads no class off a text of models of this type, there is one for each of its tokens.
+    """
     if architecture(kind).reads == "images":
         return image_classes(labels)
+    if [*architecture(kind).output_layers] == [TOKEN_CLASSIFICATION]:
+        return tags(labels or ["score"])
     return classes(labels) if labels else score()
 
 

@@ -10,11 +10,12 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 
 from models import batch, logits, tiny
 from peftlab import transformers_internals as internals
-from peftlab.backbones.architecture import known_types
+from peftlab.backbones.architecture import architecture, known_types
 from peftlab.errors import UserError
 from test_house import FILES, SOURCE
 
-WITH_A_CACHE = sorted({"bert", "roberta", "xlm-roberta", "electra"} & set(known_types()))
+COUNT_POSITIONS = ("bert", "roberta", "xlm-roberta", "electra")
+TAKE_A_FUNCTION = [kind for kind in known_types() if "self_attention" in architecture(kind).sites]
 
 
 def embeddings(kind="bert"):
@@ -56,20 +57,30 @@ def sees_no_padding():
     return torch.allclose(logits(backbone, alone), logits(backbone, padded), atol=1e-6)
 
 
-def asks_a_cache(kind):
-    """Return whether a layer attends to what a cache gives it instead of its own keys and values."""
+def asks_what_stands_around_its_function(kind):
+    """Return whether one layer alone asks it, hands on an option that it does not know, and is as before afterwards."""
+    asked = []
 
-    class Zeros:
-        asked = 0
+    def around(own, module, *given, unknown=None, **options):
+        asked.append((module, unknown))
+        return own(module, *given, **options)
 
-        def update(self, keys, values, *_, **__):
-            Zeros.asked += 1
-            return keys * 0, values * 0
-
-    attention = tiny(kind).view.at(0, "self_attention")
-    hidden = torch.randn(2, 3, 32)
-    outputs, *_ = attention(hidden, **{internals.cache_argument(attention): Zeros()})
-    return Zeros.asked == 1 and not outputs.any()
+    for written_out in ("eager",) if architecture(kind).eager_only else ("eager", "sdpa"):
+        backbone = tiny(kind, attention=written_out, kernels=False)
+        attention, inputs = backbone.view.at(0, "self_attention"), batch(backbone)
+        before = logits(backbone, inputs)
+        undo = internals.attend_through(attention, "around_in_a_test", around)
+        give = attention.register_forward_pre_hook(
+            lambda _, given, options: (given, {**options, "unknown": 7}), with_kwargs=True
+        )
+        same = torch.equal(logits(backbone, inputs), before)
+        give.remove()
+        undo()
+        depths = backbone.model.config.num_hidden_layers // backbone.view.num_layers
+        if not same or asked != [(attention, 7)] * depths or not torch.equal(logits(backbone, inputs), before):
+            return False
+        asked.clear()
+    return True
 
 
 def keeps_what_it_holds():
@@ -125,11 +136,11 @@ PIECES = [
     ),
     *(
         (
-            f"{kind}: the cache of a self-attention",
-            lambda kind=kind: asks_a_cache(kind),
+            f"{kind}: the attention function of one layer",
+            lambda kind=kind: asks_what_stands_around_its_function(kind),
             "layers/prefix.py loses its prefix: strategies prefix and mam would tune nothing",
         )
-        for kind in WITH_A_CACHE
+        for kind in TAKE_A_FUNCTION
     ),
     *(
         (
@@ -137,7 +148,7 @@ PIECES = [
             lambda kind=kind: counts_positions_from(kind),
             "backbones/architectures: strategy.shift=true of prefix no longer shifts the text's positions",
         )
-        for kind in WITH_A_CACHE
+        for kind in COUNT_POSITIONS
     ),
 ]
 
@@ -152,19 +163,22 @@ def test_what_the_laboratory_needs_of_transformers_is_there(name, works, breaks)
 
 
 class InBetween(nn.Module):
-    """Takes a cache by both names, as versions do that are about to drop the older one."""
+    """Takes a count by both names, as versions do that are about to drop the older one."""
 
-    def forward(self, past_key_values=None, cache=None): ...
+    def forward(self, past_key_values_length=0, cache_length=0):
+        return past_key_values_length, cache_length
 
 
 def test_the_newer_name_is_taken_where_there_are_both():
-    assert internals.cache_argument(InBetween()) == "cache"
+    embeddings = InBetween()
+    internals.shift_learned_positions(embeddings, 2)
+    assert embeddings() == (0, 2)
 
 
-def test_a_module_that_takes_no_cache_is_named_with_the_version():
-    message = f"transformers {transformers.__version__}: Linear takes neither cache nor past_key_values"
+def test_a_module_that_takes_no_count_is_named_with_the_version():
+    message = f"transformers {transformers.__version__}: Linear takes neither cache_length nor past_key_values_length"
     with pytest.raises(UserError, match=message):
-        internals.cache_argument(nn.Linear(2, 2))
+        internals.shift_learned_positions(nn.Linear(2, 2), 2)
 
 
 PRIVATE = {"past_key_values", "past_key_values_length", "cache_length", "_attn_implementation"}

@@ -66,6 +66,7 @@ class Registry(Generic[T]):
 
     def __init__(self, base: type[T], room: str, kind: str, but: Iterable[str] = ()) -> None:
         self._base, self._room, self._kind, self._but = base, room, kind, frozenset(but)
+        self._own_classes: dict[str, type[T]] = {}  # those of files that were imported: these stay as they are
 
     def names(self) -> list[str]:
         """Return all names, those of the laboratory without importing their files."""
@@ -97,8 +98,7 @@ class Registry(Generic[T]):
         place = Path(str(importlib.import_module(self._room).__file__))
         if place.name != "__init__.py":
             return sorted(self._in(importlib.import_module(self._room)))
-        modules = (module.name for module in pkgutil.iter_modules([str(place.parent)]))
-        return sorted(name.replace("_", "-") for name in modules if name not in self._but)
+        return sorted(name.replace("_", "-") for name in _modules_in(place.parent) if name not in self._but)
 
     def _refuse_a_second(self, name: str) -> None:
         """Refuse a user's class of a name that the laboratory's has: it would never be taken."""
@@ -107,16 +107,24 @@ class Registry(Generic[T]):
                 raise UserError(f"{self._kind}={name}: {module} has one of a name that the laboratory's has; rename it")
 
     def _own(self, name: str) -> type[T]:
-        room = importlib.import_module(self._room)
-        whole = not hasattr(room, "__path__")
-        module = room if whole else importlib.import_module(f"{self._room}.{name.replace('-', '_')}")
-        return self._in(module)[name]
+        if name not in self._own_classes:
+            room = importlib.import_module(self._room)
+            whole = not hasattr(room, "__path__")
+            module = room if whole else importlib.import_module(f"{self._room}.{name.replace('-', '_')}")
+            self._own_classes[name] = self._in(module)[name]
+        return self._own_classes[name]
 
     def _in(self, module: ModuleType) -> dict[str, type[T]]:
         """Return the classes that a module, or a module below it, defines itself."""
         members = (value for _, value in inspect.getmembers(module, inspect.isclass))
         own = (cls for cls in members if cls.__module__ == module.__name__ and issubclass(cls, self._base))
         return {str(vars(cls)["name"]): cls for cls in own if "name" in vars(cls)}
+
+
+@cache
+def _modules_in(folder: Path) -> tuple[str, ...]:
+    """Return the names of a room's modules: asked for with each backbone, and the same as long as a process runs."""
+    return tuple(module.name for module in pkgutil.iter_modules([str(folder)]))
 
 
 @cache

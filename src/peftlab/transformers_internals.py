@@ -5,6 +5,7 @@ says what it breaks.
 """
 
 import inspect
+import sys
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -17,10 +18,10 @@ from transformers.masking_utils import sdpa_mask
 
 from peftlab.errors import UserError
 
-AttentionFunction = Callable[..., tuple[Tensor, None]]  # an entry of transformers' table
+# An entry of transformers' table: what it makes of queries [B, H, S, D'], keys and values [B, H_kv, T, D'] and a mask.
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
-# transformers 5.24 gave them new names; with both given it silently drops the old one.
-_CACHE = ("cache", "past_key_values")
+# transformers 5.24 gave it a new name; with both given it silently drops the old one.
 _CACHE_LENGTH = ("cache_length", "past_key_values_length")
 
 
@@ -68,11 +69,42 @@ def own_cache(value: Any) -> Any:
     return found
 
 
-def cache_argument(attention: nn.Module) -> str:
-    """Return the argument by which a self-attention takes a cache: it asks `cache.update(keys, values, ...)` for those
-    to attend to.
+def attend_through(attention: nn.Module, name: str, around: Callable[..., Any]) -> Callable[[], None]:
+    """Let one attention call `around(own, attention, query, key, value, mask, **options)`; return what undoes it.
+
+    `own` is the function that it called before, and `options` has whatever `attention` is called with by names that it
+    does not know itself. Its masks are made as before.
+
+    Args:
+        attention: a module of a model that takes attention functions from outside.
+        name: of `around`.
+        around: returns what `own` does.
     """
-    return _argument(attention, _CACHE)
+    owner: Any = attention
+    before = owner.config
+    implementation = before._attn_implementation
+
+    def call(module: nn.Module, *given: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+        result: tuple[Tensor, Tensor | None] = around(
+            _attention_function(module, implementation), module, *given, **options
+        )
+        return result
+
+    AttentionInterface.register(f"{name}-{implementation}", call)
+    owner.config = copy(before)
+    owner.config._attn_implementation = f"{name}-{implementation}"
+
+    def undo() -> None:
+        owner.config = before
+
+    return undo
+
+
+def _attention_function(attention: nn.Module, implementation: str) -> AttentionFunction:
+    """Return the function of a name; what is written out stands in the file of each architecture."""
+    written_out: AttentionFunction = sys.modules[type(attention).__module__].eager_attention_forward
+    found: AttentionFunction = AttentionInterface().get_interface(implementation, written_out)
+    return found
 
 
 def shift_learned_positions(embeddings: nn.Module, count: int) -> Callable[[], None]:

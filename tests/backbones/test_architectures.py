@@ -83,13 +83,14 @@ ATTENTIONS = [
 @pytest.mark.parametrize(("kind", "attention"), ATTENTIONS)
 def test_the_rows_of_a_head_move_that_head_and_those_that_share_them_alone(kind, which, attention):
     backbone = tiny(kind, attention=attention)
-    view, head, layer = backbone.view, 2, 1
+    view, head = backbone.view, 2
+    layer = view.num_layers - 1
     before = head_outputs(backbone, layer)
     name, rows = view.head_rows(layer, which, [head])
     assert backbone.model.get_submodule(name) is view.projection(layer, which)
     with torch.no_grad():
         matrix = view.projection(layer, which).weight.movedim(view.axis(which), 0)
-        matrix[rows] += torch.randn(view.head_dim, view.hidden_size)
+        matrix[rows] += 10 * torch.randn(view.head_dim, view.hidden_size)
     moved = (head_outputs(backbone, layer) - before).abs().amax((0, 1, 3))
     assert moved[head] > 1e-4
     facts = architecture(kind).attention(backbone.model.config)
@@ -99,7 +100,8 @@ def test_the_rows_of_a_head_move_that_head_and_those_that_share_them_alone(kind,
     assert set(moved.nonzero().flatten().tolist()) == sharing
 
 
-@pytest.mark.parametrize("kind", known_types())
+# One layer serves all depths of ALBERT: its output projection is every other's too.
+@pytest.mark.parametrize("kind", sorted({*known_types()} - {"albert"}))
 def test_the_last_layers_head_outputs_are_what_its_output_projection_reads(kind):
     backbone = tiny(kind)
     with torch.no_grad():
@@ -116,9 +118,10 @@ def test_a_projection_can_be_replaced(kind):
     view = tiny(kind).view
     for which in PROJECTIONS:
         module = nn.Linear(32, 32)
-        view.replace_projection(1, which, module)
-        assert view.projection(1, which) is module
-        assert view.projection(0, which) is not module
+        last = view.num_layers - 1
+        view.replace_projection(last, which, module)
+        held = [view.projection(layer, which) is module for layer in range(view.num_layers)]
+        assert held == [layer == last for layer in range(view.num_layers)]
 
 
 OUTPUT_LAYERS = [(kind, auto_class) for kind in known_types() for auto_class in architecture(kind).output_layers]
@@ -135,9 +138,9 @@ def test_the_output_layer_is_all_that_lies_outside_the_base_model_and_that_alone
     assert held == [id(parameter) for _, parameter in view.classifier_parameters()]
 
 
-@pytest.mark.parametrize("kind", ["bart", "albert", "t5", ""])
+@pytest.mark.parametrize("kind", ["bart", "bloom", ""])
 def test_an_architecture_whose_heads_are_not_known_is_refused_in_one_line(kind):
-    with pytest.raises(UserError, match=rf"'{kind}' .*known: bert, deberta, deberta-v2, ") as caught:
+    with pytest.raises(UserError, match=rf"'{kind}' .*known: albert, bert, deberta, deberta-v2, ") as caught:
         architecture(kind)
     assert "\n" not in str(caught.value)
 

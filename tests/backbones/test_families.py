@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from models import TEXT_TYPES, tiny, tiny_spec
@@ -20,7 +21,7 @@ KINDS = TEXT_TYPES
 DECODERS = [kind for kind in KINDS if architecture(kind).reads_last_token]
 LENGTHS, WIDTH = (9, 4, 7), 9
 # Where pads before a text move its learned positions, in transformers itself: its left-padded scores are others.
-MOVED = {"bert", "distilbert", "electra", "gpt2"}
+MOVED = {"albert", "bert", "distilbert", "electra", "gpt2"}
 
 
 def texts(backbone: Backbone, side: str) -> dict[str, torch.Tensor]:
@@ -40,23 +41,25 @@ def reference_richness(backbone: Backbone, inputs: dict[str, torch.Tensor], xi: 
     model, config = backbone.model, backbone.model.config
     heads = config.num_attention_heads
     names = ("o_proj", "out_proj", "out_lin", "attn.o", "attn.Wo", "attn.c_proj", "attention.dense")
-    ends = (*names, "attention.output.dense")
+    ends = (*names, "attention.output.dense", "SelfAttention.o")
     outputs = [module for name, module in model.named_modules() if name.endswith(ends) and "classifier" not in name]
-    assert len(outputs) == config.num_hidden_layers
     model.set_attn_implementation("eager")
-    caught: list[torch.Tensor] = []
-    hooks = [module.register_forward_pre_hook(lambda _, given: caught.append(given[0])) for module in outputs]
+    # A module of each layer; ALBERT's one is called at every depth, and its heads' scores are the means over these.
+    caught: dict[nn.Module, list[torch.Tensor]] = {module: [] for module in outputs}
+    hooks = [module.register_forward_pre_hook(lambda own, given: caught[own].append(given[0])) for module in outputs]
     with torch.no_grad():
         model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
     for hook in hooks:
         hook.remove()
-    total = torch.zeros(len(outputs), heads, dtype=torch.float64)
-    for layer, given in enumerate(caught):
-        for row, mask in zip(given, inputs["attention_mask"], strict=True):
+    assert sum(map(len, caught.values())) == config.num_hidden_layers
+    found = torch.zeros(len(outputs), heads, dtype=torch.float64)
+    for layer, depths in enumerate(caught.values()):
+        for row, mask in zip(torch.cat(depths), inputs["attention_mask"].repeat(len(depths), 1), strict=True):
             for head, own in enumerate(row[mask.bool()].double().chunk(heads, dim=-1)):
                 values = torch.linalg.svdvals(own)
-                total[layer, head] += 1 + int((values.cumsum(0) / values.sum() < xi).sum())
-    return total / len(inputs["attention_mask"])
+                found[layer, head] += 1 + int((values.cumsum(0) / values.sum() < xi).sum())
+        found[layer] /= len(depths) * len(inputs["attention_mask"])
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +90,7 @@ def test_hifi_tunes_its_rows_leaves_all_others_bit_for_bit_and_merges_into_trans
     backbone, untouched = tiny(kind, attention="auto"), tiny(kind, attention="auto").model
     inputs = texts(backbone, "right")
     del inputs["index"]
-    heads = ((0, 1), (3,))
+    heads = ((0, 1), (3,))[: backbone.view.num_layers]
     strategy = create_strategy("hifi", {"k": 2})
     attached = strategy.attach(backbone, ChosenHeads(heads))
     with torch.no_grad():

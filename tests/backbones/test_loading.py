@@ -202,7 +202,7 @@ def test_altered_weights_are_refused_with_both_hashes(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model_type": "albert"}, "'albert' keeps its attention heads is not known"),
+        ({"model_type": "bart"}, "'bart' keeps its attention heads is not known"),
         ({"model_type": "nonsense"}, "'nonsense'"),
         ({"hidden_size": 32}, "''"),
         ({"model_type": "bert", "hidden_size": 33}, "backbone.random: .*multiple"),

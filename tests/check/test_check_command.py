@@ -44,7 +44,7 @@ def test_a_broken_promise_is_a_line_and_exit_code_1(capsys):
         ("hifi kk=3", "error: strategy.kk: no such option (did you mean k?"),
         ("hifi k", "error: k: allowed is name=value, an option of the strategy"),
         ("hifi k=[1", "error: k=[1: is no value that YAML knows"),
-        ("hifi --backbones nothing", "error: --backbones nothing: no such type of model; known are bert, "),
+        ("hifi --backbones nothing", "error: --backbones nothing: no such type of model; known are albert, bert, "),
         ("hifi --plugins no_such_package", "error: plugins=no_such_package: no such package"),
     ],
 )

@@ -20,12 +20,21 @@ class Times(nn.Module):
         return 0.5 * inputs
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+class Layer(nn.Module):
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+
+    def forward(self, hidden):
+        return self.given(hidden)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "llama", "opt"])
 @pytest.mark.parametrize("placement", PLACES)
 def test_an_adapter_that_gives_nothing_changes_nothing(kind, placement):
     backbone = tiny(kind)
     if not has_sites(backbone.view, placement):
-        assert (kind, placement) == ("distilbert", "parallel")
+        assert (kind, placement) == ("opt", "parallel")
         return
     inputs = batch(backbone)
     before = logits(backbone, inputs)
@@ -51,6 +60,19 @@ def test_placements_compute_their_formulas():
     torch.testing.assert_close(around(x), norm(x + 0.5 * norm(x)))
     beside = made["parallel"][1, "feed_forward_output"].eval()
     torch.testing.assert_close(beside(inner, x), norm(dense(inner) + 1.5 * x))
+
+
+def test_where_norms_stand_before_placements_compute_their_formulas():
+    view, x = tiny("llama").view, torch.randn(2, 5, 32)
+    beside = place(view, "parallel", Times)[1, "feed_forward"]
+    torch.testing.assert_close(beside(x), view.at(1, "feed_forward")(x) + 0.5 * x)
+    after = place(view, "pfeiffer", Times)[1, "layer"]
+    assert after.frozen is view.layer(1)
+    for given in (torch.Tensor.clone, lambda hidden: (hidden.clone(), "weights")):
+        after.frozen = Layer(given)
+        found = after(x)
+        torch.testing.assert_close(found[0] if isinstance(found, tuple) else found, 1.5 * x)
+        assert not isinstance(found, tuple) or found[1:] == ("weights",)
 
 
 def test_a_dropped_adapter_is_not_even_asked():

@@ -27,13 +27,15 @@ BY_LETTER: dict[str, Projection] = {name[0]: name for name in PROJECTIONS}  # as
 
 # Where a method may put a module into a layer; a family says which of them it has.
 Site = Literal[
-    "self_attention",  # takes hidden states [B, S, D], and keys and values to attend to besides its own
+    "self_attention",  # goes through an attention function that the config names
     "attention_end",  # the last module before attention's residual is added
     "attention_norm",  # the LayerNorm that takes the sum with that residual
+    "feed_forward",  # maps what the feed-forward takes to what it gives, its residual apart
     "feed_forward_output",  # takes the feed-forward's inner values and the residual
     "feed_forward_down",  # the projection of the inner values
     "feed_forward_end",  # the last module before the feed-forward's residual is added
     "feed_forward_norm",  # the LayerNorm that takes the sum with that residual
+    "layer",  # the whole of it, where no norm follows the last residual; its name inside itself is ""
 ]
 
 
@@ -115,7 +117,8 @@ class Architecture(ABC):
         reads: texts, or images, whose patches stand for tokens.
         any_size: whether images may have another size than the config says: positions are interpolated.
         eager_only: whether transformers writes its attention out, and takes no other.
-        reads_last_token: whether a sequence is classified by its last token that is no pad, as decoders do.
+        reads_last_token: whether a sequence is classified by its last token that is no pad, as decoders do, whose
+            tokens see none after them.
         small: entries of a small model's config beside the usual ones (layers, heads, widths), for the contract.
     """
 
@@ -155,6 +158,13 @@ class Architecture(ABC):
             UserError: the family's positions cannot be shifted (default).
         """
         raise UserError(f"backbone: the positions of {model.config.model_type!r} cannot be shifted")
+
+    def reads_tokens(self, config: PretrainedConfig) -> bool:
+        """Return whether a sequence is classified by tokens of the text that are told from others by their place.
+
+        The last one is such a token (default), or all that the mask shows.
+        """
+        return self.reads_last_token
 
     def output_names(self, auto_class: str) -> tuple[str, ...]:
         """Return the names of the modules of an output layer in the whole model, in order.

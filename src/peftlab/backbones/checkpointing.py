@@ -1,7 +1,6 @@
 """Gradient checkpointing (Chen et al., 2016, arXiv 1604.06174): memory for time, on every family and with every method.
 
-transformers has its own, which not every family supports and which silently drops the keys and values that
-Prefix-Tuning hands to a layer. Here each layer is computed again as the method has made it.
+transformers has its own, which not every family supports. Here each layer is computed again as the method has made it.
 """
 
 from collections.abc import Callable

@@ -94,7 +94,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """
     config, bert = (AutoConfig.for_model(name) for name in (options["model_type"], "bert"))
     for name in options:
-        told = f"backbone.random.{name}: {config.model_type} has no such option{nearest(name, config.to_dict())}"
         # Some entries are read where they are given, and a plain config has none of them.
-        known = hasattr(config, name) or hasattr(bert, name) or name in architecture(config.model_type).small
-        require(known, told)
+        if not (hasattr(config, name) or hasattr(bert, name) or name in architecture(config.model_type).small):
+            meant = nearest(name, config.to_dict())
+            raise UserError(f"backbone.random.{name}: {config.model_type} has no such option{meant}")

@@ -30,17 +30,23 @@ class BackboneView:
         self._attention = self._family.attention(model.config)
         self._classifier = self._family.output_names(auto_class) if auto_class else ()
         # Whether the output layer takes each token of the text by its place in it.
-        self.reads_tokens = auto_class is None or auto_class in PER_TOKEN or self._family.reads_last_token
+        self.reads_tokens = auto_class is None or auto_class in PER_TOKEN or self._family.reads_tokens(model.config)
         prefix = model.base_model_prefix
         self._layers = f"{prefix}.{self._family.layers}" if hasattr(model, prefix) else self._family.layers
         # A list's own length: where layers share their weights, one module serves all depths.
         self.num_layers: int = len(list(model.get_submodule(self._layers).children()))
         self.num_heads: int = self._attention.query.heads
+        self.num_key_heads: int = self._attention.key.heads
         self.hidden_size: int = model.config.hidden_size
         # Asked of the untouched model: a method may put another module there.
         self._output_axis: Literal[0, 1] = 0 if hasattr(self.head_output(0), "in_features") else 1
-        self.head_dim: int = _input_width(self.head_output(0)) // self.num_heads
+        self.head_dim: int = input_width(self.head_output(0)) // self.num_heads
         self._check()
+
+    @property
+    def causal(self) -> bool:
+        """Whether no token sees those after it."""
+        return self._family.reads_last_token
 
     @property
     def norm(self) -> Literal["pre", "post"]:
@@ -113,11 +119,11 @@ class BackboneView:
 
     def site_names(self, *sites: Site) -> list[str]:
         """Return the names of the modules at these sites of all layers in the whole model."""
-        return [f"{self._layers}.{i}.{self._path(site)}" for i in range(self.num_layers) for site in sites]
+        return [f"{self._layers}.{i}.{self._path(site)}".rstrip(".") for i in range(self.num_layers) for site in sites]
 
     def replace(self, layer: int, site: Site, module: nn.Module) -> None:
         """Put `module` at a site of a layer."""
-        self.layer(layer).set_submodule(self._path(site), module)
+        self._model.set_submodule(f"{self._layers}.{layer}.{self._path(site)}".rstrip("."), module)
 
     def shift_positions(self, count: int) -> Callable[[], None]:
         """Let the text's positions begin `count` later than they do; return what undoes it."""
@@ -164,7 +170,7 @@ class BackboneView:
             )
 
 
-def _input_width(projection: Any) -> int:
+def input_width(projection: Any) -> int:
     """Return D of a linear layer, or what stands for one, or of transformers' `Conv1D`, whose weight is [D, N]."""
     width: int = projection.in_features if hasattr(projection, "in_features") else projection.weight.shape[0]
     return width

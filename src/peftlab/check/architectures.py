@@ -10,7 +10,7 @@ from peftlab.backbones.loading import Backbone
 from peftlab.check.promise import promised
 from peftlab.check.small import batch, example, logits, small_backbone
 from peftlab.heads.outputs import head_outputs
-from peftlab.output_layer import OutputLayer
+from peftlab.output_layer import PER_TOKEN, OutputLayer
 
 
 def serves_its_types(family: type[Architecture]) -> None:
@@ -18,8 +18,12 @@ def serves_its_types(family: type[Architecture]) -> None:
     for kind in family.model_types:
         promised(type(architecture(kind)) is family, f"{kind} is served by another family")
         backbone = _backbone(kind)
-        shape = list(logits(backbone, batch(backbone)).shape)
-        promised(shape == [6, 2], f"{kind}: logits of two classes for six examples have the shape {shape}")
+        inputs, output = batch(backbone), example(kind).kind.output_layer
+        # Of each example, or of each of its tokens.
+        shape = [6, *inputs["input_ids"].shape[1:]] if output.auto_class in PER_TOKEN else [6]
+        expected = [*shape, backbone.model.config.num_labels]
+        found = list(logits(backbone, inputs).shape)
+        promised(found == expected, f"{kind}: logits for six examples have the shape {found}, not {expected}")
 
 
 def keeps_heads_where_it_says(family: type[Architecture]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,14 +11,16 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig
 
-from peftlab.backbones.architecture import Reads, architecture, known_types
+from peftlab.backbones.architecture import architecture, known_types
 from peftlab.backbones.checkpointing import checkpoint_layers
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.modality import family_of
 from peftlab.backbones.spec import Attention
+from peftlab.cache import RunCache
 from peftlab.check.promise import DoesNotApplyError
 from peftlab.data.module import TaskData
+from peftlab.errors import UserError
 from peftlab.output_layer import OutputLayer
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import SelectionContext, Strategy
@@ -32,10 +35,13 @@ SIZES = {
     "intermediate_size": 64,
     "max_position_embeddings": 128,
 }
+# Of the kinds of task, those that a backbone is checked on: the first for which its family has an output layer.
+CHECKED_ON = ("classification", "token-classification", "image-classification")
 # Declared and never reached: rows of embeddings that no token uses.
 UNREACHED = ("position",)
-_EXAMPLES: dict[Reads, str] = {"texts": "classification", "images": "image-classification"}
 
+# Each promise takes fresh backbones, of few types: what is untouched is made once, and copied.
+_untouched = RunCache(most=32)
 _selections: dict[tuple[str, str], Any] = {}
 
 
@@ -91,9 +97,19 @@ class Trial:
         return _selections[key]
 
 
+@cache
 def example(model_type: str) -> KindExample:
-    """Return the task that strategies are checked on: two classes of sentences, or of images."""
-    return KINDS.get(_EXAMPLES[architecture(model_type).reads]).example()
+    """Return the task that strategies are checked on with models of a type: for most, sentences of two classes.
+
+    Raises:
+        UserError: the family of this type has no output layer for any of `CHECKED_ON`.
+    """
+    known = architecture(model_type).output_layers
+    for name in CHECKED_ON:
+        found = KINDS.get(name).example()
+        if found.kind.output_layer.auto_class in known:
+            return found
+    raise UserError(f"backbone: no kind of task to check {model_type} on; allowed are {', '.join(CHECKED_ON)}")
 
 
 def type_for(kind: TaskKind) -> str:
@@ -116,7 +132,7 @@ def small_backbone(model_type: str, output: OutputLayer, seed: int = 1) -> Backb
     attention: Attention = "eager" if architecture(model_type).eager_only else "sdpa"
     random = {"model_type": model_type, **small_sizes(model_type)}
     spec = BackboneSpec(f"small-{model_type}", attention=attention, random=random)
-    return with_biases(load_backbone(spec, output, seed))
+    return with_biases(load_backbone(spec, output, seed, _untouched))
 
 
 def with_biases(backbone: Backbone) -> Backbone:
@@ -150,6 +166,14 @@ def logits(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
     return found
 
 
+def loss_of(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
+    """Return the cross-entropy of a batch, a scalar; where each token has logits, its text's label is its own."""
+    found, labels = backbone.model(**inputs_of(backbone, inputs)).logits.float(), inputs["labels"]
+    if found.dim() == 3:
+        found, labels = found.flatten(0, 1), labels.repeat_interleave(found.shape[1])
+    return F.cross_entropy(found, labels)
+
+
 @dataclass(frozen=True)
 class Gradients:
     """Names in the untouched backbone of parameters that had a gradient other than 0 in some step.
@@ -172,9 +196,8 @@ def train(attached: Attached, steps: int = 20, *, checkpointing: bool = False, b
         if step == 0 or phases.advance(step):
             optimiser = build_optimiser(attached.parameter_groups(), learning_rate=1e-2, weight_decay=0.1)
         inputs = batch(backbone, seed=step)
-        labels = inputs.pop("labels")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(backbone.model(**inputs).logits.float(), labels)
+            loss = loss_of(backbone, inputs)
         penalty = attached.penalty()
         (loss if penalty is None else loss + penalty).backward()
         gradients.given.update(_with_gradient(backbone))

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftlab.check.promise import DoesNotApplyError, promised
-from peftlab.check.small import Trial, batch, logits, pretrained, snapshot, train
+from peftlab.check.small import Trial, batch, logits, loss_of, pretrained, snapshot, train
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached
@@ -25,34 +24,33 @@ def starts_as_the_untouched_backbone(trial: Trial) -> None:
     attached = trial.attach(trial.backbone())
     inputs = batch(attached.backbone)
     untouched = logits(trial.backbone(), inputs)
-    _close(logits(attached.backbone, inputs), untouched, trial.strategy.traits.start_tolerance, "start_tolerance")
+    close(logits(attached.backbone, inputs), untouched, trial.strategy.traits.start_tolerance, "start_tolerance")
 
 
 def gives_gradients_to_what_it_declares_alone(trial: Trial) -> None:
     """Parameters that are declared (tuned, classifier) require gradients, and no others get any."""
     attached = trial.attach(trial.backbone())
     model, inputs = attached.model, batch(attached.backbone)
-    labels = inputs.pop("labels")
-    F.cross_entropy(model(**inputs).logits, labels).backward()
-    declared = {id(parameter) for parameter in _declared(attached)}
+    loss_of(attached.backbone, inputs).backward()
+    declared = {id(parameter) for parameter in trained_parameters(attached)}
     named = list(model.named_parameters())
     stray = [name for name, p in named if p.grad is not None and id(p) not in declared]
-    promised(not stray, f"not declared, and with a gradient: {_some(stray)}")
+    promised(not stray, f"not declared, and with a gradient: {some(stray)}")
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
     promised(
         trainable <= declared,
-        f"not declared, and trainable: {_some(n for n, p in named if id(p) in trainable - declared)}",
+        f"not declared, and trainable: {some(n for n, p in named if id(p) in trainable - declared)}",
     )
     promised(declared <= trainable, "a declared parameter is no trainable parameter of the model")
     dry = [name for name, p in attached.classifier().items() if p.grad is None]
-    promised(not dry, f"classifier without a gradient: {_some(dry)}")
+    promised(not dry, f"classifier without a gradient: {some(dry)}")
 
 
 def groups_each_parameter_once(trial: Trial) -> None:
     """The optimiser's groups hold each declared parameter once."""
     attached = trial.attach(trial.backbone())
     grouped = sorted(id(p) for group in attached.parameter_groups() for p in group.parameters.values())
-    declared = sorted(map(id, _declared(attached)))
+    declared = sorted(map(id, trained_parameters(attached)))
     promised(grouped == declared, f"{len(declared)} are declared, the groups hold {len(grouped)}, or others")
 
 
@@ -75,7 +73,7 @@ def is_the_same_with_gradient_checkpointing(trial: Trial) -> None:
         found.append(snapshot(attached.backbone))
     plain, recomputed = found
     other = [name for name, value in plain.items() if not torch.equal(value, recomputed[name])]
-    promised(not other, f"another value with gradient checkpointing: {_some(other)}")
+    promised(not other, f"another value with gradient checkpointing: {some(other)}")
 
 
 def learns(trial: Trial) -> None:
@@ -93,10 +91,10 @@ def comes_back_from_its_delta(trial: Trial) -> None:
     train(attached)
     fresh = trial.backbone(seed=99)
     with tempfile.TemporaryDirectory() as folder:
-        _save(attached, Path(folder))
+        saved_bytes(attached, Path(folder))
         apply_delta(load_delta(Path(folder)), fresh)
     inputs = batch(attached.backbone)
-    _close(logits(fresh, inputs), logits(attached.backbone, inputs), 0.0, "delta()")
+    close(logits(fresh, inputs), logits(attached.backbone, inputs), 0.0, "delta()")
 
 
 def draws_nothing_that_its_delta_lacks(trial: Trial) -> None:
@@ -105,7 +103,7 @@ def draws_nothing_that_its_delta_lacks(trial: Trial) -> None:
     train(attached, steps=3)
     own, found = set(snapshot(trial.backbone())), []
     with tempfile.TemporaryDirectory() as folder:
-        _save(attached, Path(folder))
+        saved_bytes(attached, Path(folder))
         for state in (1, 2):
             fresh = trial.backbone()
             torch.manual_seed(state)
@@ -114,7 +112,7 @@ def draws_nothing_that_its_delta_lacks(trial: Trial) -> None:
                 {name: value for name, value in snapshot(fresh).items() if name.replace(_PUT_ASIDE, "") in own}
             )
     odd = [name for name, value in found[0].items() if not torch.equal(value, found[1][name])]
-    promised(not odd, f"another with each random state: {_some(odd)}")
+    promised(not odd, f"another with each random state: {some(odd)}")
 
 
 def merges_into_a_plain_model(trial: Trial) -> None:
@@ -130,10 +128,10 @@ def merges_into_a_plain_model(trial: Trial) -> None:
         attached.merge()
     except UserError as error:
         promised(False, f"merge(): {error}")
-    _close(logits(attached.backbone, inputs), tuned, tolerance, "merge_tolerance")
-    _same_names(attached.model.state_dict(), plain.state_dict(), "tensors of the merged model")
+    close(logits(attached.backbone, inputs), tuned, tolerance, "merge_tolerance")
+    same_names(attached.model.state_dict(), plain.state_dict(), "tensors of the merged model")
     kinds = {type(module).__name__ for module in attached.model.modules()}
-    _same_names(kinds, {type(module).__name__ for module in plain.modules()}, "modules of the merged model")
+    same_names(kinds, {type(module).__name__ for module in plain.modules()}, "modules of the merged model")
 
 
 def stores_what_it_says(trial: Trial) -> None:
@@ -141,7 +139,7 @@ def stores_what_it_says(trial: Trial) -> None:
     attached = trial.attach(trial.backbone())
     tensors = attached.delta()
     with tempfile.TemporaryDirectory() as folder:
-        size = _save(attached, Path(folder))
+        size = saved_bytes(attached, Path(folder))
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     promised(held == attached.stored_bytes(), f"stored_bytes() says {attached.stored_bytes()}, delta() holds {held}")
     # What is not tensors is the file's header: names, shapes and places.
@@ -159,11 +157,11 @@ def gives_the_backbone_back(trial: Trial) -> None:
     classifier = {name for name, _ in backbone.view.classifier_parameters()}
     attached.detach()
     after = snapshot(backbone)
-    _same_names(after, before, "tensors")
+    same_names(after, before, "tensors")
     changed = [name for name in before if name not in classifier and not torch.equal(before[name], after[name])]
-    promised(not changed, f"changed: {_some(changed)}")
+    promised(not changed, f"changed: {some(changed)}")
     found = {name: p.requires_grad for name, p in backbone.model.named_parameters()}
-    promised(found == flags, f"requires_grad is another one: {_some(n for n in flags if flags[n] != found[n])}")
+    promised(found == flags, f"requires_grad is another one: {some(n for n in flags if flags[n] != found[n])}")
     promised([type(module) for module in backbone.model.modules()] == modules, "its modules are others than before")
 
 
@@ -182,7 +180,7 @@ def looks_at_data_without_a_trace(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = {path.name for path in selection.save(Path(folder))}
         promised(bool(written), "save() names no file that it wrote")
-        promised(written <= set(kind.files), f"save() wrote {_some(written)}, files names {_some(kind.files)}")
+        promised(written <= set(kind.files), f"save() wrote {some(written)}, files names {some(kind.files)}")
         promised(kind.load(Path(folder)).facts() == selection.facts(), "load() gives other facts() than were saved")
 
 
@@ -213,44 +211,48 @@ PROMISES: list[Callable[[Trial], None]] = [
 
 def _changes_nothing_else(trial: Trial, *, bf16: bool = False) -> None:
     attached = trial.attach(trial.backbone())
-    declared = {id(parameter) for parameter in _declared(attached)}
+    declared = {id(parameter) for parameter in trained_parameters(attached)}
     names = {pretrained(name) for name, p in attached.model.named_parameters() if id(p) in declared}
     before = snapshot(attached.backbone)
     gradients = train(attached, bf16=bf16)
     after = snapshot(attached.backbone)
     changed = [name for name, value in before.items() if name not in names and not torch.equal(value, after[name])]
-    promised(not changed, f"not declared, and changed: {_some(changed)}")
+    promised(not changed, f"not declared, and changed: {some(changed)}")
     # Phases of training may exchange parameters for others.
     reached = [name for name in names & after.keys() if not any(part in name for part in trial.unreached)]
     promised(bool(reached), "nothing of what is declared is left in the model")
     dry = sorted(set(reached) - gradients.given)
-    promised(not dry, f"declared, and never with a gradient: {_some(dry)}")
+    promised(not dry, f"declared, and never with a gradient: {some(dry)}")
     still = sorted(name for name in gradients.taken & set(reached) if torch.equal(before[name], after[name]))
-    promised(not still, f"declared, with a gradient, and not moved: {_some(still)}")
+    promised(not still, f"declared, with a gradient, and not moved: {some(still)}")
     promised(bool(gradients.taken & set(reached)), "the optimiser saw no gradient of what is declared")
 
 
-def _declared(attached: Attached) -> list[nn.Parameter]:
+def trained_parameters(attached: Attached) -> list[nn.Parameter]:
+    """Return what the optimiser gets: the tuned parameters and the classifier's."""
     return [*attached.tuned().values(), *attached.classifier().values()]
 
 
-def _save(attached: Attached, folder: Path) -> int:
+def saved_bytes(attached: Attached, folder: Path) -> int:
+    """Save a strategy's delta into a folder, and return its bytes."""
     backbone = {"name": attached.backbone.name}
     return save_delta(describe_delta(attached, backbone, "example", ["no", "yes"], {}), folder)
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+def close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
     """Compare logits: bit by bit, unless the strategy declares how far apart they may be."""
     if not torch.equal(found, expected):
         share = ((found - expected).abs().max() / expected.abs().max()).item()
         promised(share <= tolerance, f"logits differ by {share:.1e} of the largest; {what} allows {tolerance:g}")
 
 
-def _same_names(found: Iterable[str], expected: Iterable[str], what: str) -> None:
+def same_names(found: Iterable[str], expected: Iterable[str], what: str) -> None:
+    """Compare two sets of names."""
     odd = sorted(set(found) ^ set(expected))
-    promised(not odd, f"{what} are not the backbone's own: {_some(odd)}")
+    promised(not odd, f"{what} are not the backbone's own: {some(odd)}")
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Return a few of the names, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

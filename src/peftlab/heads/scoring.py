@@ -19,7 +19,8 @@ from peftlab.inputs.encoder import num_examples
 def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi: float) -> HeadScores:
     """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over all examples.
 
-    The mean is over what the model reads, sequences; a sentence is one. The model runs in evaluation mode, in the type
+    The mean is over what the model reads, sequences; a sentence is one. Where one layer serves all depths it is over
+    these too: its heads' outputs at each. The model runs in evaluation mode, in the type
     of its weights. Pads never count, and sums alone are kept, so memory grows neither with the examples nor with the
     layers.
 
@@ -35,10 +36,12 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
     richness = torch.zeros(view.num_layers, view.num_heads, dtype=torch.float64, device=device)
     correlation = torch.zeros(*richness.shape, view.num_heads, dtype=torch.float64, device=device)
     spectrum = torch.zeros(*richness.shape, view.head_dim, dtype=torch.float64, device=device)
+    outputs_seen = [0] * view.num_layers  # a layer that serves several depths gives several for each sequence
     current: Mapping[str, Tensor]
 
     def consume(layer: int, outputs: Tensor) -> None:
         mask = real_tokens(current, outputs)
+        outputs_seen[layer] += len(outputs)
         shares = cumulative_shares(outputs, mask)
         richness[layer] += information_richness(shares, xi).sum(0)
         spectrum[layer] += shares.sum(0)
@@ -52,5 +55,6 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
             examples, sequences = examples + num_examples(current), sequences + num_sequences(inputs)
             model.base_model(**inputs)
     model.train(was_training)
-    richness, correlation, spectrum = ((total / sequences).cpu() for total in (richness, correlation, spectrum))
-    return HeadScores(richness, correlation, examples, spectrum, sequences)
+    counts = torch.tensor(outputs_seen, dtype=torch.float64, device=device).view(-1, 1, 1)
+    richness, correlation, spectrum = richness / counts[:, 0], correlation / counts, spectrum / counts
+    return HeadScores(richness.cpu(), correlation.cpu(), examples, spectrum.cpu(), sequences)

@@ -30,14 +30,16 @@ def attention(
     """Return softmax(Q K^T / sqrt(D') + mask) V as [B, S, H, D'], for transformers' table of attention functions.
 
     query: [B, H, S, D']; key and value: [B, H_kv, T, D'], where heads of queries may share them; attention_mask: None,
-    booleans or addends that broadcast to [B, H, S, T]. Whatever is not training on a CPU goes to torch's fused kernels.
+    booleans or addends that broadcast to [B, H, S, T]. Whatever is not training on a CPU, or has a bias by distance
+    (`position_bias`), goes to torch's fused kernels.
     """
     trains = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     # Without a mask it is the module that says whether a token sees those after it.
     causal = options.get("is_causal")
     if causal is None:
         causal = attention_mask is None and query.shape[2] > 1 and getattr(module, "is_causal", True)
-    if query.device.type != "cpu" or not (trains or dropout) or causal:
+    biased = options.get("position_bias") is not None
+    if query.device.type != "cpu" or not (trains or dropout) or causal or biased:
         given = {"dropout": dropout, "scaling": scaling, **options}
         return torch_attention(module, query, key, value, attention_mask, **given)
     if key.shape[1] != query.shape[1]:

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from peftlab.backbones.view import BackboneView, Site
+from peftlab.errors import require
 
 Placement = Literal["houlsby", "pfeiffer", "feed-forward", "parallel"]
 
@@ -26,6 +27,13 @@ class Joined(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map what the frozen module takes to [..., D]."""
         return cast(Tensor, self.frozen(*inputs) if self.dropped else self.join(*inputs))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the model asks of the frozen module, as the type of its weight."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("frozen"), name)
 
     @abstractmethod
     def join(self, *inputs: Tensor) -> Tensor:
@@ -71,17 +79,43 @@ class ShiftedFeedForward(Joined):
         return cast(Tensor, self.frozen(inner, residual + self.adapter(inner)))
 
 
-_PLACEMENTS: dict[Placement, tuple[tuple[Site, ...], Callable[[nn.Module, nn.Module], Joined]]] = {
-    "houlsby": (("attention_end", "feed_forward_end"), AfterModule),
-    "pfeiffer": (("feed_forward_norm",), AroundNorm),
-    "feed-forward": (("feed_forward_end",), AfterModule),
-    "parallel": (("feed_forward_output",), BesideFeedForward),
+class BesideModule(Joined):
+    """frozen(x) + adapter(x), in the place of a feed-forward that is a module of its own."""
+
+    def join(self, *inputs: Tensor) -> Tensor:
+        """Map x [..., D] to [..., D]."""
+        return cast(Tensor, self.frozen(*inputs) + self.adapter(*inputs))
+
+
+class AfterLayer(Joined):
+    """h = layer(x); h + adapter(h), in the place of a whole layer."""
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Map what the layer takes to what it gives: [..., D], or that with more after it."""
+        outputs = self.frozen(*inputs, **options)
+        if self.dropped:
+            return outputs
+        return (self.join(outputs[0]), *outputs[1:]) if isinstance(outputs, tuple) else self.join(outputs)
+
+    def join(self, *inputs: Tensor) -> Tensor:
+        """Map h [..., D] to [..., D]."""
+        (hidden,) = inputs
+        return cast(Tensor, hidden + self.adapter(hidden))
+
+
+_Way = tuple[tuple[Site, ...], type[Joined]]
+# The ways of each placement, of which an architecture takes the first that it has all sites for.
+_PLACEMENTS: dict[Placement, tuple[_Way, ...]] = {
+    "houlsby": ((("attention_end", "feed_forward_end"), AfterModule),),
+    "pfeiffer": ((("feed_forward_norm",), AroundNorm), (("layer",), AfterLayer)),
+    "feed-forward": ((("feed_forward_end",), AfterModule),),
+    "parallel": ((("feed_forward_output",), BesideFeedForward), (("feed_forward",), BesideModule)),
 }
 
 
 def has_sites(view: BackboneView, placement: Placement) -> bool:
     """Return whether the architecture has the places that `placement` needs."""
-    return all(view.has(place) for place in _PLACEMENTS[placement][0])
+    return bool(_ways(view, placement))
 
 
 def place(view: BackboneView, placement: Placement, make: Callable[[], nn.Module]) -> dict[tuple[int, Site], nn.Module]:
@@ -90,9 +124,19 @@ def place(view: BackboneView, placement: Placement, make: Callable[[], nn.Module
     Args:
         view: the layers; they are not touched.
         placement: `houlsby`, after attention and after the feed-forward, each before its residual is added;
-            `pfeiffer`, after the feed-forward's residual and LayerNorm, which then follow once more;
-            `feed-forward`, after it alone, before the residual is added; `parallel`, beside it.
+            `pfeiffer`, after the feed-forward's residual and LayerNorm, which then follow once more; where LayerNorms
+            stand before, after the residual, as in the adapters library; `feed-forward`, after it alone, before the
+            residual is added; `parallel`, beside it, with the same input.
         make: returns a new adapter, [..., D] to [..., D].
+
+    Raises:
+        UserError: the architecture has none of the places.
     """
-    places, join = _PLACEMENTS[placement]
-    return {(layer, where): join(view.at(layer, where), make()) for layer in range(view.num_layers) for where in places}
+    ways = _ways(view, placement)
+    require(bool(ways), f"placement={placement}: the layers of this backbone have no place for it")
+    sites, join = ways[0]
+    return {(layer, site): join(view.at(layer, site), make()) for layer in range(view.num_layers) for site in sites}
+
+
+def _ways(view: BackboneView, placement: Placement) -> list[_Way]:
+    return [way for way in _PLACEMENTS[placement] if all(map(view.has, way[0]))]

@@ -13,13 +13,14 @@ class Prompts(nn.Module):
 
     Args:
         tokens: the embeddings to begin with.
-        place: how many of the text's tokens go before them.
+        place: how many of the text's tokens go before them; pads before a text are none of its tokens.
     """
 
     def __init__(self, tokens: Tensor, place: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(tokens)
         self._place = place
+        self._before = torch.zeros(1, 1, dtype=torch.long)  # of the batch that is running: how many go before, [B, 1]
 
     def insert_into(self, base: PreTrainedModel, read_tokens: bool = False) -> Callable[[], None]:
         """Let `base` see the prompts in every text, as its submodule `prompts`; return what takes them out again.
@@ -47,6 +48,7 @@ class Prompts(nn.Module):
         options = {**dict(zip(("input_ids", "attention_mask"), positional, strict=False)), **named}
         embeddings = base.get_input_embeddings()(options.pop("input_ids"))
         tokens = self.tokens.to(embeddings.dtype).expand(len(embeddings), -1, -1)
+        self._before = self._count_before(embeddings, options.get("attention_mask"))
         options["inputs_embeds"] = self._among(embeddings, tokens)
         for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
             if options.get(name) is not None:
@@ -55,9 +57,26 @@ class Prompts(nn.Module):
         return (), options
 
     def _without_prompts(self, base: PreTrainedModel, inputs: tuple[Any, ...], outputs: Any) -> Any:
-        hidden, after = outputs.last_hidden_state, self._place + len(self.tokens)
-        outputs.last_hidden_state = torch.cat([hidden[:, : self._place], hidden[:, after:]], dim=1)
+        hidden, count = outputs.last_hidden_state, len(self.tokens)
+        own = torch.arange(hidden.shape[1] - count, device=hidden.device)
+        outputs.last_hidden_state = _taken(hidden, own + count * (own >= self._before))
         return outputs
 
+    def _count_before(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
+        """Return how many places of each row go before the prompts, [B, 1]: pads before the text, and `place` of it."""
+        batch, length, _ = embeddings.shape
+        pads = torch.zeros(batch, 1, dtype=torch.long, device=embeddings.device)
+        if mask is not None:
+            pads = (mask != 0).long().argmax(1, keepdim=True)
+        return (pads + self._place).clamp(max=length)
+
     def _among(self, text: Tensor, prompts: Tensor) -> Tensor:
-        return torch.cat([text[:, : self._place], prompts, text[:, self._place :]], dim=1)
+        length, count = text.shape[1], prompts.shape[1]
+        places = torch.arange(length + count, device=text.device)
+        after = torch.where(places < self._before + count, places - self._before + length, places - count)
+        return _taken(torch.cat([text, prompts], dim=1), torch.where(places < self._before, places, after))
+
+
+def _taken(values: Tensor, places: Tensor) -> Tensor:
+    """Return values [B, T, ...] at places [B, S] of each row."""
+    return values.gather(1, places.view(*places.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:]))

@@ -34,10 +34,12 @@ class TinyAttention(nn.Module):
         dropout: on the attention weights.
         init: `published`, the projections N(0, 0.02) with zero bias; `constructor`, PyTorch's own with the last one
             scaled by 0.01.
+        causal: no token attends to those after it.
     """
 
-    def __init__(self, width: int, size: int, heads: int, dropout: float, init: Init) -> None:
+    def __init__(self, width: int, size: int, heads: int, dropout: float, init: Init, causal: bool = False) -> None:
         super().__init__()
+        self._causal = causal
         self.norm = nn.LayerNorm(width)
         self.down = nn.Linear(width, 3 * size)
         self.attention = nn.MultiheadAttention(size, heads, dropout, batch_first=True)
@@ -54,15 +56,24 @@ class TinyAttention(nn.Module):
     def forward(self, hidden: Tensor, pads: Tensor | None) -> Tensor:
         """Map [B, S, D] to what is added to it; no token attends to where `pads` [B, S] is True."""
         query, key, value = self.down(self.norm(hidden)).chunk(3, dim=-1)
-        mixed, _ = self.attention(query, key, value, key_padding_mask=pads, need_weights=False)
+        unseen = {"attn_mask": self._later(hidden, pads)} if self._causal else {"key_padding_mask": pads}
+        mixed, _ = self.attention(query, key, value, **unseen, need_weights=False)
         return cast(Tensor, self.up(mixed))
+
+    def _later(self, hidden: Tensor, pads: Tensor | None) -> Tensor:
+        """Return which tokens do not see which, bool [B * heads, S, S]; each sees itself, a pad as well."""
+        batch, length, _ = hidden.shape
+        later = torch.ones(batch, length, length, dtype=torch.bool, device=hidden.device).triu(1)
+        if pads is not None:
+            later |= pads[:, None] & ~torch.eye(length, dtype=torch.bool, device=hidden.device)
+        return later.repeat_interleave(self.attention.num_heads, 0)
 
 
 class AfterAttention(nn.Module):
     """h = frozen(x), then h + TinyAttention(h) for one expert after the other, each with an equal share.
 
     Args:
-        frozen: the LayerNorm that ends the layer's attention.
+        frozen: the LayerNorm that ends the layer's attention, or what ends it before its residual is added.
         experts: one, or a mixture.
         pads: shared by all layers.
         average: in evaluation, one expert with the average of all weights stands for the mixture.

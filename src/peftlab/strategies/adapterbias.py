@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from torch import nn
 
 from peftlab.backbones.loading import Backbone
-from peftlab.backbones.view import BackboneView, Site
-from peftlab.layers.placement import ShiftedFeedForward
+from peftlab.backbones.view import Site, input_width
+from peftlab.layers.placement import BesideModule, Joined, ShiftedFeedForward
 from peftlab.layers.token_shift import TokenShift
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
-from peftlab.tasks.kind import TaskKind
 
-_SITE: Site = "feed_forward_output"
+# Where the shift is put in, and how: by whether the architecture has `feed_forward_output`.
+_FORMS: dict[bool, tuple[Site, type[Joined]]] = {
+    True: ("feed_forward_output", ShiftedFeedForward),
+    False: ("feed_forward_down", BesideModule),
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class AdapterBias(InsertedStrategy):
 
     Options (defaults and their sources in `conf/strategy/adapterbias.yaml`):
         share: whether all layers share that linear function.
-        layer_norms: whether the LayerNorms are tuned too, all but those after attention.
+        layer_norms: whether the norms are tuned too, all but those after attention.
     """
 
     name = "adapterbias"
@@ -30,31 +33,24 @@ class AdapterBias(InsertedStrategy):
     share: bool = False
     layer_norms: bool = True
 
-    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
-        """Name an architecture whose feed-forward takes no residual."""
-        return None if view.has(_SITE) else "the feed-forward of its layers takes no residual to stand beside"
-
     def build(self, backbone: Backbone) -> Modules:
-        """Return each layer's feed-forward output with a shift."""
+        """Return each layer's feed-forward output with a shift; where residuals are added outside, its projection."""
         view = backbone.view
+        site, join = _FORMS[view.has("feed_forward_output")]
         shared = _alpha(backbone) if self.share else None
         return {
-            (layer, _SITE): ShiftedFeedForward(
-                view.at(layer, _SITE), TokenShift(shared or _alpha(backbone), view.hidden_size)
-            )
+            (layer, site): join(view.at(layer, site), TokenShift(shared or _alpha(backbone), view.hidden_size))
             for layer in range(view.num_layers)
         }
 
     def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
-        """Return the LayerNorms of the embeddings and after the feed-forwards."""
+        """Return the norms of the embeddings and after the feed-forwards; those of a pre-norm backbone all."""
         return layer_norms(backbone, "attention_norm") if self.layer_norms else {}
 
 
 def _alpha(backbone: Backbone) -> nn.Linear:
     """Return a linear function of a feed-forward's inner values, drawn as the authors' model draws its own."""
-    down = backbone.view.at(0, "feed_forward_down")
-    assert isinstance(down, nn.Linear)
-    alpha = nn.Linear(down.in_features, 1)
+    alpha = nn.Linear(input_width(backbone.view.at(0, "feed_forward_down")), 1)
     nn.init.normal_(alpha.weight, std=0.02)
     nn.init.zeros_(alpha.bias)
     return alpha

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.placement import Joined, Placement
@@ -14,6 +15,7 @@ from peftlab.strategies.adapter import Adapter
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.inserted import AttachedModules, Modules
 from peftlab.strategies.traits import Traits
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class AdapterDrop(Adapter):
     def traits(self) -> Traits:
         """Each batch goes without the layers that are drawn for it."""
         return replace(super().traits, sparse_gradients=self.robust)
+
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name a backbone with one layer, as where all depths share one: none can go without."""
+        alone = "it has one layer with weights of its own, which cannot go without" if view.num_layers == 1 else None
+        return super().skip(view, kind) or alone
 
     def check(self, backbone: Backbone) -> None:
         """Refuse to drop more layers than leave one with an adapter."""

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
-from peftlab.layers.placement import place
+from peftlab.layers.placement import Placement, has_sites, place
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules
 from peftlab.strategies.traits import Traits
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Compacter(InsertedStrategy):
         """The rule is small, not zero: 4e-7 measured on tiny models, 1e-4 with 0.01."""
         return replace(super().traits, start_tolerance=0.1 * self.rule_std)
 
+    @property
+    def placement(self) -> Placement:
+        """Where its bottlenecks stand."""
+        return self.plus_place if self.plus else "houlsby"
+
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name a placement that the architecture has no site for."""
+        return None if has_sites(view, self.placement) else f"its layers have no site for placement={self.placement}"
+
     def check(self, backbone: Backbone) -> None:
         """Refuse an n that the hidden size is no multiple of."""
         width = backbone.view.hidden_size
@@ -63,6 +74,6 @@ class Compacter(InsertedStrategy):
         rule, width = shared_rule(self.n, self.rule_std), backbone.view.hidden_size
         return place(
             backbone.view,
-            self.plus_place if self.plus else "houlsby",
+            self.placement,
             lambda: phm_bottleneck(rule, width, self.bottleneck, self.nonlinearity, self.init),
         )

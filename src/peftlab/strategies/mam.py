@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import BackboneView
 from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
-from peftlab.layers.placement import place
+from peftlab.layers.placement import has_sites, place
 from peftlab.strategies.bases.inserted import Modules
 from peftlab.strategies.prefix import Prefix
+from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class MixAndMatch(Prefix):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
+
+    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
+        """Name an architecture that takes no prefix, or whose feed-forward nothing can stand beside."""
+        parallel = (
+            None if has_sites(view, "parallel") else "the feed-forward of its layers is no module to stand beside"
+        )
+        return super().skip(view, kind) or parallel
 
     def build(self, backbone: Backbone) -> Modules:
         """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""

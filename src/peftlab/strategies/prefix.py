@@ -57,16 +57,17 @@ class Prefix(InsertedStrategy):
     def build(self, backbone: Backbone) -> Modules:
         """Return each layer's self-attention with a prefix."""
         view = backbone.view
+        width = view.num_key_heads * view.head_dim
         trunk = Trunk(self.length, view.hidden_size, self.mlp) if self.mlp else None
 
         def prefix() -> nn.Module:
             if trunk is not None:
-                return ReparameterizedPrefix(trunk, view.hidden_size)
-            return FlatPrefix(torch.randn(self.length, 2 * view.hidden_size))
+                return ReparameterizedPrefix(trunk, width)
+            return FlatPrefix(torch.randn(self.length, 2 * width))
 
         return {
             (layer, "self_attention"): PrefixAttention(
-                view.at(layer, "self_attention"), prefix(), view.num_heads, self.dropout
+                view.at(layer, "self_attention"), prefix(), view.num_key_heads, self.dropout
             )
             for layer in range(view.num_layers)
         }
@@ -99,12 +100,13 @@ class AttachedPrefix(AttachedModules):
         return {layer: module for (layer, _), module in self._modules.items() if isinstance(module, PrefixAttention)}
 
     def _insert(self, selection: Any) -> None:
-        self._undo: Callable[[], None] | None = None
+        self._undo: list[Callable[[], None]] = []
         super()._insert(selection)
+        self._undo.extend(attention.join() for attention in self._attentions.values())
         if self.strategy.shift:
-            self._undo = self.backbone.view.shift_positions(self.strategy.length)
+            self._undo.append(self.backbone.view.shift_positions(self.strategy.length))
 
     def _remove(self) -> None:
         super()._remove()
-        if self._undo is not None:
-            self._undo()
+        for undo in self._undo:
+            undo()

@@ -23,8 +23,9 @@ class Prompt(Strategy):
 
     Options (defaults and their sources in `conf/strategy/prompt.yaml`):
         length: tokens of the prompt.
-        place: `second`, after the token that the classifier reads; `first`, before it: the classifier then reads
-            the first token of the prompt.
+        place: `second`, after the text's first token, which an encoder's classifier reads; `first`, before it: that
+            classifier then reads the first token of the prompt. One that reads each token, or the last, is given the
+            text's alone.
         init: `vocabulary`, embeddings of tokens drawn at random; `uniform`, numbers from -0.5 to 0.5.
     """
 
@@ -54,12 +55,15 @@ class Prompt(Strategy):
         """Put the prompt into every text."""
         return AttachedPrompt(self, backbone, selection)
 
-    def first_tokens(self, vocabulary: Tensor) -> Tensor:
-        """Return what the prompt starts with, [P, D], for the embeddings [V, D] of a vocabulary."""
+    def first_tokens(self, embeddings: nn.Module) -> Tensor:
+        """Return what the prompt starts with, [P, D], for the embeddings of a vocabulary, a weight [V, D]."""
+        weight = cast(Tensor, embeddings.weight).detach()
         # Drawn on the CPU, so that a seed means the same tokens on every device.
         if self.init == "vocabulary":
-            return vocabulary[torch.randint(len(vocabulary), (self.length,)).to(vocabulary.device)].clone()
-        return (torch.rand(self.length, vocabulary.shape[1]) - 0.5).to(vocabulary.device)
+            # Asked for, not taken from the weight: some backbones scale them.
+            with torch.no_grad():
+                return cast(Tensor, embeddings(torch.randint(len(weight), (self.length,)).to(weight.device))).clone()
+        return (torch.rand(self.length, weight.shape[1]) - 0.5).to(weight.device)
 
 
 class AttachedPrompt(Attached):
@@ -73,7 +77,7 @@ class AttachedPrompt(Attached):
 
     def _insert(self, selection: Any) -> None:
         base = cast(PreTrainedModel, self.model.base_model)
-        tokens = self.strategy.first_tokens(cast(nn.Embedding, base.get_input_embeddings()).weight.detach())
+        tokens = self.strategy.first_tokens(base.get_input_embeddings())
         self._prompts = Prompts(tokens, place=1 if self.strategy.place == "second" else 0)
         self._take_out = self._prompts.insert_into(base, self.backbone.view.reads_tokens)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.loading import Backbone
-from peftlab.backbones.view import BackboneView, Site
+from peftlab.backbones.view import Site
 from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require
 from peftlab.layers.stillness import without_dropout
@@ -19,9 +19,9 @@ from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttent
 from peftlab.strategies.attached import Attached, ParameterGroup
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
 from peftlab.strategies.traits import Traits
-from peftlab.tasks.kind import TaskKind
 
-_SITE: Site = "attention_norm"
+# After attention's residual and LayerNorm; where norms stand before, after attention, whose residual follows.
+_SITES: tuple[Site, ...] = ("attention_norm", "attention_end")
 
 # Experts that begin alike get alike gradients; the authors break the tie with this much noise.
 _NOISE = 1e-6
@@ -73,26 +73,25 @@ class TinyAttentionAdapter(InsertedStrategy):
         """Refuse a run to start from that does not fit."""
         self.read_start(backbone)
 
-    def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
-        """Name an architecture without a LayerNorm behind attention."""
-        return None if view.has(_SITE) else "its layers have no LayerNorm after attention's residual"
-
     def build(self, backbone: Backbone) -> Modules:
         """Return what stands for each layer's LayerNorm after attention; all share one note of where pads are."""
+        view = backbone.view
+        site = next(filter(view.has, _SITES))
         pads, start = Pads(), self.read_start(backbone)
         average = self.average and self.experts > 1
         return {
-            (layer, _SITE): AfterAttention(
-                backbone.view.at(layer, _SITE),
-                self._experts(backbone, _inside(start, f"layers.{layer}.{_SITE}.experts.0.")),
+            (layer, site): AfterAttention(
+                view.at(layer, site),
+                self._experts(backbone, _inside(start, f"layers.{layer}.{site}.experts.0.")),
                 pads,
                 average,
             )
-            for layer in range(backbone.view.num_layers)
+            for layer in range(view.num_layers)
         }
 
     def _experts(self, backbone: Backbone, start: Mapping[str, Tensor]) -> list[TinyAttention]:
-        first = TinyAttention(backbone.view.hidden_size, self.size, self.heads, self.dropout, self.init)
+        view = backbone.view
+        first = TinyAttention(view.hidden_size, self.size, self.heads, self.dropout, self.init, view.causal)
         if start:
             first.load_state_dict(start)
         if self.experts == 1:
@@ -149,14 +148,13 @@ class AttachedTiny(AttachedModules):
 
     def _stored(self) -> Mapping[str, Tensor]:
         """Return what evaluation needs, of a mixture that is averaged one module a layer, and the classifier."""
-        parts = {f"layers.{layer}.{_SITE}.": module for layer, module in self._tiny().items()}
+        parts = {f"layers.{layer}.{site}.": module for (layer, site), module in self._tiny().items()}
         deployed = {prefix + name: value for prefix, part in parts.items() for name, value in part.deployed().items()}
         return {**deployed, **self.classifier()}
 
-    def _tiny(self) -> dict[int, AfterAttention]:
-        """Return the modules by layer."""
-        found = {layer: module for (layer, _), module in self._modules.items()}
-        return {layer: module for layer, module in found.items() if isinstance(module, AfterAttention)}
+    def _tiny(self) -> dict[tuple[int, Site], AfterAttention]:
+        """Return the modules by layer and site."""
+        return {key: module for key, module in self._modules.items() if isinstance(module, AfterAttention)}
 
     def _insert(self, selection: Any) -> None:
         self._undo: list[Callable[[], None]] = []

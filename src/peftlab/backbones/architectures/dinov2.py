@@ -17,9 +17,12 @@ class DINOv2(ViT):
     model_types: ClassVar[tuple[str, ...]] = ("dinov2",)
     layers = "encoder.layer"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attention",
         "attention_end": "layer_scale1",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.fc2",
         "feed_forward_end": "layer_scale2",
+        "layer": "",
     }
     may_lack: ClassVar[tuple[str, ...]] = ()
     any_size = True

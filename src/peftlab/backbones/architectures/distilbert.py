@@ -17,8 +17,10 @@ class DistilBert(Architecture):
     layers = "transformer.layer"
     norm = "post"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attention",
         "attention_end": "attention.out_lin",
         "attention_norm": "sa_layer_norm",
+        "feed_forward": "ffn",
         "feed_forward_down": "ffn.lin2",
         "feed_forward_end": "ffn.dropout",
         "feed_forward_norm": "output_layer_norm",

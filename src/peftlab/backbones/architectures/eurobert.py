@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from transformers import PretrainedConfig
+
 from peftlab.backbones.architectures.llama import Llama
 
 
@@ -16,3 +18,7 @@ class EuroBert(Llama):
         "AutoModelForTokenClassification": ("classifier",),
     }
     reads_last_token = False
+
+    def reads_tokens(self, config: PretrainedConfig) -> bool:
+        """Return whether the mean of all tokens is classified, or that of what the classifier says of each."""
+        return bool(config.classifier_pooling in ("mean", "late"))

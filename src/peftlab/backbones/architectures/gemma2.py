@@ -14,7 +14,10 @@ class Gemma2(Gemma):
     model_types: ClassVar[tuple[str, ...]] = ("gemma2",)
     eager_only = True
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "post_attention_layernorm",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.down_proj",
         "feed_forward_end": "post_feedforward_layernorm",
+        "layer": "",
     }

@@ -16,9 +16,12 @@ class GPT2(Architecture):
     layers = "h"
     norm = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attn",
         "attention_end": "attn.resid_dropout",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.c_proj",
         "feed_forward_end": "mlp.dropout",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("score",),

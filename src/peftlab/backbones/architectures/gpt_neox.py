@@ -17,9 +17,12 @@ class GPTNeoX(Architecture):
     layers = "layers"
     norm = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attention",
         "attention_end": "post_attention_dropout",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.dense_4h_to_h",
         "feed_forward_end": "post_mlp_dropout",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("score",),

@@ -16,9 +16,12 @@ class Llama(Architecture):
     layers = "layers"
     norm: ClassVar[Literal["pre", "post"]] = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "self_attn.o_proj",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.down_proj",
         "feed_forward_end": "mlp.down_proj",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("score",),

@@ -16,9 +16,12 @@ class ModernBert(Architecture):
     layers = "layers"
     norm = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attn",
         "attention_end": "attn.out_drop",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.Wo",
         "feed_forward_end": "mlp.Wo",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("head", "classifier"),
@@ -37,3 +40,7 @@ class ModernBert(Architecture):
         """Return the number of tokens that it was trained with."""
         limit: int = model.config.max_position_embeddings
         return limit
+
+    def reads_tokens(self, config: PretrainedConfig) -> bool:
+        """Return whether the mean of all tokens is classified, and not the first."""
+        return bool(config.classifier_pooling == "mean")

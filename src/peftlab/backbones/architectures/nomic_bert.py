@@ -14,8 +14,10 @@ class NomicBert(Llama):
     model_types: ClassVar[tuple[str, ...]] = ("nomic_bert",)
     norm: ClassVar[Literal["pre", "post"]] = "post"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "post_attention_dropout",
         "attention_norm": "post_attention_layernorm",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.down_proj",
         "feed_forward_end": "post_mlp_dropout",
         "feed_forward_norm": "post_mlp_layernorm",

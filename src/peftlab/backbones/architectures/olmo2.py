@@ -16,9 +16,12 @@ class Olmo2(Llama):
     name = "olmo2"
     model_types: ClassVar[tuple[str, ...]] = ("olmo2",)
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "post_attention_layernorm",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.down_proj",
         "feed_forward_end": "post_feedforward_layernorm",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {"AutoModelForSequenceClassification": ("score",)}
 

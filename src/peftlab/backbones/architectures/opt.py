@@ -16,9 +16,11 @@ class OPT(Architecture):
     layers = "decoder.layers"
     norm = "pre"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "self_attn.out_proj",
         "feed_forward_down": "fc2",
         "feed_forward_end": "fc2",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("score",),

@@ -15,9 +15,12 @@ class Phi3(Llama):
     name = "phi3"
     model_types: ClassVar[tuple[str, ...]] = ("phi3",)
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "self_attn",
         "attention_end": "resid_attn_dropout",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.down_proj",
         "feed_forward_end": "resid_mlp_dropout",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "AutoModelForSequenceClassification": ("score",),

@@ -20,9 +20,12 @@ class ViT(Architecture):
     norm = "pre"
     reads = "images"
     sites: ClassVar[Mapping[Site, str]] = {
+        "self_attention": "attention",
         "attention_end": "attention.o_proj",
+        "feed_forward": "mlp",
         "feed_forward_down": "mlp.fc2",
         "feed_forward_end": "mlp.fc2",
+        "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {"AutoModelForImageClassification": ("classifier",)}
     may_lack: ClassVar[tuple[str, ...]] = ("pooler",)

@@ -86,9 +86,13 @@ class AttachedModules(Attached):
 
 
 def layer_norms(backbone: Backbone, *but: Site) -> dict[str, nn.Parameter]:
-    """Return weight and bias of every LayerNorm of the backbone but those at some sites, by their names."""
-    left_out = set(backbone.view.site_names(*but))
-    norms = {name: module for name, module in backbone.model.named_modules() if isinstance(module, nn.LayerNorm)}
+    """Return weight and bias of every norm of the backbone but those at some sites, by their names.
+
+    Architectures bring classes of their own, as those that divide by a root mean square.
+    """
+    view = backbone.view
+    left_out = set(view.site_names(*filter(view.has, but)))
+    norms = {name: module for name, module in backbone.model.named_modules() if type(module).__name__.endswith("Norm")}
     return {
         full: parameter
         for name, module in norms.items()
