@@ -27,8 +27,9 @@ def gradient_scores(
     `gradient`: |y_h . dL/dy_h|, y_h being a head's output on all real tokens (Michel et al., 2019, arXiv 1905.10650,
     Sec. 4.1; their code takes the absolute value at each token instead). `fisher`: the sum of (w g)^2 over a head's
     weights (Molchanov et al., 2019, arXiv 1906.10771: the first-order term, summed over the group). Keys and values
-    that heads share count for each of them. The model runs in evaluation mode, one example at a time: nothing is kept
-    of it but sums, and gradients of weights go as soon as they are there.
+    that heads share count for each of them; where one layer serves all depths, `gradient` is summed over these. The
+    model runs in evaluation mode, one example at a time: nothing is kept of it but sums, and gradients of weights go as
+    soon as they are there.
 
     Args:
         model: its weights and their gradients are left as they are.

@@ -20,9 +20,8 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
     """Return the mean richness (Eq. 3), correlation (Eq. 7) and spectrum (Fig. 5) of all heads over all examples.
 
     The mean is over what the model reads, sequences; a sentence is one. Where one layer serves all depths it is over
-    these too: its heads' outputs at each. The model runs in evaluation mode, in the type
-    of its weights. Pads never count, and sums alone are kept, so memory grows neither with the examples nor with the
-    layers.
+    these too: its heads' outputs at each. The model runs in evaluation mode, in the type of its weights. Pads never
+    count, and sums alone are kept, so memory grows neither with the examples nor with the layers.
 
     Args:
         backbone: its model lies where the batches do.
