@@ -121,6 +121,7 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         UserError: as `make_parts`; data or a backbone's files that are missing.
     """
     parts = make_parts(config)
+    _check_dtype(parts.spec, parts.given.trainer.get("precision"))
     # A backbone that is not there, not known, or has no output layer for the task, is told before data is fetched.
     backbone, family = content_hashes(parts.spec), architecture(model_type(parts.spec))
     family.output_names(parts.kind.output_layer.auto_class)
@@ -129,6 +130,13 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
     callbacks = own_callbacks(parts.given.trainer.get("callbacks"))
     identity = identify(settings, raw.hashes, backbone, parts.strategy, parts.kind, family, *callbacks)
     return Plan(**vars(parts), raw=raw, callbacks=callbacks, run_settings=settings, identity=identity)
+
+
+def _check_dtype(spec: BackboneSpec, precision: object) -> None:
+    require(
+        spec.dtype == "float32" or str(precision).startswith("bf16"),
+        f"backbone.dtype={spec.dtype}: trainer.precision={precision}; allowed are bf16-mixed and bf16-true",
+    )
 
 
 def check_length(plan: Parts, backbone: Backbone) -> None:

@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "task.kind": "cloze",
     "task.files.format": "csv",
     "backbone.attention": "eager",
+    "backbone.dtype": "bfloat16",
     "backbone.random.model_type": "roberta",
     "shots.per_class": 4,
     "shots.epochs": 7,

@@ -13,10 +13,11 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel
 
 from peftlab.backbones.architecture import architecture
+from peftlab.backbones.bfloat16 import round_matrices
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.modality import MODALITIES, Modality, Processor, modality_of
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
-from peftlab.backbones.spec import Attention, BackboneSpec
+from peftlab.backbones.spec import Attention, BackboneSpec, Kept
 from peftlab.backbones.tiny import random_model
 from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
@@ -37,7 +38,7 @@ class Backbone:
     """A loaded model with a task's output layer. `fingerprint` is taken before anything touches the model.
 
     `size` counts the parameters of the base model, without the task's output layer. `processor`: its tokenizer, or its
-    image processor.
+    image processor. `dtype`: in which training keeps the matrices that nothing tunes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Backbone:
     view: BackboneView
     fingerprint: str
     size: int
+    dtype: Kept = "float32"
 
     @property
     def modality(self) -> Modality:
@@ -56,8 +58,9 @@ class Backbone:
 def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: RunCache | None = None) -> Backbone:
     """Load a backbone with a task's output layer, which is drawn from `seed`.
 
-    Weights are float32, on the CPU, in evaluation mode. Parts that the files lack (a pooler) are drawn from a
-    fixed seed, so that the fingerprint depends on the files alone.
+    Weights are float32, on the CPU, in evaluation mode; with `spec.dtype` bfloat16 matrices hold numbers of that type.
+    Parts that the files lack (a pooler) are drawn from a fixed seed, so that the fingerprint depends on the files
+    alone.
 
     Args:
         spec: which model.
@@ -73,6 +76,8 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         model, processor, identity = _untouched(spec, output, cache)
+        if spec.dtype == "bfloat16":
+            round_matrices(model)
         view = BackboneView(model, output.auto_class)
         if output.auto_class == MULTIPLE_CHOICE:
             model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
@@ -80,7 +85,7 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
             _use_kernels(model, spec.attention)
         _draw_output_layer(model, view, seed)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
-    return Backbone(spec.name_of(identity), model.eval(), processor, view, identity, size)
+    return Backbone(spec.name_of(identity), model.eval(), processor, view, identity, size, spec.dtype)
 
 
 @contextmanager

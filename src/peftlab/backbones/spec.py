@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from peftlab.errors import UserError, require
 
 Attention = Literal["auto", "sdpa", "eager"]
+Kept = Literal["float32", "bfloat16"]
 SHORT = 8  # digits of a fingerprint that stand in a name
 _LONGEST = 60  # characters of a folder's name that do
 
@@ -18,7 +19,8 @@ class BackboneSpec:
     """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, packages, or random weights.
 
     A `path` goes before all else. `parts`: packages that carry the pieces of an archive, in order. `kernels`: whether
-    attention, dropout and products are the laboratory's own where those are faster.
+    attention, dropout and products are the laboratory's own where those are faster. `dtype`: in which the matrices that
+    nothing tunes are kept.
     """
 
     name: str | None
@@ -29,11 +31,13 @@ class BackboneSpec:
     sha256: str | None = None
     attention: Attention = "auto"
     kernels: bool = True
+    dtype: Kept = "float32"
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.attention not in get_args(Attention):
-            raise UserError(f"backbone.attention={self.attention}: allowed are {', '.join(get_args(Attention))}")
+        for name, value, allowed in (("attention", self.attention, Attention), ("dtype", self.dtype, Kept)):
+            if value not in get_args(allowed):
+                raise UserError(f"backbone.{name}={value}: allowed are {', '.join(get_args(allowed))}")
         require(self.name is not None or self.path is not None, "backbone=folder: backbone.path=FOLDER says which")
 
     @property

@@ -29,6 +29,7 @@ LEGACY_DEFAULTS = {
     "training.early_stopping": "null",
     "training.gradient_checkpointing": "false",
     "backbone.kernels": "true",
+    "backbone.dtype": "float32",
     "trainer.reload_dataloaders_every_n_epochs": "0",
     "trainer.sync_batchnorm": "false",
 }

@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from peftlab.backbones.bfloat16 import keep_frozen_in_bfloat16
 from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.files import content_sha256, remove_files
@@ -65,6 +66,8 @@ class AttachStrategy(Callback):
         assert isinstance(pl_module, FineTuning)
         seed_everything(seed_of(Stream.INSERTED, self._seed), workers=True, verbose=False)
         pl_module.attached = self.strategy.attach(self._backbone, self.selection)
+        if self._backbone.dtype == "bfloat16":
+            keep_frozen_in_bfloat16(self._backbone.model)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
         own = seed_of(Stream.TRAINING, self._seed, trainer.global_rank)
