@@ -2,6 +2,7 @@
 # make demo    HiFi, LoRA, full fine-tuning and the classifier alone, three seeds each, from nothing to a table and a page
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
+# make test-engines    sweeps by Slurm and by Ray, on this machine; Slurm itself: apt-get install slurm-wlm munge, as root
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
 # make coverage    which lines of src the tests run, in processes of their own too
 # make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about two hours)
@@ -17,7 +18,7 @@ INSTALL := $(PIP) install --no-compile
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup setup-dev backbones demo bench docs notebooks test test-adapters coverage mutate lint clean
+.PHONY: setup setup-dev backbones demo bench docs notebooks test test-adapters test-engines coverage mutate lint clean
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
@@ -84,6 +85,12 @@ test-adapters: export OMP_NUM_THREADS = 1
 test-adapters: $(ADAPTERS)/.installed
 	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub_strategy.py
 	$(ADAPTERS)/bin/python -m pytest tests/strategies/test_contract.py -k adapterhub --numprocesses 2
+
+# What both engines need stands beside what is pinned: nothing of it changes.
+test-engines: export OMP_NUM_THREADS = 1
+test-engines: setup-dev
+	$(INSTALL) --editable '.[slurm,ray]' -c constraints.txt
+	$(BIN)/python -m pytest tests/engines tests/test_launchers.py
 
 lint: setup-dev
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "peftlab"
 FLOORS = [
     ["notebook", "console", "__main__", "power"],
     ["cli", "merge", "report", "submit"],
+    ["launchers"],
     ["submission"],
     ["search", "landscape", "job", "check", "prediction", "api", "export"],
     ["peft"],

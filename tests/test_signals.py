@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command cleanly, and the same command resumes."""
+"""Ctrl-C, SIGTERM and SIGUSR2 end a command cleanly, and the same command resumes."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def command(folder: Path, number: int | None = None) -> int:
         os._exit(99)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR2, 140)])
 def test_a_signal_is_an_exit_code_and_the_same_command_goes_on(number, code, tmp_path):
     assert command(tmp_path / "run", number) == code
     assert RunRecord.read(tmp_path / "run").status == "interrupted"

@@ -66,7 +66,8 @@ def assert_complete(wheel: Path) -> None:
         templates = {
             f"peftlab/report/templates/{path.name}" for path in (ROOT / "src/peftlab/report/templates").iterdir()
         }
-        assert {*templates, "peftlab/py.typed"} <= set(archive.namelist())
+        launchers = "hydra_plugins/peftlab_launchers/__init__.py"
+        assert {*templates, "peftlab/py.typed", launchers} <= set(archive.namelist())
 
 
 def test_there_is_one_copy_of_the_configuration():

@@ -151,7 +151,7 @@ def settled_outcome(sweep: Path, token: str, number: int) -> Outcome | None:
     """Return what became of job `number` of the command `token`; None where it is still to be done."""
     path = sweep / FOLDER / token / f"{number}.json"
     found: Outcome | None = read_json(path, "outcome", _outcome) if path.is_file() else None
-    return None if found is None or found.status in ("started", "busy") else found
+    return None if found is None or found.status in ("started", "busy", "interrupted") else found
 
 
 def _outcome(data: Any) -> Outcome:

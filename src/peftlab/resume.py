@@ -27,7 +27,7 @@ _SWEEP, _RUN = MULTIRUN, f"{HYDRA}/hydra.yaml"
 _NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins|force|trainer\.callbacks)\b")
 # Known plugins of Hydra, and whole numbers as n_jobs: neither runs anything that is not run anyway.
 _HARMLESS = re.compile(
-    r"hydra/launcher=(basic|joblib|ray|submitit_local|submitit_slurm)|hydra/sweeper=(basic|optuna)"
+    r"hydra/launcher=(basic|joblib|ray|slurm|submitit_local|submitit_slurm)|hydra/sweeper=(basic|optuna)"
     r"|\+{0,2}hydra\.(launcher|sweeper)\.\w+=\d+"
 )
 _PLACE = re.compile(r"\+{0,2}hydra(\.(run|sweep)\.dir|\.searchpath|\.mode)=|-m$|--multirun$")

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a command alike: a run that trains writes its checkpoint first, and no trace is shown."""
+"""Ctrl-C and SIGTERM end a command alike: a run that trains writes its checkpoint first, and no trace is shown.
+
+So does SIGUSR2, by which Slurm warns of its time limit where it is asked to (``--signal=USR2@120``).
+"""
 
 import signal
 from collections.abc import Iterator
@@ -6,15 +9,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_BOTH = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Signals:
-    """Lets SIGTERM end a command as Ctrl-C does, by KeyboardInterrupt; `last` is the latest signal's number."""
+    """Lets SIGTERM and SIGUSR2 end a command as Ctrl-C does, by KeyboardInterrupt; `last` is the latest's number."""
 
     def __init__(self) -> None:
         self.last = signal.SIGINT
-        signal.signal(signal.SIGTERM, self._end)
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._end)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self.last = signal.Signals(number)
@@ -27,7 +31,7 @@ def held_back() -> Iterator[None]:
     waiting: list[int] = []
     handlers: dict[int, Any] = {}
     try:
-        for one in _BOTH:
+        for one in ENDING:
             handlers[one] = signal.signal(one, lambda number, frame: waiting.append(number))
     except ValueError:  # not in the main thread, which alone is interrupted
         pass

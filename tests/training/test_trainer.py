@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from peftlab.cli import CONF
 from peftlab.errors import UserError
@@ -37,6 +38,21 @@ def test_an_argument_reaches_lightning(tmp_path: Path):
     trainer = built(tmp_path, gradient_clip_val=0.5, accumulate_grad_batches=3, max_steps=9, precision="bf16-mixed")
     assert (trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.max_steps) == (0.5, 3, 9)
     assert trainer.precision == "bf16-mixed"
+
+
+def test_within_slurm_lightning_puts_no_job_back_into_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {
+        "NTASKS": "1",
+        "JOB_NAME": "train",
+        "JOB_ID": "1",
+        "PROCID": "0",
+        "NODEID": "0",
+        "LOCALID": "0",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    cluster = built(tmp_path, strategy="ddp").strategy.cluster_environment
+    assert isinstance(cluster, SLURMEnvironment)
+    assert not cluster.auto_requeue
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "trainer").glob("*.yaml")), ids=lambda path: path.stem)

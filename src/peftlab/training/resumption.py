@@ -23,6 +23,7 @@ from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
 from peftlab.files import content_sha256, remove_files, remove_if_empty
 from peftlab.redaction import redact
+from peftlab.signals import ENDING
 from peftlab.training.callbacks import BEST_FILE, FOLDER, AttachStrategy, Stopwatch
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import batches_done, restore_logged_steps, unfetch_batch
@@ -32,7 +33,6 @@ from peftlab.training.settings import CheckpointOptions
 
 FILE_NAME = "last.safetensors"
 _OURS = "resumption"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -44,7 +44,7 @@ def remove_checkpoints(folder: Path) -> None:
 class Resumption(Callback):
     """Writes checkpoints into `folder` and lets a run begin from the one that is there.
 
-    A signal to end (Ctrl-C, SIGTERM) waits for the next batch: a checkpoint is written, then the signal takes its
+    A signal to end (`peftlab.signals`) waits for the next batch: a checkpoint is written, then the signal takes its
     course. A second one does not wait.
 
     Args:
@@ -104,7 +104,7 @@ class Resumption(Callback):
         """Begin to hold signals back."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._hold) for number in _SIGNALS}
+            self._handlers = {number: signal.signal(number, self._hold) for number in ENDING}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Take the rest of a checkpoint back before the first batch; write one where it is time to."""

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar, RichModelSummary
 from lightning.pytorch.loggers import Logger
@@ -29,6 +30,8 @@ _KNOWN_REMARKS = (
     ".*your dataloader is not resumable.*",
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",
     ".*all_gather is deprecated.*",
+    # On a login node of Slurm's a run is a process like any other.
+    ".*The `srun` command is available on your system but is not used.*",
     # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
     ".*could not find the monitored key.*",
 )
@@ -79,7 +82,7 @@ def build_trainer(
             logger=list(loggers),
             callbacks=[*callbacks, *shown],
             default_root_dir=folder,
-            plugins=[SafeCheckpoints()],
+            plugins=[SafeCheckpoints(), *_cluster()],
             # The data itself shares out its batches among the ranks.
             use_distributed_sampler=False,
         )
@@ -95,6 +98,11 @@ def find_device(options: Mapping[str, Any], folder: Path) -> torch.device:
     """
     with show_bars(False):
         return build_trainer({**options, "enable_model_summary": False}, 1, folder, [], []).strategy.root_device
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """Return what Lightning is told of a cluster: within Slurm that runs end and go on in the laboratory's own way."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _unlike_defaults(given: Mapping[str, Any]) -> str:

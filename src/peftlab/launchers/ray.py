@@ -1,0 +1,85 @@
+"""`hydra/launcher=ray`: each run is a task of Ray's, which gives it its CPUs and its part of a GPU.
+
+Not by hydra-ray-launcher: it asks for cloudpickle below 3 and for boto3, cannot join a cluster that is there
+(object_store_memory, facebookresearch/hydra#2893), and ends at the first run whose machine is gone. Here Ray begins
+such a run again elsewhere, and it goes on from its checkpoint.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+
+from peftlab.launchers.carried import Carried, CarryingLauncher, engine, killed
+
+# Unless the user says otherwise. Since 2.52 Ray asks for a token, or for this word; a cluster of one's own listens on
+# this machine alone. Lines of different runs that are alike would be shown once.
+_VARIABLES = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+}
+# What the runs, which are no children of this process, must know of its environment; tokens stay here.
+_PASSED = ("PEFTLAB_", "HF_HOME", "HF_HUB_")
+_PATIENCE = 60.0  # seconds that interrupted runs have for their checkpoints
+
+
+class RayLauncher(CarryingLauncher):
+    """Hydra's launcher; `options` are `init`, the arguments of `ray.init`, and `remote`, those of `ray.remote`."""
+
+    def carry(self, jobs: Sequence[Carried], sweep: Path) -> Sequence[JobReturn]:
+        """Give the runs to Ray and wait until each has ended or Ray has given it up."""
+        for name, value in _VARIABLES.items():
+            os.environ.setdefault(name, value)
+        ray = engine("ray", "ray")
+        ray.init(**_connection(self.options["init"]))
+        try:
+            task = ray.remote(**self.options["remote"])(_done)
+            waiting = [task.options(name=f"run {job.number}").remote(job) for job in jobs]
+            try:
+                return _results(ray, jobs, waiting)
+            except KeyboardInterrupt:
+                for one in waiting:
+                    ray.cancel(one)
+                ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
+                raise
+        finally:
+            ray.shutdown()
+
+
+def _connection(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `ray.init`: of a user's options those that say something, and what the runs need."""
+    given = {name: value for name, value in options.items() if value is not None}
+    own = {} if "address" in given else {"address": "local", "include_dashboard": False}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environment = given.pop("runtime_env", {})
+    variables |= environment.get("env_vars", {})
+    return {"logging_level": "warning"} | own | given | {"runtime_env": {**environment, "env_vars": variables}}
+
+
+def _done(run: Carried) -> JobReturn:
+    """Do a run, in a process of Ray's."""
+    return run(engine("ray", "ray").get_runtime_context().get_task_id())
+
+
+def _results(ray: Any, jobs: Sequence[Carried], waiting: Sequence[Any]) -> list[JobReturn]:
+    """Wait for all tasks, then return what each returned.
+
+    Raises:
+        RuntimeError: Ray has given some of them up.
+    """
+    ray.wait(list(waiting), num_returns=len(waiting))
+    results, lost = [], []
+    for job, one in zip(jobs, waiting, strict=True):
+        try:
+            results.append(ray.get(one))
+        except ray.exceptions.RayError as error:
+            lost.append(f"run {job.number} ({type(error).__name__})")
+    if lost:
+        raise killed(lost, "Ray's logs")
+    return results

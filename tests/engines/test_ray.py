@@ -1,0 +1,126 @@
+"""`hydra/launcher=ray`: on a cluster of the command's own, and on one of two nodes that is there, one of them killed.
+
+`make test-engines` installs Ray.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+
+import pytest
+
+from conftest import ROOT
+from peftlab.results.found import find_records
+from runs import SILENT, SMALL, train
+
+pytest.importorskip("ray", reason="the extra ray is not installed: make test-engines")
+HELD = "+hydra.callbacks.held._target_=engines.held_jobs.Held"
+SWEEP = f"+strategy=bitfit task=demo {SMALL} {SILENT} trainer.max_steps=4 hydra/launcher=ray hydra.sweep.dir=out -m"
+RAY = ["-c", "from ray.scripts.scripts import main; main()", "start", "--block", "--num-cpus=1"]
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **quiet}
+
+
+def node(*options: str) -> subprocess.Popen[bytes]:
+    """Begin a node of one CPU."""
+    command = [sys.executable, *RAY, *options]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment()}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a cluster, and its two nodes: the head and another one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    head = node("--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+    nodes = [head]
+    try:
+        end = time.monotonic() + 60
+        while not listens(port):
+            assert time.monotonic() < end
+            assert head.poll() is None
+            time.sleep(0.2)
+        nodes.append(node(f"--address={address}", "--node-ip-address=127.0.0.1"))
+        yield address, nodes
+    finally:
+        for one in reversed(nodes):
+            end_node(one)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_node(one: subprocess.Popen[bytes]) -> None:
+    """End a node as the loss of its machine does: all its processes at once."""
+    for pid in family(one.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    one.wait()
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    pairs = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.splitlines()
+    below = [int(child) for child, parent in map(str.split, pairs) if int(parent) == pid]
+    return [pid, *(one for child in below for one in family(child))]
+
+
+@pytest.mark.slow
+def test_a_cluster_of_its_own_does_as_many_runs_at_a_time_as_its_gpus_have_room_for(tmp_path):
+    room = "hydra.launcher.init.num_gpus=1 hydra.launcher.remote.num_gpus=0.75"
+    done = train(f"{SWEEP} seed=1,2,3 {room}", tmp_path, timeout=240, **environment())
+    assert done.returncode == 0, done.stderr
+    records = sorted(find_records(tmp_path / "out"), key=lambda record: record.started)
+    assert [record.status for record in records] == ["finished"] * 3
+    began = [datetime.fromisoformat(record.started).timestamp() for record in records]
+    ended = [start + record.seconds.total for start, record in zip(began, records, strict=True)]
+    # `started` has whole seconds.
+    assert all(after > before - 1 for before, after in zip(ended, began[1:], strict=False))
+    assert len(re.findall(r"accuracy \d", done.stdout)) == 3
+
+
+@pytest.mark.slow
+def test_the_run_of_a_node_that_is_killed_goes_on_elsewhere_from_its_checkpoint(cluster, tmp_path):
+    address, nodes = cluster
+    command = f"{SWEEP} seed=1,2 hydra.launcher.init.address={address} {HELD} checkpoint.every_steps=1"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PEFTLAB_CACHE": str(tmp_path / "cache"), **environment()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 180
+    while len(list(tmp_path.glob("held-*"))) < 2:
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    there = family(nodes[1].pid)
+    (lost,) = (seed for seed in (1, 2) if int((tmp_path / f"held-{seed}").read_text()) in there)
+    end_node(nodes[1])
+    (tmp_path / "go").touch()
+    err = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, err
+    records = {record.seed: record for record in find_records(tmp_path / "out")}
+    assert {seed: (record.status, record.resumed) for seed, record in records.items()} == {
+        lost: ("finished", 1),
+        3 - lost: ("finished", 0),
+    }
