@@ -13,9 +13,11 @@ import pytest
 from bench.machines import MISSING, on_machine
 from peftlab.locks import exclusive_lock
 from peftlab.outcome import Outcome, begin_sweep, outcomes_by_number, write_outcome
-from peftlab.pool import wait_for_others
+from peftlab.pool import FailedElsewhereError, wait_for_others
 from peftlab.results.record import RunRecord
+from peftlab.run import run_unless_finished
 from results.records import finished
+from runs import small
 
 RUNS, KILLS = 50, 12
 STUBS = Path(__file__).with_name("pool_of_stubs.py")
@@ -90,3 +92,18 @@ def test_what_another_process_makes_of_a_run_counts_here(left, status, message, 
     assert found[0].status == "finished"
     assert (found[1].status, found[1].message) == (status or "busy", message or "")
     assert f"waiting for 1 that others are at work on: run (process {os.getpid()} on " in capsys.readouterr().out
+
+
+def test_what_was_done_since_a_sweep_began_is_neither_forced_nor_tried_again(tmp_path):
+    forced = small("data.cache_dir=null force=true", "bitfit")
+    assert run_unless_finished(forced, tmp_path / "run", shared_since=0)  # nothing is there yet
+    record = RunRecord.read(tmp_path / "run")
+    began = (tmp_path / "run" / "result.json").stat().st_mtime_ns
+    assert not run_unless_finished(forced, tmp_path / "run", shared_since=began - 1)
+    assert RunRecord.read(tmp_path / "run") == record
+    record.stop("failed", "out of memory")
+    record.write(tmp_path / "run")
+    with pytest.raises(FailedElsewhereError, match="out of memory") as caught:
+        run_unless_finished(forced, tmp_path / "run", shared_since=began)
+    assert caught.value.outcome.status == "crashed"
+    assert run_unless_finished(forced, tmp_path / "run", shared_since=time.time_ns())  # a later command's own try

@@ -35,6 +35,7 @@ _COUNTS = {
     "reload_dataloaders_every_n_epochs": (0, False),
 }
 _COPIES = ("spawn", "fork", "notebook")
+_SHARDS = ("fsdp", "deepspeed", "model_parallel")
 
 
 def check_trainer(options: Mapping[str, Any], epochs: int) -> None:
@@ -83,4 +84,8 @@ def _check_processes(options: Mapping[str, Any]) -> None:
     require(
         not any(word in strategy for word in _COPIES),
         f"trainer.strategy={strategy}: it copies a run into other processes, whose results are lost; allowed is ddp",
+    )
+    require(
+        not any(word in strategy for word in _SHARDS),
+        f"trainer.strategy={strategy}: it shares a model out, and a delta is taken from a whole one; allowed is ddp",
     )
