@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageClassification, DeiTForImageClassification, ViTImageProcessorPil
 
+import peftlab
 from models import batch, tiny, tiny_spec
 from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
@@ -138,3 +139,26 @@ def test_an_image_processor_of_another_size_is_refused_before_training(tmp_path,
 def test_texts_on_a_model_of_images_and_the_reverse_are_refused_in_one_line(kind, layer) -> None:
     with pytest.raises(UserError, match=rf"no output layer for \w+ classification on {kind}; it has those for"):
         load_backbone(tiny_spec(kind), layer, 1)
+
+
+HOSTILE = [
+    ({"image_size": 0}, "backbone=tiny-vit: its image processor takes no image"),
+    ({"patch_size": 0}, "backbone.random: "),
+    ({"image_size": "large"}, "backbone.random: "),
+    ({"image_size": 8000}, "images of 8,000 pixels a side; allowed are 4,096"),
+]
+
+
+@pytest.mark.parametrize(("changed", "told"), HOSTILE)
+def test_sizes_that_make_no_model_are_refused_in_one_line(changed, told) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        load_backbone(tiny_spec("vit", **changed), image_classes(("yes", "no")), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_heads_of_a_users_own_model_are_chosen_by_batches_of_pixels() -> None:
+    backbone = tiny("vit", kernels=False)
+    inputs = images(backbone, 4)
+    found = peftlab.select_heads(backbone.model, None, [inputs], k=2)
+    scores = score_heads(backbone, [{**inputs, "index": torch.arange(4)}], 0.9)
+    assert torch.equal(found.scores.richness, scores.richness)

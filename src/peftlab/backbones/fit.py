@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from peftlab.errors import require
-from peftlab.inputs.image import pixels_of
+from peftlab.errors import UserError, require, shown
+from peftlab.inputs.image import largest_side, pixels_of
 from peftlab.inputs.image_files import stored
 
 log = logging.getLogger(__name__)
+_LONGEST_SIDE = 4096
 
 
 def settle_pad(title: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -55,8 +56,13 @@ def check_image_processor(title: str, model: PreTrainedModel, processor: BaseIma
     Raises:
         UserError: naming both.
     """
-    config, blank = model.config, np.zeros((64, 96, 3), dtype=np.uint8)
-    found = list(pixels_of(processor, [stored(blank, "image")]).shape[1:])
+    config, blank, side = model.config, np.zeros((64, 96, 3), dtype=np.uint8), largest_side(processor)
+    require(side <= _LONGEST_SIDE, f"backbone={title}: images of {side:,} pixels a side; allowed are {_LONGEST_SIDE:,}")
+    try:
+        found = list(pixels_of(processor, [stored(blank, "image")]).shape[1:])
+    except Exception as error:  # settings that do not go together raise whatever comes to hand
+        reason = shown(" ".join(str(error).split()), 200)
+        raise UserError(f"backbone={title}: its image processor takes no image ({reason})") from error
     sides = [config.image_size] * 2 if isinstance(config.image_size, int) else list(config.image_size)
     expected = [config.num_channels, *sides]
     says = f"backbone={title}: image processor and model do not fit: "

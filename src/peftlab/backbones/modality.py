@@ -21,7 +21,8 @@ from transformers import (
 
 from peftlab.backbones.architecture import Architecture, Reads, architecture
 from peftlab.backbones.fit import check_image_processor, check_tokenizer, settle_pad
-from peftlab.backbones.tiny import character_tokenizer
+from peftlab.backbones.tiny import MISFITS, character_tokenizer
+from peftlab.errors import UserError
 from peftlab.inputs.encoder import Encoder
 from peftlab.inputs.image import ImageEncoder
 from peftlab.inputs.text import TextEncoder
@@ -94,9 +95,12 @@ class Images(Modality):
         # Not there in the version that the adapters library asks for.
         from transformers import ViTImageProcessorPil
 
-        config = AutoConfig.for_model(**options)
-        height, width = _sides(config.image_size)
-        half = [0.5] * config.num_channels
+        try:
+            config = AutoConfig.for_model(**options)
+            height, width = _sides(config.image_size)
+            half = [0.5] * config.num_channels
+        except MISFITS as error:
+            raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
         return ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
 
     def settle(self, title: str, model: PreTrainedModel, processor: Any, loaded: bool) -> None:

@@ -33,10 +33,11 @@ _PATTERNS = [
     "vocab.*",
     "merges.txt",
     "preprocessor_config.json",
+    "processor_config.json",
 ]
-_SETTINGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
-# Any of these makes a tokenizer, the last an image processor.
-_PROCESSORS = ("tokenizer.json", "vocab.txt", "vocab.json", "preprocessor_config.json")
+_SETTINGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+# Any of these makes a tokenizer, or an image processor.
+_PROCESSORS = ("tokenizer.json", "vocab.txt", "vocab.json", "preprocessor_config.json", "processor_config.json")
 
 
 def find_files(
@@ -47,8 +48,7 @@ def find_files(
     sha256: str | None,
     parts: Sequence[str] = (),
 ) -> Path:
-    """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and the tokenizer
-    or image processor.
+    """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and a processor's files.
 
     Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
     installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them, or

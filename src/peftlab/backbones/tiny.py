@@ -22,6 +22,8 @@ from peftlab.transformers_internals import from_config
 
 _MOST_LAYERS, _MOST_NUMBERS = 1000, 2**31
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# What transformers and torch raise for entries of a config that do not go together.
+MISFITS = (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, StrictDataclassError)
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 
 
@@ -76,7 +78,7 @@ def random_model(
                 from_config(model_class, AutoConfig.for_model(**{**entries, **options, **labels}), attention)
                 for labels in ({}, output.options)
             )
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+    except MISFITS as error:
         raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
     # Some architectures draw the output layer first, and the number of labels would shift all later draws.
     model.base_model.load_state_dict(bare.base_model.state_dict())

@@ -22,23 +22,24 @@ class ImageSplit(Split):
     """N examples, an image and its class each.
 
     Attributes:
-        rows: columns `image` and `label`.
+        rows: column `image`.
+        labels: class ids, int64 [N].
         processor: the model's.
         pixels: float32 [N, C, H, W]; None where they are made at each look.
     """
 
     rows: Dataset
+    labels: Tensor
     processor: BaseImageProcessor
     pixels: Tensor | None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
         """Return `pixel_values` float32 [C, H, W], `labels` [] and `index` []."""
-        label = torch.tensor(self.rows[index]["label"])
         found = pixels_of(self.processor, [self.rows[index]["image"]])[0] if self.pixels is None else self.pixels[index]
-        return {"pixel_values": found, "labels": label, "index": torch.tensor(index)}
+        return {"pixel_values": found, "labels": self.labels[index], "index": torch.tensor(index)}
 
     @property
     def lengths(self) -> Sequence[int]:
@@ -52,8 +53,9 @@ class ImageSplit(Split):
 
     def select(self, indices: Sequence[int]) -> "ImageSplit":
         """Return a split of these examples, in this order; its `index` counts anew."""
-        kept = None if self.pixels is None else self.pixels[torch.tensor(list(indices), dtype=torch.long)]
-        return ImageSplit(self.rows.select(indices), self.processor, kept)
+        places = torch.tensor(list(indices), dtype=torch.long)
+        kept = None if self.pixels is None else self.pixels[places]
+        return ImageSplit(self.rows.select(indices), self.labels[places], self.processor, kept)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class ImageEncoder:
         kept = None
         if size * len(rows) <= MOST_KEPT:
             kept = torch.cat([pixels_of(self.processor, part["image"]) for part in rows.iter(256)])
-        return ImageSplit(rows, self.processor, kept)
+        return ImageSplit(rows, torch.tensor(rows["label"][:]), self.processor, kept)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return `pixel_values` float32 [B, C, H, W], `labels` [B] and `index` [B]."""
@@ -112,6 +114,12 @@ def pixels_of(processor: BaseImageProcessor, images: Sequence[Any]) -> Tensor:
     mode = "L" if isinstance(mean, list | tuple) and len(mean) == 1 else "RGB"
     found: Tensor = processor([decoded(image, mode) for image in images], return_tensors="pt")["pixel_values"]
     return found
+
+
+def largest_side(processor: BaseImageProcessor) -> int:
+    """Return the longest side, in pixels, that a processor's settings name; 0 where they name none."""
+    named = (dict(getattr(processor, name, None) or {}) for name in ("size", "crop_size"))
+    return max((int(value) for one in named for value in one.values() if value is not None), default=0)
 
 
 def _plain_size(processor: BaseImageProcessor) -> dict[str, int]:

@@ -24,7 +24,6 @@ class DINOv2(ViT):
         "feed_forward_end": "layer_scale2",
         "layer": "",
     }
-    may_lack: ClassVar[tuple[str, ...]] = ()
     any_size = True
 
     def attention(self, config: PretrainedConfig) -> Attention:

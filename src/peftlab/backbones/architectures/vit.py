@@ -28,7 +28,6 @@ class ViT(Architecture):
         "layer": "",
     }
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {"AutoModelForImageClassification": ("classifier",)}
-    may_lack: ClassVar[tuple[str, ...]] = ("pooler",)
     small: ClassVar[Mapping[str, Any]] = {"image_size": 8, "patch_size": 2}
     special_tokens: ClassVar[int] = 1  # beside the patches
 
