@@ -25,7 +25,8 @@ class Comparison:
     within the `ComparisonFamily`. `p_tasks` (over tasks only) takes the tasks themselves as the sample: the sign-flip
     test over one mean difference a task. `collapsed` counts the pairs in which a run gives one answer to everything.
     `detectable` is the smallest true difference that would have stood with 80 % power as the first of the family under
-    Holm, the strictest of its levels; None where so few pairs could not stand at all.
+    Holm, the strictest of its levels; None where so few pairs could not stand at all. `gains` are the differences of
+    the pairs, task by task.
     """
 
     first: Method
@@ -38,6 +39,7 @@ class Comparison:
     p_holm: float | None = None
     p_t_holm: float | None = None
     detectable: float | None = None
+    gains: tuple[tuple[float, ...], ...] = ()
 
     @property
     def stands(self) -> bool:
@@ -191,7 +193,8 @@ def _compare(first: Method, second: Method, gains: dict[str, Gains], scale: Scal
     p_tasks = inference.sign_flip(means) if len(means) > 1 else None
     collapsed = sum(count for _, count in gains.values())
     result = inference.compare(strata, scale.tie)
-    return Comparison(first, second, tuple(gains), result, collapsed, scale, p_tasks)
+    kept = tuple(map(tuple, strata))
+    return Comparison(first, second, tuple(gains), result, collapsed, scale, p_tasks, gains=kept)
 
 
 def _adjusted(family: ComparisonFamily) -> ComparisonFamily:

@@ -1,6 +1,7 @@
 """The one HTML page: everything inlined, nothing fetched, everything from data escaped."""
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -10,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from peftlab.errors import shown
 from peftlab.report import provenance
+from peftlab.report.answers import Questions
 from peftlab.report.comparisons import Comparison, ComparisonFamily, verdict
 from peftlab.report.examples import Examples
 from peftlab.report.figures.base import STATISTICS, Figure
@@ -47,6 +49,7 @@ def render(
     tables: list[Table],
     reference: str | None = None,
     examples: Examples = NOTHING_KEPT,
+    questions: Sequence[Questions] = (),
 ) -> str:
     """Return the page as HTML text."""
     drawn = draw_all(study, families)
@@ -59,6 +62,7 @@ def render(
         families=families,
         reference=reference,
         examples=examples,
+        questions=questions,
         rows=list(zip(rows, strips(rows), strict=True)),
         choices=[
             ("task", "task", list(dict.fromkeys(row.task for row in rows))),
@@ -130,7 +134,7 @@ def _environment() -> Environment:
     loader = PackageLoader("peftlab.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"amount": amount, "p_value": number_of_p, "verdict": verdict, "task_name": task_name}
-    environment.filters |= {"most_telling": most_telling, "cut": cut}
+    environment.filters |= {"most_telling": most_telling, "cut": cut, "chance": chance}
     return environment
 
 
@@ -145,6 +149,12 @@ def most_telling(comparisons: list[Comparison]) -> list[Comparison]:
 def cut(text: str) -> str:
     """Return a text of an example that has room in a cell."""
     return shown(text, LONGEST_TEXT)
+
+
+def chance(probability: float) -> str:
+    """Return a probability in percent: only what is certain is 0 or 100."""
+    text = f"{percent(probability):.0f}"
+    return {"0": "0" if probability == 0 else "< 1", "100": "100" if probability == 1 else "> 99"}.get(text, text)
 
 
 def amount(value: float | None, digits: int = 0, unit: float = 1.0) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from peftlab.report import overview, page, provenance, tables, writers
+from peftlab.report import answers, overview, page, provenance, tables, writers
 from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.examples import Examples, on_examples
 from peftlab.report.study import Study
@@ -33,8 +33,10 @@ def contents(study: Study, families: list[ComparisonFamily], reference: str | No
     found["runs.csv"] = writers.csv_text(provenance.csv_rows(provenance.trace(study)[1]))
     examples = on_examples(study, families)
     found["examples.csv"] = writers.csv_text(_on_examples(examples))
+    questions = answers.ask(study, families, reference)
+    found["answers.csv"] = writers.csv_text(answers.csv_rows(questions))
     shown = [table for of in made.values() for table in of]
-    found["index.html"] = page.render(study, families, shown, reference, examples)
+    found["index.html"] = page.render(study, families, shown, reference, examples, questions)
     return found
 
 
