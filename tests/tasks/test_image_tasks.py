@@ -30,6 +30,7 @@ from runs import refused, small
 from tasks.shipped import shipped
 
 LABELS = ("cat", "dog")
+DIGITS = {"name": "digits", "kind": "image-classification", "metrics": ["accuracy"], "generator": "digits"}
 VIT = "backbone=tiny-vit recipe=tiny-vit trainer.limit_val_batches=1.0"
 
 
@@ -59,11 +60,8 @@ def test_digits_are_scikit_learns_in_their_order() -> None:
     splits, digits = load_splits(shipped("digits"), None), load_digits()
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 1200, "validation": 597}
     assert splits["train"]["label"][:] + splits["validation"]["label"][:] == digits.target.tolist()
-    fewer = load_splits(Task.from_config({**json.loads(json.dumps(DIGITS)), "labels": ["7", "3"]}), None)["train"]
+    fewer = load_splits(Task.from_config({**DIGITS, "labels": ["7", "3"]}), None)["train"]
     assert fewer["label"][:] == [["7", "3"].index(str(d)) for d in digits.target[:1200] if d in (3, 7)]
-
-
-DIGITS = {"name": "digits", "kind": "image-classification", "metrics": ["accuracy"], "generator": "digits"}
 
 
 def layouts(root: Path) -> dict[str, Path]:

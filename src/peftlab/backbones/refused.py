@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 _GATED = "its query projection holds a gate beside each head's queries, and other layers have no softmax heads"
 _LATENT = "its keys and values of all heads come from one latent vector, whose rows belong to no head"
+_TOWERS = "its heads lie in two towers, of images and of texts, whose sizes its configuration keeps apart"
 
 REFUSED: Mapping[str, str] = {
     "swin": "the number of its heads differs by stage",
@@ -13,6 +14,9 @@ REFUSED: Mapping[str, str] = {
     "qwen3_5_text": _GATED,
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
+    "clip": _TOWERS,
+    "siglip": _TOWERS,
+    "siglip2": _TOWERS,
     "gemma4": "the width of its heads differs by layer",
     "gemma4_text": "the width of its heads differs by layer",
 }
