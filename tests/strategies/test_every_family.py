@@ -31,4 +31,4 @@ def test_a_strategy_fits_a_type_of_model_or_says_why_not(kind: str, name: str) -
 
 
 def test_the_page_of_what_fits_says_what_the_strategies_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page()
+    assert PAGE.read_text(encoding="utf-8") == page(), "python docs/compatibility.py writes it anew"

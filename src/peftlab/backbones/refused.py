@@ -17,6 +17,7 @@ REFUSED: Mapping[str, str] = {
     "clip": _TOWERS,
     "siglip": _TOWERS,
     "siglip2": _TOWERS,
+    "gemma3": "it has layers for images, with other heads, beside those of texts, which alone are gemma3_text",
     "gemma4": "the width of its heads differs by layer",
     "gemma4_text": "the width of its heads differs by layer",
 }
