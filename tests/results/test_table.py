@@ -210,3 +210,10 @@ def test_a_score_of_none_in_a_finished_run_is_no_zero():
     row = only([finished(math.nan, metric=Metric("accuracy", None))])
     assert row.mean is None
     assert row.seeds == ()
+
+
+def test_numbers_of_code_that_no_commit_holds_are_marked() -> None:
+    runs = [finished(0.8, seed=1), finished(0.9, seed=2)]
+    assert "no commit" not in printed(runs)
+    runs[1].dirty = True
+    assert "Code with changes that no commit holds: 1 of 2 runs." in printed(runs)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, Cell, Method, deviation, mean, task_name
 from peftlab.results.scores import PERCENT, Scale, common_scale
+from peftlab.results.table import describe_changes
 
 Mark = Literal["", "best", "second"]
 
@@ -108,7 +109,9 @@ def _notes(cells: list[Cell]) -> list[str]:
     note += " Avg.: over all columns, for methods that have them all."
     if any(scale.lower_is_better for scale in scales):
         note += " ↓: lower is better."
-    return [note, *(f"{_named(cell)} {reason}." for cell in cells for reason in cell.skip_reasons)]
+    changed = describe_changes(run for cell in cells for run in cell.finished)
+    notes = [note, *([changed] if changed else [])]
+    return [*notes, *(f"{_named(cell)} {reason}." for cell in cells for reason in cell.skip_reasons)]
 
 
 def _named(cell: Cell) -> str:

@@ -127,7 +127,16 @@ def _notes(cells: list[Cell]) -> list[str]:
     if collapsed:
         notes.append(f"* collapsed (one answer to everything, or a Matthews of 0): {'; '.join(collapsed)}")
     notes += _doubts(cells)
+    if changed := describe_changes(run for cell in cells for run in cell.finished):
+        notes.append(changed)
     return notes + [f"{cell.method.label} {reason}" for cell in cells for reason in cell.skip_reasons]
+
+
+def describe_changes(runs: Iterable[RunRecord]) -> str:
+    """Return a line on how many of the runs were made by code that no commit holds; empty where none was."""
+    known = list(runs)
+    changed = sum(bool(run.dirty) for run in known)
+    return f"Code with changes that no commit holds: {changed} of {len(known)} runs." if changed else ""
 
 
 def _doubts(cells: list[Cell]) -> list[str]:
