@@ -35,6 +35,7 @@ class Stream(Enum):
     OWN_VALIDATION = 14  # rows of a user's training file that validate, where no other file does (tasks.sources.own)
     # By the seed again.
     HEAD_COUNTS = 15  # which layer gets which number of heads, where chance decides (heads.allocation)
+    RANDOM_PARTS = 16  # heads and inner values that S2FT tunes (masks.random_parts)
 
 
 _SEEDS = 2**32

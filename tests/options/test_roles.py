@@ -79,6 +79,7 @@ OTHER: dict[str, Any] = {
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
     "hifi.score": "richness",
     "hifi.rows": ["v", "o"],
+    "s2ft.rows": ["o"],
     "compacter.bottleneck": 64,
     "compacter.n": 8,
     "diff-pruning.upper": 2.0,

@@ -77,6 +77,7 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
         {"plus": True, "plus_place": "feed-forward"},
     ],
     "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
+    "s2ft": [{}, {"heads": 0.5, "rows": ["o"], "down": 0.1}, {"heads": 0.0, "down": 0.25}],
     "hifi": [
         {},
         {"k": 1, "bias": True},

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from peftlab.heads.selection import ChosenHeads
+from peftlab.masks.random_parts import RandomParts, draw
 from peftlab.strategies.registry import create_strategy
 from shapes import BERT_BASE, BERT_LARGE, ROBERTA_BASE, ROBERTA_LARGE, let_meta_tensors_stay, shape_of
 
@@ -17,6 +18,10 @@ def meta_tensors_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
     return ChosenHeads(tuple(tuple(range(k)) if layer >= first else () for layer in range(layers)))
+
+
+def drawn(share: float, layers: int, heads: int, down: float = 0.0, inner: int = 0) -> RandomParts:
+    return RandomParts(draw(share, layers, heads, seed=1, part=0), draw(down, layers, inner, seed=1, part=1))
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,9 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
         # 24 layers x 3 heads x 64 x 1024, once for each of the parts.
         (BERT_LARGE, "hifi", {"rows": ["v", "o"]}, heads(24, 3), 2 * 4_718_592, 2.8159),
         (BERT_LARGE, "hifi", {"rows": ["q", "k", "v", "o"]}, heads(24, 3), 4 * 4_718_592, 5.6318),
+        # 19 of 24 x 16 heads x 64 x 1024 for rows of V and columns of O; 1 966 of 24 x 4096 inner values x 1024.
+        (BERT_LARGE, "s2ft", {}, drawn(0.052, 24, 16), 2 * 19 * 65_536, 0.7431),
+        (BERT_LARGE, "s2ft", {"rows": ["o"], "down": 0.02}, drawn(0.052, 24, 16, 0.02, 4096), 3_258_368, 0.9722),
         (BERT_LARGE, "lora", {}, None, 786_432, 0.2347),
         (BERT_LARGE, "lora", {"target": "qk"}, None, 786_432, 0.2347),
         (BERT_BASE, "lora", {}, None, 294_912, 0.2694),
@@ -78,7 +86,7 @@ def heads(layers: int, k: int, first: int = 0) -> ChosenHeads:
     ],
 )
 def test_tuned_weights(
-    config: Any, name: str, options: dict[str, Any], selection: ChosenHeads | None, tuned: int, percent: float
+    config: Any, name: str, options: dict[str, Any], selection: Any, tuned: int, percent: float
 ) -> None:
     backbone = shape_of(config)
     strategy = create_strategy(name, options)
