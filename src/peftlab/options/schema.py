@@ -11,6 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -269,8 +270,13 @@ def _fill(cls: Any, values: Mapping[str, Any], at: str, words: _Words) -> Any:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise UserError(words.missing(_join(at, name)))
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{name: _read(hints[name], value, _join(at, name), words) for name, value in values.items()})
+
+
+@cache  # a report reads thousands of records
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _join(at: str, name: object) -> str:
