@@ -30,7 +30,7 @@ def commands() -> list[str]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        found += re.findall(r"^    python train\.py ([^#\n]*)", text, re.MULTILINE)
+        found += re.findall(r"^(?:    )?python train\.py ([^#\n]*)", text, re.MULTILINE)
     return sorted({" ".join(command.split()) for command in found})
 
 
