@@ -24,7 +24,7 @@ from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.task import Task
 from peftlab.training.arguments import check_trainer
 from peftlab.training.own_callbacks import own_callbacks
-from peftlab.training.settings import TrainingSettings, resolve_settings
+from peftlab.training.settings import LOSS, TrainingSettings, resolve_settings
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",
     )
+    _check_best_by(settings.best_by, kind)
     return Parts(config, given, kind, strategy, settings)
 
 
@@ -130,6 +131,12 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
     callbacks = own_callbacks(parts.given.trainer.get("callbacks"))
     identity = identify(settings, raw.hashes, backbone, parts.strategy, parts.kind, family, *callbacks)
     return Plan(**vars(parts), raw=raw, callbacks=callbacks, run_settings=settings, identity=identity)
+
+
+def _check_best_by(metric: str | None, kind: TaskKind) -> None:
+    names = [*kind.task.metrics, LOSS]
+    more = f"; task.metrics=[{','.join([*kind.task.metrics, str(metric)])}] adds it" if metric in kind.metrics else ""
+    require(metric in (None, *names), f"training.best_by={metric}: allowed are {', '.join(names)}{more}")
 
 
 def _check_dtype(spec: BackboneSpec, precision: object) -> None:

@@ -155,7 +155,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
 
     attach = AttachStrategy(plan.strategy, backbone, data, plan.seed, at.folder, resumed=result.resumed > 0)
     resumption = Resumption(plan.given.checkpoint, at.folder, plan.run_settings, result.identity, data, begun)
-    callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption, plan.settings.early_stopping)
+    callbacks = RunCallbacks(attach, plan.kind, at.folder, resumption, plan.settings)
     evaluation = {"validation": data.validation_names, "test": data.test_names}
     module = FineTuning(backbone, plan.kind, plan.settings, evaluation)
     loggers = at.loggers.open(describe_run(plan.config, result) | {"id": result.id, "resumed": result.resumed > 0})

@@ -76,6 +76,7 @@ OTHER: dict[str, Any] = {
     "search": {"trial": 1, "rates": {}},
     "robustness": {"setting": "BS", "settings": {}},
     "training.early_stopping": 3,
+    "training.best_by": "loss",
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
     "hifi.score": "richness",
     "hifi.rows": ["v", "o"],

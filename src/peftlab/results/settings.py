@@ -28,6 +28,7 @@ LEGACY_DEFAULTS = {
     "trainer.callbacks": "[]",
     "training.early_stopping": "null",
     "training.gradient_checkpointing": "false",
+    "training.best_by": "null",
     "backbone.kernels": "true",
     "backbone.dtype": "float32",
     "trainer.reload_dataloaders_every_n_epochs": "0",

@@ -101,7 +101,7 @@ class TaskKind(ABC):
 
     @property
     def primary(self) -> str:
-        """The metric by which runs are compared and the best epoch is chosen: the task's first."""
+        """The metric by which runs are compared, and the best epoch is chosen unless another is named: the first."""
         return self.task.metrics[0]
 
     def check(self) -> None:

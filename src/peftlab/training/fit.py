@@ -9,7 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from peftlab.data.module import TaskData
 from peftlab.errors import UserError, require
 from peftlab.strategies.contract import Selection
-from peftlab.tasks.kind import TaskKind
+from peftlab.tasks.kind import Better, TaskKind
 from peftlab.training.callbacks import AttachStrategy, LearningCurve, best_checkpoint, early_stopping, load_best
 from peftlab.training.checkpoint_files import not_whole
 from peftlab.training.extent import Extent, check_extent
@@ -17,6 +17,7 @@ from peftlab.training.guards import CheckGradientFlow, FiniteLoss
 from peftlab.training.module import FineTuning
 from peftlab.training.narration import Narrator
 from peftlab.training.resumption import Resumption
+from peftlab.training.settings import LOSS, TrainingSettings
 from peftlab.training.step_log import StepLog
 from peftlab.training.trajectory import KeepTrajectory
 
@@ -24,22 +25,24 @@ from peftlab.training.trajectory import KeepTrajectory
 class RunCallbacks:
     """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights.
 
-    `patience` is after how many evaluations without a better score training ends; None: never.
+    Of `settings` they take after how many evaluations without a better score training ends, and what is the better one.
     """
 
     def __init__(
-        self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption, patience: int | None = None
+        self, attach: AttachStrategy, kind: TaskKind, folder: Path, resumption: Resumption, settings: TrainingSettings
     ) -> None:
         self.attach, self.resumption = attach, resumption
         self.stopwatch = resumption.stopwatch
         self.step_log = StepLog(self.stopwatch)
         self.curve = LearningCurve()
         self.narrator = Narrator(self.curve, kind.metrics)
-        better, judged = kind.metrics[kind.primary].better, attach.data.has_validation
-        self.best = best_checkpoint(folder, kind.primary if judged else None, better)
-        none = f"training.patience={patience}: allowed is null, task={kind.task.name} has no validation set"
-        require(judged or not patience, none)
-        self.early = [early_stopping(kind.primary, better, patience)] if patience else []
+        patience, by, judged = settings.early_stopping, settings.best_by or kind.primary, attach.data.has_validation
+        better: Better = "lower" if by == LOSS else kind.metrics[by].better
+        self.best = best_checkpoint(folder, by if judged else None, better)
+        for name, value in (("early_stopping", patience), ("best_by", settings.best_by)):
+            none = f"training.{name}={value}: allowed is null, task={kind.task.name} has no validation set"
+            require(judged or not value, none)
+        self.early = [early_stopping(by, better, patience)] if patience else []
         points = resumption.options.trajectory
         self.trajectory = [KeepTrajectory(folder, points, self.stopwatch)] if points else []
 

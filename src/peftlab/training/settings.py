@@ -10,6 +10,8 @@ from peftlab.options.schema import build
 
 _PARTS = ("default", "epochs", "strategies", "searched", "name")  # of a recipe; commands fill in its name
 
+LOSS = "loss"  # of the validation set, as `best_by` has it beside the task's metrics
+
 # Of torch.compile. The last two generate no code: for finding out what a graph breaks.
 BACKENDS = ("inductor", "cudagraphs", "aot_eager", "eager")
 
@@ -20,7 +22,8 @@ class TrainingSettings:
 
     `epochs` is what `trainer.max_epochs` is when nobody sets it. `compile` names a backend of `torch.compile`.
     `schedule` is that of the rate after the warm-up. `early_stopping` ends training after so many evaluations in a row
-    without a better validation score. `gradient_checkpointing` keeps the inputs of layers alone for the backward pass.
+    without a better validation score. `best_by` is the task's metric, or the loss, that chooses the best epoch; None:
+    the primary metric. `gradient_checkpointing` keeps the inputs of layers alone for the backward pass.
     """
 
     learning_rate: float
@@ -32,6 +35,7 @@ class TrainingSettings:
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     early_stopping: int | None = None
     gradient_checkpointing: bool = False
+    best_by: str | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
