@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,40 @@ def children(process: int) -> list[int]:
     return [pid for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def of_ray(process: int) -> list[int]:
+    """Return Ray's processes that are at work on a run of a command: they are below its own, at any depth."""
+    found = Path(f"/proc/{process}/task/{process}/children")
+    pids = found.read_text().split() if found.exists() else []
+    # Ray names a process after the task that it is at.
+    working = [int(pid) for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::run")]
+    return [*working, *(one for pid in pids for one in of_ray(int(pid)))]
+
+
+def of_slurm(process: int) -> list[int]:
+    """Return the processes of the jobs of a command: they are Slurm's children, and name the sweep's folder."""
+    folder = os.fsencode(os.readlink(f"/proc/{process}/cwd"))
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"python" in words[0] and b"submitit.core._submit" in words and folder in words[-2]:
+                found.append(int(path.parent.name))
+    return found
+
+
+@contextmanager
+def slurm_here() -> Iterator[str]:
+    """Let there be a Slurm of this machine, for root."""
+    script = str(ROOT / "bench" / "slurm_here.sh")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["sh", script, "start", folder], check=True)
+        os.environ["SLURM_CONF"] = f"{folder}/slurm.conf"
+        try:
+            yield ""
+        finally:
+            subprocess.run(["sh", script, "stop", folder], check=True)
+
+
 def itself(process: int) -> list[int]:
     """Return the process alone."""
     return [process]
@@ -78,6 +112,8 @@ ENGINES = {
     "basic": Engine(),
     "pool": Engine(machines=("node1", "node2", "node2")),
     "joblib": Engine("hydra/launcher=joblib hydra.launcher.n_jobs=2", victims=children),
+    "slurm": Engine("hydra/launcher=slurm", victims=of_slurm, setting=slurm_here),
+    "ray": Engine("hydra/launcher=ray hydra.launcher.init.num_cpus=2", victims=of_ray),
 }
 
 

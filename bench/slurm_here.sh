@@ -17,6 +17,14 @@ pids() {
 }
 
 if [ "$1" = stop ]; then
+    export SLURM_CONF="$folder/slurm.conf"
+    scancel --full --signal=KILL --user="$(id -un)" 2> /dev/null || true
+    scancel --user="$(id -un)" 2> /dev/null || true
+    n=0
+    while [ -n "$(squeue --noheader 2> /dev/null)" ] && [ $n -lt 50 ]; do
+        n=$((n + 1))
+        sleep 0.2
+    done
     for pid in $(pids); do kill "$pid" 2> /dev/null || true; done
     exit 0
 fi

@@ -25,6 +25,7 @@ _VARIABLES = {
 }
 # What the runs, which are no children of this process, must know of its environment; tokens stay here.
 _PASSED = ("PEFTLAB_", "HF_HOME", "HF_HUB_")
+_POLL = 1.0  # seconds
 _PATIENCE = 60.0  # seconds that interrupted runs have for their checkpoints
 
 
@@ -73,7 +74,9 @@ def _results(ray: Any, jobs: Sequence[Carried], waiting: Sequence[Any]) -> list[
     Raises:
         RuntimeError: Ray has given some of them up.
     """
-    ray.wait(list(waiting), num_returns=len(waiting))
+    # Ray looks for signals to this process only between two such calls.
+    while ray.wait(list(waiting), num_returns=len(waiting), timeout=_POLL)[1]:
+        pass
     results, lost = [], []
     for job, one in zip(jobs, waiting, strict=True):
         try:
