@@ -59,8 +59,14 @@ OPTIONS = [
     ("shots.per_class=1601", "shots=1601: fewer than 1601 examples of class 0; the training set has 1600"),
     ("shots.epochs=0", "training.epochs=0: allowed is 1 or more"),
     ("backbone.attention=flash", "backbone.attention=flash: allowed are auto, sdpa, eager"),
-    ("backbone.random.model_type=bloom", "where 'bloom' keeps its attention heads is not known (known: bert"),
-    ("backbone.random.model_type=nonsense", "where 'nonsense' keeps its attention heads is not known (known: bert"),
+    (
+        "backbone.random.model_type=bloom",
+        "where 'bloom' keeps its attention heads is not known (known: albert, bert, deberta",
+    ),
+    (
+        "backbone.random.model_type=nonsense",
+        "where 'nonsense' keeps its attention heads is not known (known: albert, bert, deberta",
+    ),
     ("backbone.random.num_attention_heads=5", "backbone.random: The hidden size (32) is not a multiple"),
     ("+backbone.path=nowhere backbone.random=null", "backbone.path=nowhere: no such folder"),
     ("trainer.accelerator=tpu", "trainer: Requirement 'torch_xla"),

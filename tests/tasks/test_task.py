@@ -86,7 +86,10 @@ def test_labels_stand_in_the_hubs_order(name: str, labels: list[str]):
         ({"files": FILES | {"labels": ["0"]}}, "allowed is one text for each of"),
         ({"files": FILES | {"folders": "F"}}, "task.files.folders: no such option (did you mean folder, form?)"),
         ({"hub": {"path": "a/b"}}, "task.hub.config: missing"),
-        ({"kind": "clasification"}, "no such task.kind (did you mean classification, token-classification?)"),
+        (
+            {"kind": "clasification"},
+            "no such task.kind (did you mean classification, token-classification, image-classification?)",
+        ),
         ({"kind": "regression"}, "give either labels (two or more) or a range"),
         ({"options": {"stride": 4}}, "task.options.stride: no such option"),
     ],
