@@ -214,14 +214,15 @@ def test_an_option_that_does_not_fit_the_strategy_or_the_backbone_is_one_line(st
 
 
 @pytest.mark.parametrize(
-    ("strategy", "overrides", "reason"),
+    ("strategy", "model_type", "reason"),
     [
-        ("adapter", "strategy.placement=parallel", "its layers have no site for placement=parallel"),
-        ("prefix", "", "the self-attention of its layers takes no keys and values"),
+        ("prefix", "deberta", "the self-attention of its layers takes no keys and values"),
+        ("bitfit", "llama", "its layers have no biases"),
+        ("mam", "albert", "the feed-forward of its layers is no module to stand beside"),
     ],
 )
-def test_a_strategy_that_a_family_cannot_carry_is_skipped_with_the_reason(strategy, overrides, reason, tmp_path):
-    run(small(f"data.cache_dir=null backbone.random.model_type=distilbert {overrides}", strategy), tmp_path)
+def test_a_strategy_that_a_family_cannot_carry_is_skipped_with_the_reason(strategy, model_type, reason, tmp_path):
+    run(small(f"data.cache_dir=null backbone.random.model_type={model_type}", strategy), tmp_path)
     record = RunRecord.read(tmp_path)
     assert record.status == "skipped"
     assert record.reason == f"strategy {strategy} does not fit backbone tiny: {reason}"
