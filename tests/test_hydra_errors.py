@@ -159,7 +159,7 @@ def test_shell_completion_can_be_installed(tmp_path):
     ],
 )
 def test_a_failing_run_is_told_and_gives_the_exit_code(error, code, told, tmp_path, monkeypatch, capsys):
-    def run(config, folder, cache, begin):
+    def run(*given):
         if error is not None:
             raise error
         return True
