@@ -126,7 +126,7 @@ def test_help_lists_what_is_the_users(way, work):
     done = train(f"{way} --help", work)
     assert done.returncode == 0, done.stderr
     assert ", mine, mnli, " in done.stdout
-    assert ", prompt, small, tiny-attention" in done.stdout
+    assert ", prompt, s2ft, small, tiny-attention" in done.stdout
 
 
 @pytest.mark.parametrize("way", ["--config-dir mine", "hydra.searchpath=[file://mine]"])
