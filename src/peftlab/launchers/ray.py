@@ -6,6 +6,7 @@ such a run again elsewhere, and it goes on from its checkpoint.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ def _connection(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _done(run: Carried) -> JobReturn:
     """Do a run, in a process of Ray's."""
+    # Ray blocks it there: a run that is cancelled would write its checkpoint and go on.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return run(engine("ray", "ray").get_runtime_context().get_task_id())
 
 
