@@ -3,13 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from peftlab.version import __version__
+
 if TYPE_CHECKING:
     from peftlab.api.heads import select_heads as select_heads
     from peftlab.api.tuned import attach as attach
     from peftlab.api.tuned import reattach as reattach
     from peftlab.prediction.loaded import load as load
 
-__version__ = "0.2.0"
 _OFFERED = {
     "attach": "peftlab.api.tuned",
     "load": "peftlab.prediction.loaded",

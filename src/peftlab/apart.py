@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import peftlab
 from peftlab.outcome import Outcome, begun_at, outcomes_by_number, write_outcome
 from peftlab.resume import quoted
 from peftlab.search_path import split_config_dirs
@@ -81,7 +80,7 @@ def run_apart(part: Part, folder: Path, overrides: Sequence[str], command: Seque
     searched = [word for word in rest if word.startswith("hydra.searchpath=")]
     words = [*folders, *overrides, *searched, f"hydra.run.dir={quoted(folder)}"]
     # A checkout need not be installed.
-    places = [str(Path(peftlab.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    places = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     told = {_VARIABLE: json.dumps(vars(part)), "PYTHONPATH": os.pathsep.join(places)}
     process = subprocess.Popen(
         [sys.executable, "-m", "peftlab", "train", *words],

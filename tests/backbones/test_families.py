@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from own_rows import tunes_its_rows_alone_and_merges
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from models import TEXT_TYPES, tiny, tiny_spec
-from peftlab.backbones.architecture import PROJECTIONS, architecture
+from peftlab.backbones.architecture import architecture
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.refused import REFUSED
 from peftlab.backbones.view import BackboneView
-from peftlab.check.small import train
 from peftlab.errors import UserError
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads
@@ -90,32 +90,7 @@ def test_hifi_tunes_its_rows_leaves_all_others_bit_for_bit_and_merges_into_trans
     backbone, untouched = tiny(kind, attention="auto"), tiny(kind, attention="auto").model
     inputs = texts(backbone, "right")
     del inputs["index"]
-    heads = ((0, 1), (3,))[: backbone.view.num_layers]
-    strategy = create_strategy("hifi", {"k": 2})
-    attached = strategy.attach(backbone, ChosenHeads(heads))
-    with torch.no_grad():
-        torch.testing.assert_close(backbone.model(**inputs).logits, untouched(**inputs).logits, atol=1e-5, rtol=1e-5)
-    train(attached, steps=3)
-    tuned = backbone.model(**inputs).logits.detach()
-    attached.merge()
-    chosen: dict[str, set[int]] = {}
-    for layer, own in enumerate(heads):
-        for which in PROJECTIONS:
-            name, rows = backbone.view.head_rows(layer, which, own)
-            chosen.setdefault(f"{name}.weight", set()).update(rows.tolist())
-    classifier = {name for name, _ in backbone.view.classifier_parameters()}
-    merged, axis = dict(backbone.model.named_parameters()), backbone.view.axis("query")
-    for name, before in untouched.named_parameters():
-        if name in chosen:
-            moved = (merged[name] != before).movedim(axis, 0).any(1).nonzero().flatten().tolist()
-            assert set(moved) == chosen[name], name
-        elif name not in classifier:
-            assert torch.equal(merged[name], before), name
-    plain = type(backbone.model)(backbone.model.config)
-    plain.load_state_dict(backbone.model.state_dict())
-    plain.set_attn_implementation("eager")
-    with torch.no_grad():
-        torch.testing.assert_close(plain.eval()(**inputs).logits, tuned, atol=1e-5, rtol=1e-5)
+    tunes_its_rows_alone_and_merges(backbone, untouched, inputs)
 
 
 @pytest.mark.parametrize("kind", DECODERS)

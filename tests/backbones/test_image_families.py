@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
+from own_rows import tunes_its_rows_alone_and_merges
 from transformers import AutoConfig, AutoModelForImageClassification, DeiTForImageClassification, ViTImageProcessorPil
 
 import peftlab
 from models import batch, tiny, tiny_spec
-from peftlab.backbones.architecture import PROJECTIONS, architecture, known_types
+from peftlab.backbones.architecture import architecture, known_types
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.backbones.view import BackboneView
-from peftlab.check.small import train
+from peftlab.check.essentials import plain_model
 from peftlab.errors import UserError
 from peftlab.heads.scoring import score_heads
 from peftlab.heads.selection import ChosenHeads
@@ -26,17 +27,9 @@ def images(backbone: Backbone, number: int = 3) -> dict[str, torch.Tensor]:
     return {"pixel_values": batch(backbone, seed=3, size=number)["pixel_values"]}
 
 
-def plain(backbone: Backbone) -> torch.nn.Module:
-    """Return transformers' own model with a backbone's weights, its attention written out."""
-    model = type(backbone.model)(backbone.model.config)
-    model.load_state_dict(backbone.model.state_dict())
-    model.set_attn_implementation("eager")
-    return model.eval()
-
-
 def reference_richness(backbone: Backbone, inputs: dict[str, torch.Tensor], xi: float) -> torch.Tensor:
     """Eq. 2 and 3 by a float64 SVD head by head over all patches and special tokens, from eager attention."""
-    model = plain(backbone)
+    model = plain_model(backbone)
     outputs = [module for name, module in model.named_modules() if name.endswith("attention.o_proj")]
     caught: list[torch.Tensor] = []
     for module in outputs:
@@ -66,28 +59,8 @@ def test_scores_are_those_of_a_float64_svd_over_the_patches_and_count_images(kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hifi_tunes_its_rows_leaves_all_others_bit_for_bit_and_merges_into_transformers_own_model(kind: str) -> None:
-    backbone, untouched = tiny(kind, attention="auto"), plain(tiny(kind, attention="auto"))
-    inputs, heads = images(backbone), ((0, 1), (3,))
-    attached = create_strategy("hifi", {"k": 2}).attach(backbone, ChosenHeads(heads))
-    with torch.no_grad():
-        torch.testing.assert_close(backbone.model(**inputs).logits, untouched(**inputs).logits, atol=1e-5, rtol=1e-5)
-    train(attached, steps=3)
-    tuned = backbone.model(**inputs).logits.detach()
-    attached.merge()
-    chosen: dict[str, set[int]] = {}
-    for layer, own in enumerate(heads):
-        for which in PROJECTIONS:
-            name, rows = backbone.view.head_rows(layer, which, own)
-            chosen.setdefault(f"{name}.weight", set()).update(rows.tolist())
-    classifier = {name for name, _ in backbone.view.classifier_parameters()}
-    merged = dict(backbone.model.named_parameters())
-    for name, before in untouched.named_parameters():
-        if name in chosen:
-            assert set((merged[name] != before).any(1).nonzero().flatten().tolist()) == chosen[name], name
-        elif name not in classifier:
-            assert torch.equal(merged[name], before), name
-    with torch.no_grad():
-        torch.testing.assert_close(plain(backbone)(**inputs).logits, tuned, atol=1e-5, rtol=1e-5)
+    backbone, untouched = tiny(kind, attention="auto"), plain_model(tiny(kind, attention="auto"))
+    tunes_its_rows_alone_and_merges(backbone, untouched, images(backbone))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -43,5 +43,6 @@ class _As:
 
 
 def _with_matrices(model: nn.Module) -> Iterator[Any]:
+    # A parametrised layer has no weight of its own: what it is made from is tuned.
     kinds = (nn.Linear, nn.Embedding, Conv1D)
     return (module for module in model.modules() if isinstance(module, kinds) and "weight" in module._parameters)

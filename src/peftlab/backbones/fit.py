@@ -7,7 +7,7 @@ import numpy as np
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.errors import UserError, require, shown
-from peftlab.inputs.image import largest_side, pixels_of
+from peftlab.inputs.image import largest_side, pixels_of, sides
 from peftlab.inputs.image_files import stored
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,7 @@ def check_image_processor(title: str, model: PreTrainedModel, processor: BaseIma
     except Exception as error:  # settings that do not go together raise whatever comes to hand
         reason = shown(" ".join(str(error).split()), 200)
         raise UserError(f"backbone={title}: its image processor takes no image ({reason})") from error
-    sides = [config.image_size] * 2 if isinstance(config.image_size, int) else list(config.image_size)
-    expected = [config.num_channels, *sides]
+    expected = [config.num_channels, *sides(config.image_size)]
     says = f"backbone={title}: image processor and model do not fit: "
     fits = found == expected or (any_size and found[0] == expected[0])
     require(fits, f"{says}its images are {found} (channels, height, width), the model reads {expected}")

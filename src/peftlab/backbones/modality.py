@@ -24,7 +24,7 @@ from peftlab.backbones.fit import check_image_processor, check_tokenizer, settle
 from peftlab.backbones.tiny import MISFITS, character_tokenizer
 from peftlab.errors import UserError
 from peftlab.inputs.encoder import Encoder
-from peftlab.inputs.image import ImageEncoder
+from peftlab.inputs.image import ImageEncoder, sides
 from peftlab.inputs.text import TextEncoder
 
 Processor = PreTrainedTokenizerBase | BaseImageProcessor
@@ -97,7 +97,7 @@ class Images(Modality):
 
         try:
             config = AutoConfig.for_model(**options)
-            height, width = _sides(config.image_size)
+            height, width = sides(config.image_size)
             half = [0.5] * config.num_channels
         except MISFITS as error:
             raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
@@ -109,7 +109,7 @@ class Images(Modality):
 
     def random_inputs(self, model: PreTrainedModel, size: int, length: int, draw: torch.Generator) -> dict[str, Tensor]:
         """Return `pixel_values` [size, C, H, W]."""
-        shape = (size, model.config.num_channels, *_sides(model.config.image_size))
+        shape = (size, model.config.num_channels, *sides(model.config.image_size))
         return {"pixel_values": torch.randn(shape, generator=draw).to(model.device)}
 
 
@@ -145,7 +145,3 @@ def encoder_for(processor: Processor, max_length: int, cache_dir: Path | None = 
 def longest_text(processor: Processor) -> int | None:
     """Return how many tokens of a text a model reads at most; None where it reads no texts."""
     return None if isinstance(processor, BaseImageProcessor) else processor.model_max_length
-
-
-def _sides(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -39,7 +39,7 @@ class BackboneView:
         self.num_key_heads: int = self._attention.key.heads
         self.hidden_size: int = model.config.hidden_size
         # Asked of the untouched model: a method may put another module there.
-        self._output_axis: Literal[0, 1] = 0 if hasattr(self.head_output(0), "in_features") else 1
+        self._output_axis: Literal[0, 1] = weight_axis(self.head_output(0))
         self.head_dim: int = input_width(self.head_output(0)) // self.num_heads
         self._check()
 
@@ -168,6 +168,11 @@ class BackboneView:
                 f"{says}{rows.heads} {which} heads of {rows.head_dim} in {tuple(weight.shape)}, "
                 f"the output projection reads {self.num_heads} of {self.head_dim}",
             )
+
+
+def weight_axis(projection: nn.Module) -> Literal[0, 1]:
+    """Return which axis of a weight counts rows: 0 of [N, D], 1 of [D, N], as transformers' `Conv1D` has it."""
+    return 0 if hasattr(projection, "in_features") else 1
 
 
 def input_width(projection: Any) -> int:

@@ -84,12 +84,16 @@ def _is_as_before(backbone: Backbone, before: dict[str, Tensor]) -> None:
     promised(not changed, f"changed after detaching: {some(changed)}")
 
 
-def _plain_logits(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
-    """Return the logits of transformers' own model with the backbone's weights, without this laboratory's kernels."""
+def plain_model(backbone: Backbone) -> PreTrainedModel:
+    """Return transformers' own model with the backbone's weights, its attention written out, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         plain: PreTrainedModel = type(backbone.model)(copy.deepcopy(backbone.model.config))
     plain.load_state_dict(backbone.model.state_dict())
     plain.set_attn_implementation("eager")
+    return plain.eval()
+
+
+def _plain_logits(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
-        found: Tensor = plain.eval()(**inputs_of(backbone, inputs)).logits
+        found: Tensor = plain_model(backbone)(**inputs_of(backbone, inputs)).logits
     return found

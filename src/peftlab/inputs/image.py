@@ -122,6 +122,11 @@ def largest_side(processor: BaseImageProcessor) -> int:
     return max((int(value) for one in named for value in one.values() if value is not None), default=0)
 
 
+def sides(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of what a config gives as one number for both, or as two."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
 def _plain_size(processor: BaseImageProcessor) -> dict[str, int]:
     size: Any = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
     return {name: int(value) for name, value in dict(size).items() if value is not None}

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import peftlab
+from peftlab.version import __version__
 
 LIBRARIES = (
     "torch", "transformers", "lightning", "peft", "datasets", "torchmetrics",
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
 
     The laboratory's is that of the code that runs; a checkout that was installed once may say another.
     """
-    found = {"python": platform.python_version(), "peftlab": peftlab.__version__}
+    found = {"python": platform.python_version(), "peftlab": __version__}
     for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -33,10 +33,10 @@ class MixAndMatch(Prefix):
 
     def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Name an architecture that takes no prefix, or whose feed-forward nothing can stand beside."""
-        parallel = (
-            None if has_sites(view, "parallel") else "the feed-forward of its layers is no module to stand beside"
-        )
-        return super().skip(view, kind) or parallel
+        reason = super().skip(view, kind)
+        if reason is None and not has_sites(view, "parallel"):
+            reason = "the feed-forward of its layers is no module to stand beside"
+        return reason
 
     def build(self, backbone: Backbone) -> Modules:
         """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""

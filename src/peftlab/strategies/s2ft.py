@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.view import input_width, weight_axis
 from peftlab.errors import prefix_errors, require
 from peftlab.heads.selection import ChosenHeads
 from peftlab.layers.head_rows import HeadColumnsLinear
@@ -61,7 +61,7 @@ class S2FT(Strategy):
         """Draw heads and inner values by the run's seed."""
         self.check(context.backbone)
         view = context.backbone.view
-        inner = _width(view.at(0, _DOWN)) if self.down else 0
+        inner = input_width(view.at(0, _DOWN)) if self.down else 0
         return RandomParts(
             draw(self.heads, view.num_layers, view.num_heads, context.seed, part=0),
             draw(self.down, view.num_layers, inner, context.seed, part=1),
@@ -88,18 +88,8 @@ class AttachedS2FT(AttachedHeads):
     def _insert_down(self, layer: int, inner: Sequence[int]) -> None:
         path = self.backbone.view.site_names(_DOWN)[layer]
         frozen = self.model.get_submodule(path)
-        width = _width(frozen)
+        width = input_width(frozen)
         valid = len(set(inner)) == len(inner) and all(0 <= number < width for number in inner)
         require(valid, f"selection: inner values of layer {layer}: allowed are 0 to {width - 1}, each once")
         columns = torch.tensor(sorted(inner))
-        self._put(f"layers.{layer}.down", path, HeadColumnsLinear(frozen, columns, _axis(frozen)))
-
-
-def _axis(projection: nn.Module) -> Literal[0, 1]:
-    """Return 0 where a weight is [N, D], 1 where it is [D, N], as in transformers' `Conv1D`."""
-    return 0 if hasattr(projection, "in_features") else 1
-
-
-def _width(projection: Any) -> int:
-    """Return how many inner values a projection reads."""
-    return int(projection.weight.shape[1 - _axis(projection)])
+        self._put(f"layers.{layer}.down", path, HeadColumnsLinear(frozen, columns, weight_axis(frozen)))

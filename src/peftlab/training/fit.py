@@ -25,7 +25,7 @@ from peftlab.training.trajectory import KeepTrajectory
 class RunCallbacks:
     """The callbacks of one run: attaching, timing, the learning curve, checkpoints, what is kept of the weights.
 
-    Of `settings` they take after how many evaluations without a better score training ends, and what is the better one.
+    `settings` say by which metric an epoch is better than another, and after how many without one training ends.
     """
 
     def __init__(

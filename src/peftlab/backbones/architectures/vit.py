@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from transformers import PretrainedConfig, PreTrainedModel
 
 from peftlab.backbones.architecture import Architecture, Attention, Site, separate
+from peftlab.inputs.image import sides
 
 
 class ViT(Architecture):
@@ -44,6 +45,5 @@ class ViT(Architecture):
 
     def position_limit(self, model: PreTrainedModel) -> int | None:
         """Return the number of patches and special tokens, which each image has."""
-        size, patch = model.config.image_size, model.config.patch_size
-        (height, width), (down, across) = ((one, one) if isinstance(one, int) else one for one in (size, patch))
+        (height, width), (down, across) = map(sides, (model.config.image_size, model.config.patch_size))
         return self.special_tokens + (height // down) * (width // across)
