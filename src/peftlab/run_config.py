@@ -18,10 +18,14 @@ SEEDS = 2**32  # NumPy's generators take no larger one
 
 @dataclass(frozen=True)
 class ShotsOptions:
-    """`conf/shots`: examples a class (None: the full training set) and epochs (None: from the recipe)."""
+    """`conf/shots`: examples a class (None: the full training set) and epochs (None: from the recipe).
+
+    `batch_size` counts where `per_class` does; None: all shots are one batch (App. A.3).
+    """
 
     per_class: int | None
     epochs: int | None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)

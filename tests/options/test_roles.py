@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "backbone.random.model_type": "roberta",
     "shots.per_class": 4,
     "shots.epochs": 7,
+    "shots.batch_size": 8,
     "training.learning_rate": 0.5,
     "training.batch_size": 8,
     "training.compile": "eager",

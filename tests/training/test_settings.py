@@ -42,6 +42,13 @@ def test_shots_go_before_the_recipe_and_the_user_before_the_shots():
     assert (given.learning_rate, given.batch_size, given.epochs, given.warmup) == (5e-4, 8, 50, 0.0)
 
 
+def test_more_shots_than_one_batch_holds_may_name_its_size():
+    many = {"per_class": 256, "epochs": 10, "batch_size": 32}
+    assert resolve_settings(NOTHING, recipe_of(SOURCES), many, "hifi", "rte").batch_size == 32
+    given = resolve_settings({**NOTHING, "batch_size": 8}, recipe_of(SOURCES), many, "hifi", "rte")
+    assert (given.batch_size, given.epochs) == (8, 10)
+
+
 def test_a_row_or_a_task_that_is_not_there_falls_back_on_the_default():
     recipe = recipe_of(SOURCES)
     assert look_up(recipe, "unheard-of", "unheard-of") == DEFAULT

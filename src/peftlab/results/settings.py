@@ -18,6 +18,7 @@ LEGACY_DEFAULTS = {
     "strategy.layer_score": "richness",
     "strategy.selection_seed": "null",
     "strategy.rows": '["q", "k", "v"]',
+    "shots.batch_size": "null",
     "data.train": "null",
     "data.validation": "null",
     "data.test": "null",

@@ -110,14 +110,14 @@ def resolve_settings(
 ) -> TrainingSettings:
     """Return the settings of a run: what the user gives, else what the shots ask for, else the recipe.
 
-    With few shots and no batch size given, `batch_size` is None: the size of the training set (App. A.3).
+    With few shots and no batch size given, `batch_size` is that of the shots, which may be None: they are one batch.
 
     Raises:
         UserError: a value that is not allowed; no rate is given, and the recipe has none to fall back on.
     """
     found = look_up(recipe, strategy, task)
     if shots["per_class"] is not None:
-        found["batch_size"] = None
+        found["batch_size"] = shots.get("batch_size")  # None: they are one batch (App. A.3)
     if shots["epochs"] is not None:
         found["epochs"] = shots["epochs"]
     given = {name: value for name, value in training.items() if value is not None}
