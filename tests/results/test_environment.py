@@ -48,10 +48,21 @@ def test_a_clean_checkout_gives_its_commit(checkout: Path):
     assert commit_and_dirty(checkout) == (git(checkout, "rev-parse", "HEAD"), False)
 
 
-@pytest.mark.parametrize("name", ["code.py", "untracked.py"])
-def test_changed_and_untracked_files_make_it_dirty(name: str, checkout: Path):
+@pytest.mark.parametrize(
+    ("name", "dirty"),
+    [
+        ("code.py", True),
+        ("untracked.py", True),
+        ("src/peftlab/untracked.py", True),
+        ("conf/strategy/mine.yaml", True),
+        ("my.csv", False),
+        ("out/run/.hydra/config.yaml", False),
+    ],
+)
+def test_changed_and_untracked_code_makes_it_dirty_and_data_beside_it_does_not(name, dirty, checkout: Path):
+    (checkout / name).parent.mkdir(parents=True, exist_ok=True)
     (checkout / name).write_text("two")
-    assert commit_and_dirty(checkout)[1] is True
+    assert commit_and_dirty(checkout)[1] is dirty
 
 
 def test_what_is_no_checkout_has_no_commit(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch):

@@ -18,6 +18,10 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+# What a run's numbers can depend on: data, runs and notes that lie in a checkout are no code.
+_CODE = ("src", "conf", ":(glob)*.py", "pyproject.toml")
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, of the laboratory and of the installed `LIBRARIES`, which are not imported.
 
@@ -33,13 +37,13 @@ def versions() -> dict[str, str]:
 
 
 def commit_and_dirty(root: Path) -> tuple[str | None, bool | None]:
-    """Return the commit checked out at `root` and whether files differ from it, untracked ones included.
+    """Return the commit checked out at `root` and whether the code differs from it, untracked files included.
 
     (None, None) when `root` is not itself the top of a git checkout: an installed package may lie inside
     somebody else's repository, whose commit says nothing about this code.
     """
     top, commit = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain")
+    changes = _git(root, "status", "--porcelain", "--", *_CODE)
     if top is None or commit is None or changes is None or Path(top) != root.resolve():
         return None, None
     return commit, bool(changes)
