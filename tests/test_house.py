@@ -17,7 +17,7 @@ FLOORS = [
     ["submission"],
     ["search", "landscape", "job", "check", "prediction", "api", "export"],
     ["peft"],
-    ["job_lines", "apart"],
+    ["job_lines", "apart", "dry_run"],
     ["run", "arguments", "hydra_errors", "resume", "search_path", "resolvers"],
     ["previous_run", "run_folder", "recording", "kept_predictions", "job_files", "pool"],
     ["deployment"],

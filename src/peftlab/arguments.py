@@ -17,8 +17,14 @@ from peftlab.search_path import split_config_dirs
 _SWEEP = ("-m", "--multirun")
 # Flags that show something instead of running: they need no strategy.
 _SHOWING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "-sc", "--shell-completion")
+DRY_RUN = "--dry-run"
 # Names, or a sweep over names; whatever else Hydra's grammar allows, as glob(*), is left to Hydra.
 _NAMES = re.compile(r"[\w\-, ']*")
+
+
+def without_dry_run(arguments: Sequence[str]) -> tuple[bool, list[str]]:
+    """Return whether a command only asks what it would do (`--dry-run`), and its words without the flag."""
+    return DRY_RUN in arguments, [argument for argument in arguments if argument != DRY_RUN]
 
 
 def normalise(arguments: list[str]) -> list[str]:

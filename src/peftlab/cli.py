@@ -8,17 +8,18 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import hydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from peftlab import arguments, hydra_errors, resolvers, resume, search_path
 from peftlab.apart import Part
-from peftlab.command_line import typed_command
-from peftlab.errors import UserError
+from peftlab.command_line import program, typed_command
+from peftlab.errors import UserError, require
 from peftlab.hydra_internals import forget_hydra, jobs_of
 from peftlab.job import Job, quiet_libraries, tell
 from peftlab.job_files import SweepFiles
@@ -29,11 +30,37 @@ from peftlab.signals import Signals
 from peftlab.terminal import PRINTED
 
 if TYPE_CHECKING:
+    from peftlab.dry_run import Run
     from peftlab.results.record import RunRecord
 
 log = logging.getLogger(__name__)
 
 CONF = (Path(__file__).parent / "conf").resolve()  # in a checkout a link to the folder that users change
+
+
+class DryRun(BaseException):
+    """Ends a command that only asks what it would do, before Hydra writes a thing: of an `Exception` it would warn.
+
+    Its cause, if it has one, is a mistake of the user's.
+    """
+
+    runs: "list[Run]"
+    folder: Path
+
+    @classmethod
+    def of(cls, config: DictConfig, jobs: list[list[str]] | None) -> Self:
+        """Return the end of a command with these jobs, while Hydra can still compose them."""
+        from peftlab.dry_run import composed
+
+        asked = cls()
+        hydra_config = config.hydra
+        asked.folder = Path(hydra_config.sweep.dir if hydra_config.mode == RunMode.MULTIRUN else hydra_config.run.dir)
+        try:
+            require(jobs is not None, f"{arguments.DRY_RUN}: a sweeper that searches chooses its runs as it goes")
+            asked.runs = composed(config, jobs or [])
+        except Exception as error:
+            asked.__cause__ = error
+        return asked
 
 
 class Told(Callback):
@@ -45,11 +72,14 @@ class Told(Callback):
     token: ClassVar[str] = ""
     before: ClassVar[SweepFiles | None] = None
     waits: ClassVar[bool] = False
+    dry: ClassVar[bool] = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder, where its jobs leave their outcomes, and say how many they are and could show."""
         if Told.sweep is not None:
             return  # the command begins again for what other processes left undone
+        if Told.dry:
+            raise DryRun.of(config, jobs_of(config.hydra))
         Told.sweep = Path(config.hydra.sweep.dir)
         Told.before = SweepFiles.read(Told.sweep, config.hydra.overrides.task)
         jobs = jobs_of(config.hydra)
@@ -61,17 +91,23 @@ class Told(Callback):
         for line in what_a_sweep_can_show(jobs or []):
             print(line, flush=True)
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a run begin, unless it was only asked for."""
+        if Told.dry:
+            raise DryRun.of(config, [list(config.hydra.overrides.task)])
+
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the outcome of a single run."""
         done: JobReturn = kwargs["job_return"]
         Told.outcome = done.return_value if done.status is JobStatus.COMPLETED else None
 
     @classmethod
-    def begin(cls) -> None:
-        """Begin a command, whose jobs are known by its token."""
+    def begin(cls, dry: bool = False) -> None:
+        """Begin a command, whose jobs are known by its token; a dry one ends before the first."""
         cls.sweep = cls.outcome = cls.before = None
         cls.waits = False
         cls.swept = frozenset()
+        cls.dry = dry
         cls.token = secrets.token_hex(8)
 
     @classmethod
@@ -102,12 +138,13 @@ def _main() -> int:
     resolvers.register()
     code, outcomes, interrupted = 0, [], None
     try:
-        commands = resume.replayed(sys.argv[1:])
+        dry, words = arguments.without_dry_run(sys.argv[1:])
+        commands = resume.replayed(words)
     except UserError as error:
         tell(error)
         return 2
     for words in commands:
-        Told.begin()
+        Told.begin(dry)
         try:
             code = _with_others(words) or code
         except KeyboardInterrupt as error:
@@ -142,7 +179,7 @@ def _hydra(words: list[str]) -> int:
         prepare(sys.argv[1:])
         job = Job(tuple(typed_command()), Told.token, CONF)
         forget_hydra()
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        _begin(job, words)
     except (*hydra_errors.MISTAKES, UserError, OSError) as error:
         if "PEFTLAB_DEBUG" in os.environ:
             raise
@@ -157,6 +194,17 @@ def _hydra(words: list[str]) -> int:
     finally:
         search_path.forget()
     return 0
+
+
+def _begin(job: Job, words: list[str]) -> None:
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except DryRun as asked:
+        if asked.__cause__ is not None:
+            raise asked.__cause__ from None
+        from peftlab.dry_run import show
+
+        show(asked.runs, asked.folder, [*program("train", "python train.py").split(), *words])
 
 
 def prepare(typed: list[str]) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "HYDRA_OPTIONS",
     "FileConfigSource",
     "compose_apart",
+    "compose_job",
     "first_values",
     "flag_parser",
     "forget_hydra",
@@ -71,6 +72,11 @@ def jobs_of(hydra: DictConfig) -> list[list[str]] | None:
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*swept, *hydra.overrides.task])
     return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+
+
+def compose_job(sweep: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of one run of a sweep that is at work, given that of the sweep: what launchers do."""
+    return GlobalHydra.instance().config_loader().load_sweep_config(sweep, list(overrides))
 
 
 def register_plugin(plugin: type[Plugin]) -> None:

@@ -16,7 +16,7 @@ from peftlab.redaction import redact
 from peftlab.results import doubts, record
 from peftlab.results.environment import commit_and_dirty, versions
 from peftlab.results.record import RunRecord
-from peftlab.results.settings import experiment_settings
+from peftlab.results.settings import experiment_settings, recorded_config
 from peftlab.strategies.attached import Attached
 from peftlab.tasks.kind import TaskKind
 from peftlab.training.fit import FitResult
@@ -83,13 +83,6 @@ def count_parameters(attached: Attached) -> record.Parameters:
         tuned=attached.num_tuned(),
         classifier=sum(p.numel() for p in attached.classifier().values()),
     )
-
-
-def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the recipe's name instead of its rates for all strategies and tasks."""
-    kept = {name: value for name, value in config.items() if name != "recipe"}
-    recipe = config.get("recipe") or {}
-    return kept | ({"recipe": recipe["name"]} if recipe.get("name") else {})
 
 
 def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]:

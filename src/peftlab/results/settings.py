@@ -37,6 +37,13 @@ LEGACY_DEFAULTS = {
 }
 
 
+def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the recipe's name instead of its rates for all strategies and tasks."""
+    kept = {name: value for name, value in config.items() if name != "recipe"}
+    recipe = config.get("recipe") or {}
+    return kept | ({"recipe": recipe["name"]} if recipe.get("name") else {})
+
+
 def comparable(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings that define the experiment, those too which an older record did not have to say.
 
