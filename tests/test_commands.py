@@ -100,8 +100,9 @@ def timed(typed: str, folder: Path, environment: dict[str, str]) -> tuple[float,
 def test_without_a_network_one_line_says_within_seconds_what_works(typed, ways, offline, tmp_path, cache):
     # What a mistake takes that no network is asked about: on a busy machine both take longer.
     (tmp_path / "control").mkdir()
-    control, _ = timed("+strategy=hifi task=rte backbone=tiny strategy.k=0", tmp_path / "control", cache)
-    seconds, done = timed(typed, tmp_path, {**cache, "HF_HOME": str(tmp_path / "hub"), **offline})
+    alone = {**cache, "HF_HOME": str(tmp_path / "hub")}
+    control, _ = timed("+strategy=hifi task=rte backbone=tiny strategy.k=0", tmp_path / "control", alone)
+    seconds, done = timed(typed, tmp_path, {**alone, **offline})
     assert done.returncode == 2
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
     assert all(way in done.stderr for way in ways)

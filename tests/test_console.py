@@ -12,17 +12,20 @@ from peftlab.command_line import program, typed_command
 from peftlab.console import COMMANDS
 from peftlab.results.found import find_records
 from runs import SILENT, SMALL
+from warm_python import warm_python
 
 # What the console command is: a file of its own name that calls `main`.
 CONSOLE = "import sys\nfrom peftlab.console import main\nsys.exit(main())\n"
 
 
-def typed(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def typed(
+    command: str, folder: Path, python=lambda: [sys.executable], **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Type `peftlab ...` or `python -m peftlab ...` in `folder`."""
     script = folder / "peftlab"
     script.write_text(CONSOLE)
     words = command.split()
-    start = [sys.executable, str(script)] if words.pop(0) == "peftlab" else [sys.executable]
+    start = [*python(), str(script)] if words.pop(0) == "peftlab" else python()
     environment = {**os.environ, "PEFTLAB_CACHE": str(folder / "cache"), **environment}
     return subprocess.run([*start, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
 
@@ -67,11 +70,11 @@ def test_a_mistake_in_a_run_is_one_line(tmp_path):
 
 def test_a_sweep_is_run_recorded_and_resumed_as_it_was_typed(tmp_path):
     sweep = f"peftlab train +strategy=bitfit task=demo {SMALL} {SILENT} strategy.x=1 -m seed=1 hydra.sweep.dir=out"
-    assert "strategy.x: no such option" in typed(sweep, tmp_path).stderr
-    done = typed(sweep.replace("strategy.x=1", "trainer.limit_val_batches=7.5"), tmp_path)
+    assert "strategy.x: no such option" in typed(sweep, tmp_path, warm_python).stderr
+    done = typed(sweep.replace("strategy.x=1", "trainer.limit_val_batches=7.5"), tmp_path, warm_python)
     assert done.returncode == 2
     assert "what is missing: peftlab train resume=out" in done.stdout
-    done = typed(sweep.replace("strategy.x=1", ""), tmp_path)
+    done = typed(sweep.replace("strategy.x=1", ""), tmp_path, warm_python)
     assert done.returncode == 0, done.stderr
     records = find_records(tmp_path / "out")
     assert {tuple(record.command[:3]) for record in records} == {("peftlab", "train", "-m")}

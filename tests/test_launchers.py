@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from conftest import ROOT
 from peftlab.results.found import find_records
 from runs import SILENT, SMALL, train
+from warm_python import warm_python
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 
@@ -107,7 +107,7 @@ def test_a_run_whose_process_is_killed_is_named_and_the_same_command_does_it(pla
 def test_a_signal_to_the_command_ends_it_and_its_processes(number, code, place):
     typed = sweep("0.03,0.03", "joblib", f"{FAILING}slow").replace("0.03,0.03", "0.03 seed=1,2")
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *typed.split()],
+        [*warm_python(), str(ROOT / "train.py"), *typed.split()],
         cwd=place,
         env={**os.environ, "PEFTLAB_CACHE": str(place / "cache"), **environment()},
         stdout=subprocess.PIPE,

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from conftest import ROOT
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from runs import SILENT, SMALL, train
+from warm_python import warm_python
 
 RUN = f"--config-dir . plugins=[my_method] +strategy=my-method task=demo {SMALL} {SILENT} hydra.run.dir=out"
 
@@ -40,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def python(typed: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *typed.split()],
+        [*warm_python(), *typed.split()],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from peftlab.run import run
 from peftlab.tasks.sources.splits import load_splits
 from runs import SILENT, SMALL, small, write_rte
 from tasks.shipped import shipped
+from warm_python import warm_python
 
 PROCESSES = 8
 SEEDS = ("1,2,3,4,5,6", "6,5,4,3,2,1")
@@ -100,7 +100,7 @@ def test_two_sweeps_in_the_same_folder_share_their_work(tmp_path):
     environment = {**os.environ, "PEFTLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *settings.split(), "-m", f"seed={seeds}"],
+            [*warm_python(), str(ROOT / "train.py"), *settings.split(), "-m", f"seed={seeds}"],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,

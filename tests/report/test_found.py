@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import peftlab.report
 from peftlab.report.figures.found import draw_all
 from studies import run, study, write
+from warm_python import warm_python
 
 REPORT = Path(__file__).resolve().parents[2] / "report.py"
 MINE = """
@@ -26,7 +26,7 @@ def report(folder: Path, slug: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder that holds a user's package; its process alone loads it."""
     (folder / "my_figures.py").write_text(MINE.replace("SLUG", slug))
     write(folder / "runs", [run(0.5), run(0.6, seed=2)])
-    typed = [sys.executable, str(REPORT), "runs", "--plugins", "my_figures"]
+    typed = [*warm_python(), str(REPORT), "runs", "--plugins", "my_figures"]
     return subprocess.run(typed, cwd=folder, capture_output=True, text=True)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from peftlab.strategies.hifi import HiFi
 from runs import SILENT, SMALL, train, write_rte
+from warm_python import warm_python
 
 HERE = Path(__file__).parent
 
@@ -25,7 +25,7 @@ def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Start a script of this folder that goes on two processes."""
     places = [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    command = [*warm_python(), str(HERE / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
