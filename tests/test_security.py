@@ -10,24 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from commands import command
 from models import output_layer, tiny
-from peftlab.arguments import check
 from peftlab.backbones.loading import BackboneSpec, load_backbone
-from peftlab.cli import CONF
-from peftlab.data.module import TaskData
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError
 from peftlab.masks.child_network import ChildNetwork
-from peftlab.recording import describe_run, new_record
-from peftlab.redaction import redact
 from peftlab.results.record import RunRecord
 from peftlab.run import run
 from peftlab.strategies.bitfit import BitFit
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta, restore
 from peftlab.training.checkpoint_files import read_checkpoint
-from runs import refused, small, write_rte
+from runs import small, write_rte
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -202,101 +196,6 @@ def test_a_delta_cannot_import_a_package(tmp_path, monkeypatch, mark):
 def test_a_delta_cannot_name_a_module_for_peft_to_import(name):
     with pytest.raises(UserError, match=rf"^strategy\.options\.{name}: Megatron's layers are not supported$"):
         create_strategy("peft", {"method": "lora", "options": {name: "evil"}})
-
-
-SECRET = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.mark.parametrize(
-    "variable",
-    [
-        "WANDB_API_KEY",
-        "HF_TOKEN",
-        "HUGGING_FACE_HUB_TOKEN",
-        "MY_PASSWORD",
-        "S3_SECRET",
-        "OPENAI_KEY",
-        "PGPASSWORD",
-        "SECRET_KEY",
-        "GITHUB_PAT",
-        "MYSQL_PWD",
-    ],
-)
-def test_no_secret_of_the_environment_is_in_any_file_of_a_run(variable, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv(variable, SECRET)
-    monkeypatch.setattr("sys.argv", ["train.py", f"logger.project={SECRET}", "seed=1"])
-    config = small("data.cache_dir=null", "bitfit")
-    config["logger"] |= {"project": f"of-{SECRET}"}
-    describe, source = TaskData.describe, {"hub": f"https://me:{SECRET}@host"}
-    monkeypatch.setattr(TaskData, "describe", lambda data: describe(data) | {"source": source})
-    run(config, tmp_path)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"result.json", "delta.json", "metrics.csv"} <= {path.name for path in files}
-    for content in (*(path.read_bytes() for path in files), "".join(capfd.readouterr()).encode()):
-        assert SECRET.encode() not in content
-    assert SECRET not in json.dumps(describe_run(config, new_record(config)))
-
-
-def test_a_key_among_the_options_is_refused_and_in_no_file(tmp_path, capfd):
-    config = small("data.cache_dir=null", "bitfit")
-    config["logger"] |= {"api_key": "another-secret"}
-    assert refused(config, tmp_path).startswith("logger.api_key: no such option")
-    assert "another-secret" not in json.dumps(describe_run(config, new_record(config)))
-    for content in (*(path.read_text() for path in tmp_path.rglob("*.*")), *capfd.readouterr()):
-        assert "another-secret" not in content
-
-
-def test_a_failure_tells_no_secret_in_its_record(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError(f"401 for Bearer {SECRET}")
-
-    monkeypatch.setattr("peftlab.run.load_backbone", fail)
-    with pytest.raises(RuntimeError):
-        run(small(), tmp_path)
-    assert RunRecord.read(tmp_path).reason == "RuntimeError: 401 for Bearer [hidden]"
-
-
-HIDDEN = [
-    ("plain text", "plain text"),
-    ("hf_" + "a" * 34, "[hidden]"),
-    ("https://me:secret@host/x", "https://[hidden]@host/x"),
-    ("+logger.api_key=abc", "+logger.api_key=[hidden]"),
-    ("hf_token=abc", "hf_token=[hidden]"),
-    ("strategy.n=300", "strategy.n=300"),
-    ("a=b=c", "a=b=c"),
-    ({"token": "abc", "tokens": 7, "key": "abc"}, {"token": "[hidden]", "tokens": 7, "key": "abc"}),
-    ({"a": [{"password": "abc"}, 1.5, None]}, {"a": [{"password": "[hidden]"}, 1.5, None]}),
-    ({"api_key": None, "pad_token_id": 3, "tokens_per_second": 1.0}, None),
-]
-
-
-@pytest.mark.parametrize(("value", "shown"), HIDDEN)
-def test_secrets_are_hidden_and_nothing_else(value, shown):
-    assert redact(value) == (value if shown is None else shown)
-
-
-def test_a_short_value_of_the_environment_is_no_secret(monkeypatch):
-    monkeypatch.setenv("MY_TOKEN", "rte")
-    assert redact("task=rte") == "task=rte"
-
-
-@pytest.mark.parametrize(
-    "argument", ["+logger.api_key=abcdef", f"logger.entity={SECRET}", "backbone.hub=hf_" + "b" * 34]
-)
-def test_a_secret_on_the_command_line_is_refused_without_being_told(argument, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", SECRET)
-    with pytest.raises(UserError, match=r"has no place on a command line") as caught:
-        check(["+strategy=hifi", argument], CONF)
-    assert argument.partition("=")[2] not in str(caught.value)
-
-
-def test_a_secret_that_a_user_makes_a_name_is_refused_and_in_no_folder_s_name(tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv("GITHUB_PAT", SECRET)
-    typed = "+strategy=bitfit task=demo backbone=tiny trainer=debug task.name=${oc.env:GITHUB_PAT}"
-    assert command(typed, tmp_path, monkeypatch) == 2
-    assert SECRET not in "".join([*capfd.readouterr(), *map(str, tmp_path.rglob("*"))])
 
 
 def test_a_delta_cannot_have_a_package_imported(tmp_path, mark, monkeypatch):

@@ -1,10 +1,13 @@
 """Keys and tokens are for servers alone: they are in no record, no log, no page and no file of a run."""
 
 import json
+import netrc
 import os
 import re
-from collections.abc import Sequence
-from os.path import exists
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from os.path import exists, expanduser
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,13 +29,13 @@ def is_secret_name(name: str) -> bool:
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether `text` holds a secret of the environment, or what has the form of one."""
+    """Return whether `text` holds a secret of this user's, or what has the form of one."""
     return bool(redact(text) != text)
 
 
 def redact(value: Any) -> Any:
     """Return JSON data with each secret in it, wherever it stands, replaced by ``[hidden]``."""
-    return _redact(value, _of_environment())
+    return _redact(value, _known())
 
 
 def _redact(value: Any, secrets: Sequence[str]) -> Any:
@@ -57,11 +60,48 @@ def _redact_text(text: str, secrets: Sequence[str]) -> str:
     return _FORMS.sub(_REDACTED, text)
 
 
-def _of_environment() -> list[str]:
-    """Return the secrets among the variables, as they are and as JSON and addresses spell them."""
-    found = {value for name, value in os.environ.items() if _is_secret(name, value)}
+def _known() -> list[str]:
+    """Return the secrets of environment and files, as they are and as JSON and addresses spell them."""
+    found = {value for name, value in os.environ.items() if _is_secret(name, value)} | _of_files()
     spelt = {spelling for value in found for spelling in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return sorted(spelt, key=len, reverse=True)
+
+
+def _of_files() -> set[str]:
+    """Return the secrets that `wandb login` and `hf auth login` leave where their libraries look for them."""
+    given = os.environ.get
+    cache = given("HF_HOME") or f"{given('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    token = Path(expanduser(given("HF_TOKEN_PATH") or f"{cache}/token"))
+    netrcs = [Path(expanduser(name)) for name in (given("NETRC") or "~/.netrc", "~/_netrc")]
+    found = {value for path in netrcs for value in _secrets_in(path, _passwords)}
+    found |= {value for path in (token, token.with_name("stored_tokens")) for value in _secrets_in(path, _tokens)}
+    return {value for value in found if len(value) >= _LONG_ENOUGH}
+
+
+def _secrets_in(path: Path, read: Callable[[Path], Iterable[str]]) -> frozenset[str]:
+    try:
+        state = path.stat()
+        return _read_once(path, read, state.st_mtime_ns, state.st_size)
+    except OSError:
+        return frozenset()
+
+
+@lru_cache(maxsize=16)
+def _read_once(path: Path, read: Callable[[Path], Iterable[str]], *_state: int) -> frozenset[str]:
+    return frozenset(read(path)) if path.is_file() else frozenset()
+
+
+def _passwords(path: Path) -> list[str]:
+    try:
+        return [password for _, _, password in netrc.netrc(path).hosts.values() if password]
+    except (netrc.NetrcParseError, ValueError):
+        return []  # nor is it of any use to a library
+
+
+def _tokens(path: Path) -> list[str]:
+    """Return the token that a file is, or the tokens of `NAME = TOKEN` lines."""
+    lines = path.read_text(encoding="utf-8", errors="ignore").splitlines()
+    return [line.rpartition("=")[2].strip() for line in lines if not line.startswith("[")]
 
 
 def _is_secret(name: str, value: str) -> bool:
