@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,39 @@ def test_a_second_command_into_a_sweep_s_folder_adds_to_what_is_resumed(work, mo
     assert {seed: record.status for seed, record in found.items()} == {1: "finished", 2: "finished"}
     assert found[2].training.learning_rate == 0.01
     assert capfd.readouterr().out.count("tuned tuned") == 1  # one table
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def other_facts(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": "0" * 64}))
+
+
+DAMAGES: list[tuple[str, Callable[[Path], Any]]] = [
+    ("delta.safetensors", flip),
+    ("delta.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    ("delta.safetensors", Path.unlink),
+    ("delta.json", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    ("delta.json", Path.unlink),
+    ("delta.json", other_facts),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_finished_run_whose_delta_is_damaged_is_done_again(name, damage, work, monkeypatch, capfd):
+    before = {file: (work / "out" / file).read_bytes() for file in ("delta.safetensors", "delta.json")}
+    first = RunRecord.read(work / "out")
+    damage(work / "out" / name)
+    assert command("resume=out", work, monkeypatch) == 0
+    assert f"had finished (its delta is gone or damaged) and is run again; its record is kept as result-{first.id}" in (
+        capfd.readouterr().err
+    )
+    assert {file: (work / "out" / file).read_bytes() for file in before} == before
+    assert RunRecord.read(work / "out" / f"result-{first.id}.json").started == first.started
 
 
 def test_a_run_whose_folder_is_moved_ends_in_a_line_and_goes_on_there(work, monkeypatch, capfd):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from peftlab.backbones.loading import load_backbone
 from peftlab.cache import RunCache
+from peftlab.delta.delta import read_facts
 from peftlab.deployment.measure import measure_deployment
 from peftlab.errors import UserError
 from peftlab.files import content_sha256
@@ -142,5 +143,11 @@ def _is_whole(record: RunRecord) -> bool:
     if record.delta is None:
         return False
     file = record.folder / record.delta.file
-    whole = file.is_file() and file.stat().st_size == record.delta.bytes
-    return whole and record.delta.sha256 in (None, content_sha256(file))
+    if not file.is_file() or file.stat().st_size != record.delta.bytes:
+        return False
+    content = content_sha256(file)
+    try:
+        belongs = read_facts(record.folder).sha256 in ("", content)
+    except UserError:
+        return False
+    return belongs and record.delta.sha256 in (None, content)

@@ -83,7 +83,7 @@ def load_delta(folder: Path) -> Delta:
     Raises:
         UserError: a file is missing, truncated or edited into something else, or of a newer schema.
     """
-    facts = _read_facts(folder / FACTS_FILE)
+    facts = read_facts(folder)
     tensors = read_tensors(folder / TENSORS_FILE)
     if facts.sha256 and content_sha256(folder / TENSORS_FILE) != facts.sha256:
         raise UserError(f"{folder / TENSORS_FILE}: damaged, or another run's: its SHA-256 is not that of {FACTS_FILE}")
@@ -112,7 +112,13 @@ def check_backbone(facts: DeltaFacts, name: str, fingerprint: str, option: str |
         )
 
 
-def _read_facts(path: Path) -> DeltaFacts:
+def read_facts(folder: Path) -> DeltaFacts:
+    """Return what the delta in a run's folder belongs to; its tensors are not looked at.
+
+    Raises:
+        UserError: the file is missing, truncated or edited into something else, or of a newer schema.
+    """
+    path = folder / FACTS_FILE
     try:
         content = parse_json(read_text(path))
     except FileNotFoundError as error:
