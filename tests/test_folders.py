@@ -78,6 +78,9 @@ REFUSED = [
     "resume=stopped training.learning_rate=0.5",
     "resume=stopped recipe=minilm",
     "{run} hydra.run.dir=mine",
+    *("{run} hydra.run.dir=new " + wrong for wrong in ("training.batch_size=0", "training.lr=1", "strategy.foo=1")),
+    "{run} hydra.run.dir=new task=cola",
+    "{run} hydra.sweep.dir=new -m training.batch_size=0",
 ]
 
 

@@ -257,7 +257,7 @@ def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], c
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
     if busy := statuses.count("busy"):
         print(f"{busy} were left to another process that is at work on them")
-    if sweep is not None and (code or busy):
+    if sweep is not None and sweep.is_dir() and (code or busy):
         print(f"what is missing: {resume.hint(sweep, sys.argv[1:])}")
 
 

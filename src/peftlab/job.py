@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -108,6 +109,8 @@ class Job:
                 log.info("%s; on to the next", error)
                 return outcome_of_error(folder, "busy", error)
             log.error("%s", error)
+            with suppress(OSError):
+                folder.rmdir()  # Hydra's; it is empty where the run was refused before it began
             return outcome_of_error(folder, "mistake", error)
         except Exception as error:
             log.exception("%s crashed", folder.name)

@@ -7,6 +7,7 @@ of one that is resumed in another way. Here they are written once it begins.
 import hashlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,9 +73,11 @@ class SweepFiles:
     def put_back(self, command: Sequence[str]) -> None:
         """Let the folder say what it said, if it did: a command of which nothing came of is none of its commands.
 
-        What other processes that share the folder wrote meanwhile stays.
+        What other processes that share the folder wrote meanwhile stays. A new folder that holds nothing else goes.
         """
         if self.latest is None:
+            if self._is_own() and [path.name for path in self.sweep.iterdir()] == [MULTIRUN]:
+                shutil.rmtree(self.sweep)
             return
         if self._is_own():
             write_bytes_atomic(self.sweep / MULTIRUN, self.latest)

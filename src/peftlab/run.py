@@ -64,7 +64,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier attempt left in a run's folder: its record, what it is resumed from, and the plan of the run."""
+    """The plan of a run, and what an earlier attempt left in its folder: its record, and what it is resumed from."""
 
     plan: Plan
     record: RunRecord | None
@@ -90,8 +90,8 @@ def run(
         The record of the run: finished, or skipped where the method does not fit the backbone or the task.
 
     Raises:
-        UserError: a mistake in options, data or files. In a new folder the record says so, as of any other failure; a
-            folder that holds something is left as it is.
+        UserError: a mistake in options, data or files. What is found before a model is loaded leaves the folder as it
+            is; of what is found later the record says so, as of any other failure.
         BusyError: another run is at work in `folder`, which is left to it.
     """
     config, cache = resolve_precision(config), cache or RunCache()
@@ -124,7 +124,7 @@ def run_unless_finished(
             check_failed_elsewhere(folder)
             config = config | {"force": False}
         found = _look(config, folder, cache)
-        if found and is_first_rank() and find_finished(found.plan, found.record, folder, cache):
+        if is_first_rank() and find_finished(found.plan, found.record, folder, cache):
             return False
         _recorded(config, found, Workplace(folder, cache, loggers), begin)
         return True
@@ -193,36 +193,33 @@ def _locked(config: dict[str, Any], folder: Path, is_shared: bool = False) -> It
         yield loggers
 
 
-def _look(config: dict[str, Any], folder: Path, cache: RunCache) -> Earlier | None:
-    """Return what an earlier attempt left in a folder that holds something; None for a new folder.
+def _look(config: dict[str, Any], folder: Path, cache: RunCache) -> Earlier:
+    """Return the plan of a run, and what an earlier attempt left in its folder.
 
     Raises:
         UserError: a mistake in the configuration, an interrupted run that is another one, or a user's own files in the
             run's way: all before anything is touched.
     """
     if is_new(folder):
-        return None
+        return Earlier(make_plan(config, cache), None, None)
     plan, record = make_plan(config, cache), read_earlier(folder)
     if is_first_rank():
         check_folder(folder, plan.strategy)
     return Earlier(plan, record, find_interrupted(plan, record, folder))
 
 
-def _recorded(
-    config: dict[str, Any], found: Earlier | None, at: Workplace, begin: Callable[[], None] | None
-) -> RunRecord:
+def _recorded(config: dict[str, Any], found: Earlier, at: Workplace, begin: Callable[[], None] | None) -> RunRecord:
     """Do a run whose record says at any time how far it is."""
     if begin:
         begin()
     result, begun = new_record(config), time.perf_counter()
-    if found and found.interrupted:
+    if found.interrupted:
         result.resumed, begun = found.interrupted.resumed, begun - found.interrupted.seconds
-    if found:
-        _discard_earlier(at.folder, found)
+    _discard_earlier(at.folder, found)
     _write(result, at.folder)
     try:
         with show_bars(bool(config["trainer"].get("enable_progress_bar", True))):
-            execute(found.plan if found else make_plan(config, at.cache), result, at, begun)
+            execute(found.plan, result, at, begun)
         result.status = "finished"
     except SkippedError as reason:
         result.stop("skipped", reason)
