@@ -18,7 +18,7 @@ from peftlab.results.environment import commit_and_dirty, versions
 from peftlab.results.record import RunRecord
 from peftlab.results.settings import experiment_settings, recorded_config
 from peftlab.strategies.attached import Attached
-from peftlab.tasks.kind import TaskKind
+from peftlab.tasks.kind import Predictions, TaskKind
 from peftlab.training.fit import FitResult
 from peftlab.training.module import FineTuning
 
@@ -50,7 +50,7 @@ def new_record(config: Mapping[str, Any]) -> RunRecord:
 def fill_results(result: RunRecord, plan: Plan, module: FineTuning, data: TaskData, fitted: FitResult) -> None:
     """Write into the record what training and evaluation gave."""
     seconds = fitted.seconds
-    result.metric = _metric(plan.kind, module.results)
+    result.metric = _metric(plan.kind, module.results, module.predictions)
     result.collapsed = any(plan.kind.is_degenerate(found) for found in module.predictions.values())
     result.seconds.selection, result.seconds.training = seconds.selection, seconds.training
     result.seconds.evaluation = seconds.evaluation
@@ -111,9 +111,13 @@ def _doubts(result: RunRecord, metrics: Mapping[str, float]) -> dict[record.Doub
     return told | doubts.doubtful_data(*(result.data[name] for name in ("examples", "overlap", "empty")))
 
 
-def _metric(kind: TaskKind, results: dict[str, float]) -> record.Metric:
+def _metric(kind: TaskKind, results: dict[str, float], predictions: Mapping[str, Predictions]) -> record.Metric:
     name, metric = kind.primary, kind.metrics[kind.primary]
     validation, test = results[f"validation/{name}"], results.get(f"test/{name}")
     primary = (f"validation/{name}", f"test/{name}")
     further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
-    return record.Metric(name, validation, test, further, better=metric.better, unit=metric.unit)
+    # A kind that is made of another one may have other metrics.
+    for sober in (set(kind.sober) & set(kind.metrics)) - set(kind.task.metrics):
+        further |= {f"{split}/{sober}": kind.metrics[sober].function(found) for split, found in predictions.items()}
+    constant = kind.constant_score(predictions["validation" if test is None else "test"])
+    return record.Metric(name, validation, test, further, metric.better, metric.unit, constant)

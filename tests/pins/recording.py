@@ -53,11 +53,13 @@ def measure(case: Case, release: Path, folder: Path) -> dict[str, Any]:
     record = run(composed(f"+strategy={case.strategy} {case.overrides} {where}"), folder)
     assert record.metric is not None
     assert record.parameters is not None
+    own = record.config["task"]["metrics"]  # what is computed beside them stands on the same predictions
+    further = {key: value for key, value in record.metric.further.items() if key.partition("/")[2] in own}
     with (folder / "metrics.csv").open(newline="") as file:
         losses = [float(row["train/loss_step"]) for row in csv.DictReader(file) if row.get("train/loss_step")]
     return {
         "losses": losses,
-        "metrics": {"validation": record.metric.validation, "test": record.metric.test, **record.metric.further},
+        "metrics": {"validation": record.metric.validation, "test": record.metric.test, **further},
         "collapsed": record.collapsed,
         "counts": [record.parameters.total, record.parameters.tuned, record.parameters.classifier],
         "selection": {path.name: sha256(path) for path in sorted(folder.glob("*")) if path.name in SELECTIONS},

@@ -37,6 +37,24 @@ def test_mnlis_mismatched_set_has_its_own_column() -> None:
     assert [entry.mean for entry in table.rows[0][1]] == pytest.approx([85, 84, 84.5])
 
 
+def test_balanced_accuracy_and_one_answer_to_everything_stand_in_the_tables_of_runs_that_know_them() -> None:
+    scored = (("lora", 0.80, 0.51), ("full", 0.70, 0.60))
+    records = [
+        run(score, method, task="mrpc", further={"validation/balanced_accuracy": balanced})
+        for method, score, balanced in scored
+    ]
+    for record in records:
+        record.metric.constant = 0.812
+    scores, balanced = tables.performance(gather([*records, *runs({"lora": [0.9]}, task="rte")]))
+    assert cells_of(scores)["one answer"][0].text == "81.2"
+    assert cells_of(scores)["one answer"][0].mark == ""
+    assert balanced.header == [("MRPC", "Bal. acc."), ("Avg.", "")]
+    assert [(name, entries[0].mean, entries[0].mark) for name, entries in balanced.rows] == [
+        ("lora", pytest.approx(51), "second"),
+        ("full", pytest.approx(60), "best"),
+    ]
+
+
 def test_best_and_second_are_marked_by_what_is_printed() -> None:
     scores = {"a": [0.8004], "b": [0.8001], "c": [0.79], "d": [0.78]}
     (table,) = tables.performance(gather(runs(scores)))

@@ -43,6 +43,7 @@ def test_the_file_has_the_documented_layout():
         "further": {"validation/accuracy": 0.85},
         "better": "higher",
         "unit": "%",
+        "constant": None,
     }
     assert data["parameters"] == {"total": 22_713_986, "tuned": 663_552, "classifier": 770}
     assert data["seconds"] == {"selection": 4.0, "training": 60.0, "evaluation": 2.5, "total": 70.0}

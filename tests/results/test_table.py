@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -186,6 +187,21 @@ def test_the_print_says_what_was_measured_where():
     for words in ("rte · minilm · full data", "accuracy × 100 on validation", "85.4 ± 1.3", "663,552", "2.92"):
         assert words in text
     assert "16 examples a class" in printed([finished(test=0.6, shots=16)])
+
+
+def test_the_score_of_one_answer_to_everything_and_balanced_accuracy_stand_beside_the_papers_metric():
+    measured = [
+        finished(
+            seed=seed, shots=16, metric=Metric("f1", 0.9, score, {"test/balanced_accuracy": balanced}, constant=0.812)
+        )
+        for seed, (score, balanced) in enumerate([(0.80, 0.52), (0.82, 0.54)])
+    ]
+    told = printed(measured)
+    assert re.search(r"^ hifi +81\.0 ± 1\.4 +53\.0 +2 ", told, re.MULTILINE)
+    assert re.search(r"^ one answer +81\.2 *$", told, re.MULTILINE)
+    older = printed([finished(0.8, test=0.8)])
+    assert "one answer" not in older
+    assert "bal." not in older
 
 
 def test_each_setting_has_a_table_of_its_own():

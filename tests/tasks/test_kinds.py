@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from peftlab.check.kinds import PROMISES, backbone_for, batch_for
 from peftlab.check.promise import DoesNotApplyError
 from peftlab.errors import UserError
 from peftlab.tasks.kind import KINDS, Predictions, TaskKind, kind_of
+from peftlab.tasks.task import Task
 from tasks.shipped import shipped
 
 GENERATOR = np.random.default_rng(0)
@@ -204,6 +206,33 @@ def test_correlation_of_a_constant_score_is_zero_even_with_rounding_noise(noise:
     labels = torch.tensor([1.0, 2.0, 3.0])
     found = kind_of(shipped("stsb")).score(predicted((2.5 + noise * labels)[:, None], labels))
     assert found == {"spearman": 0.0, "pearson": 0.0}
+
+
+CONSTANTS: list[tuple[str, dict[str, Any], float | None]] = [
+    # kind, its example's gold answers, and what the best of all answers to everything scores
+    ("classification", {"metrics": ["accuracy"]}, 0.5),  # two of each label
+    ("classification", {"metrics": ["f1"]}, 2 / 3),  # always the second: half are right, all are found
+    ("classification", {"metrics": ["matthews"]}, 0.0),
+    ("classification", {"metrics": ["balanced_accuracy"]}, 0.5),
+    ("token-classification", {"metrics": ["f1"]}, 0.0),
+    ("regression", {"metrics": ["mse"]}, None),
+    ("question-answering", {}, None),
+]
+
+
+@pytest.mark.parametrize(("name", "task", "score"), CONSTANTS)
+def test_what_one_answer_to_everything_scores_is_known_where_there_is_one(name, task, score) -> None:
+    example = KINDS.get(name).example()
+    kind = replace(example.kind, task=replace(example.kind.task, **task))
+    assert kind.constant_score(example.predictions) == (None if score is None else pytest.approx(score))
+
+
+def test_one_answer_to_everything_is_right_as_often_as_its_label_is_gold() -> None:
+    gold = [0, 2, 2, 2, 1, 2]
+    three = kind_of(Task("three", ["accuracy", "macro_f1"], ["a", "b", "c"], kind="classification", generator="none"))
+    assert three.constant_score(predicted([0] * 6, gold)) == pytest.approx(accuracy_score(gold, [2] * 6))
+    choice = kind_of(Task("choice", ["accuracy"], kind="multiple-choice", generator="none"))
+    assert choice.constant_score(predicted([0] * 6, gold)) == pytest.approx(4 / 6)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,6 +9,7 @@ from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell, deviation, task_name
 from peftlab.results.cuts import describe_cuts
 from peftlab.results.scores import METRIC_NAMES, Scale
+from peftlab.results.table import ONE_ANSWER
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,18 @@ def marks_of(cell: Cell) -> list[str]:
 
 
 def further_metrics(cell: Cell) -> list[str]:
-    """Return the other metrics of the split that the scores are of, for example ``Acc. 76.9 ± 2.7``."""
+    """Return the other metrics of the split that the scores are of, for example ``Acc. 76.9 ± 2.7``.
+
+    The last is what one answer to everything scores.
+    """
     values: dict[str, list[float]] = {}
     for run in cell.finished:
         for key, value in (run.metric.further if run.metric else {}).items():
             split, _, name = key.partition("/")
             if split == cell.split and value is not None:
                 values.setdefault(name, []).append(value)
-    return [f"{METRIC_NAMES.get(name, name)} {_mean_and_deviation(cell.scale, of)}" for name, of in values.items()]
+    told = [f"{METRIC_NAMES.get(name, name)} {_mean_and_deviation(cell.scale, of)}" for name, of in values.items()]
+    return [*told, *([] if cell.constant is None else [f"{ONE_ANSWER} {cell.scale.text(cell.constant)}"])]
 
 
 def _mean_and_deviation(primary: Scale, values: list[float]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from peftlab.report import answers, overview, page, provenance, tables, writers
 from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.examples import Examples, on_examples
+from peftlab.report.instability import instability
 from peftlab.report.study import Study
 from peftlab.report.tables import Table
 
@@ -12,11 +13,13 @@ ABSENT = {
     "table1": "No record holds a measurement of the deployed model.",
     "table2": "No run has a score.",
     "table3": "No strategy has variants that differ in an option given as a word.",
+    "instability": "No run collapsed or failed.",
 }
 MAKERS: dict[str, Callable[[Study], list[Table]]] = {
     "table1": tables.deployment,
     "table2": tables.performance,
     "table3": tables.ablation,
+    "instability": instability,
 }
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from peftlab.report.study import Study
-from peftlab.results.aggregate import Block, Cell, Method, deviation, mean, task_name
-from peftlab.results.scores import PERCENT, Scale, common_scale
-from peftlab.results.table import describe_changes
+from peftlab.results.aggregate import SOBER, Block, Cell, Method, deviation, mean, task_name
+from peftlab.results.scores import METRIC_NAMES, PERCENT, Scale, common_scale
+from peftlab.results.table import ONE_ANSWER, describe_changes
 
 Mark = Literal["", "best", "second"]
 
@@ -62,12 +62,20 @@ def deployment(study: Study) -> list[Table]:
 
 
 def performance(study: Study) -> list[Table]:
-    """Return Table 2 for each block: methods in rows, tasks in columns, mean ± std over seeds."""
-    return [
-        _scores(study, block, _methods(study, block), study.of(block), ("table2", f"Performance · {block.title}"))
-        for block in study.blocks
-        if any(cell.scores for cell in study.of(block))
-    ]
+    """Return Table 2 for each block: methods in rows, tasks in columns, mean ± std over seeds.
+
+    Where runs say it, another has balanced accuracy, which a constant answer does not meet.
+    """
+    tables = []
+    for block in study.blocks:
+        cells = study.of(block)
+        if any(cell.scores for cell in cells):
+            methods = _methods(study, block)
+            tables.append(_scores(study, block, methods, cells, ("table2", f"Performance · {block.title}")))
+            sober = [task for task in study.tasks(block) if any(c.sober for c in cells if c.setting.task == task)]
+            if sober:
+                tables.append(_sober(study, block, methods, sober))
+    return tables
 
 
 def ablation(study: Study) -> list[Table]:
@@ -97,7 +105,31 @@ def _scores(study: Study, block: Block, methods: list[Method], noted: list[Cell]
         rows.append((method.label, [*entries, _average(entries)]))
     for column in range(len(columns) + 1):
         _mark([entries[column] for _, entries in rows])
+    rows += _one_answer(columns, study.of(block))
     return Table(*names, [*_header(columns, cells), ("Avg.", "")], rows, _notes(noted))
+
+
+def _sober(study: Study, block: Block, methods: list[Method], tasks: list[str]) -> Table:
+    """Return the table of balanced accuracy on the tasks whose runs have it."""
+    cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
+    rows = []
+    for method in methods:
+        found = [cells.get((method, task)) for task in tasks]
+        entries = [_entry(cell, f"{cell.split if cell else None}/{SOBER}") for cell in found]
+        rows.append((method.label, [*entries, _average(entries)]))
+    for column in range(len(tasks) + 1):
+        _mark([entries[column] for _, entries in rows])
+    header = [*((task_name(task), METRIC_NAMES[SOBER]) for task in tasks), ("Avg.", "")]
+    note = "The mean over labels of the share that was found of each, × 100: one answer to everything has 100 / labels."
+    return Table("table2", f"Balanced accuracy · {block.title}", header, rows, [note])
+
+
+def _one_answer(columns: Iterable[tuple[str, str | None, str]], cells: Iterable[Cell]) -> list[tuple[str, list[Entry]]]:
+    """Return the row of who gives the best of all answers to everything; none where no run knows its score."""
+    known = {cell.setting.task: cell for cell in cells if cell.constant is not None}
+    of = [known.get(task) if key is None else None for task, key, _ in columns]
+    entries = [Entry(text="–") if cell is None else Entry(text=cell.scale.text(cell.constant or 0.0)) for cell in of]
+    return [(ONE_ANSWER, [*entries, Entry()])] if known else []
 
 
 def _notes(cells: list[Cell]) -> list[str]:

@@ -23,6 +23,7 @@ TASK_NAMES = {
     "rte": "RTE",
     "qqp": "QQP",
 }
+SOBER = "balanced_accuracy"
 Split = Literal["test", "validation"]
 Options = tuple[tuple[str, str], ...]
 _LONGEST_VALUE = 120  # characters of an option's value in a method's name
@@ -126,6 +127,17 @@ class Cell:
     def further(self, key: str) -> dict[int, float]:
         """Return another metric of the primary one's scale by seed: `key` is ``split/metric``."""
         return self._scores({run.seed: run.metric.further.get(key) for run in self.finished if run.metric})
+
+    @cached_property
+    def sober(self) -> dict[int, float]:
+        """Balanced accuracy by seed, which no constant answer meets; empty where it is the score itself."""
+        return self.further(f"{self.split}/{SOBER}") if self.metric != SOBER else {}
+
+    @property
+    def constant(self) -> float | None:
+        """The best score that one answer to everything has on the same examples; None where no run says it."""
+        values = [run.metric.constant for run in self.finished if run.metric and run.metric.constant is not None]
+        return self.scale.score(statistics.fmean(values)) if values else None
 
     def _scores(self, values: dict[int, float | None]) -> dict[int, float]:
         return {seed: self.scale.score(value) for seed, value in values.items() if value is not None}

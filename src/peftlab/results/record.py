@@ -27,6 +27,9 @@ class Metric:
 
     `better` says which of two scores is the better one. `unit` is ``%`` for a fraction, which is shown × 100, and empty
     for a value that is shown as it is. Records from before these two fields hold fractions where higher is better.
+
+    `constant` is the best value that one answer to all examples has, on those of `test`, or of `validation` where there
+    was no test set; None where there is no such answer, and in records from before it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Metric:
     further: dict[str, float | None] = field(default_factory=dict)
     better: Better = "higher"
     unit: Unit = "%"
+    constant: float | None = None
 
 
 @dataclass

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rich.console import Console
 
-from peftlab.results.aggregate import Block, Cell, Setting, aggregate
+from peftlab.results.aggregate import Block, Cell, Setting, aggregate, mean
 from peftlab.results.backbones import Backbones
 from peftlab.results.cuts import describe_cuts
 from peftlab.results.deployed import deployed_grid
@@ -13,6 +13,7 @@ from peftlab.results.grid import Grid
 from peftlab.results.record import RunRecord
 
 WIDTH = 100
+ONE_ANSWER = "one answer"  # the row of the best constant answer
 NARROWEST = 70  # columns; the numbers alone need about 55
 
 
@@ -65,8 +66,19 @@ def _settings(records: Iterable[RunRecord], swept: Collection[str] = ()) -> list
 def _grids(cells: list[Cell]) -> list[Grid]:
     """Return the table of scores and, where the deployed models were measured, that of their costs."""
     names = ["strategy", "options"] if any(cell.method.options for cell in cells) else ["strategy"]
-    numbers = ["score", "seeds", "tuned\nweights", "tuned\n%", "delta\nMB", "train\ns", "memory\nMB"]
-    rows = [[cell.method.strategy, cell.method.details][: len(names)] + _numbers(cell) for cell in cells]
+    sober = any(cell.sober for cell in cells)
+    numbers = [
+        "score",
+        *(["bal.\nacc."] if sober else []),
+        "seeds",
+        "tuned\nweights",
+        "tuned\n%",
+        "delta\nMB",
+        "train\ns",
+        "memory\nMB",
+    ]
+    rows = [[cell.method.strategy, cell.method.details][: len(names)] + _numbers(cell, sober) for cell in cells]
+    rows += _one_answer(cells, len(names), len(numbers))
     grids = [Grid(_title(cells), names + numbers, rows, _notes(cells), len(names))]
     if any(cell.deployments for cell in cells):
         grids.append(deployed_grid(cells))
@@ -81,9 +93,18 @@ def _title(cells: list[Cell]) -> str:
     return f"{setting.task} · {block.backbone} · {data}{score}"
 
 
-def _numbers(cell: Cell) -> list[str]:
+def _one_answer(cells: list[Cell], names: int, numbers: int) -> list[list[str]]:
+    """Return the row of who gives the best of all answers to everything, where the runs know its score."""
+    known = [(cell, cell.constant) for cell in cells if cell.constant is not None]
+    blank = [""] * (numbers - 1)
+    return [[ONE_ANSWER, *[""] * (names - 1), cell.scale.text(score), *blank] for cell, score in known[:1]]
+
+
+def _numbers(cell: Cell, sober: bool) -> list[str]:
+    balanced = mean(cell.sober.values())
     return [
         _score(cell) + _marks(cell),
+        *(["–" if balanced is None else cell.scale.text(balanced)] if sober else []),
         _seeds(cell),
         _number(cell.tuned),
         _number(cell.share, digits=2),
@@ -121,6 +142,8 @@ def _notes(cells: list[Cell]) -> list[str]:
         "Score: mean ± sample standard deviation over seeds (n/a: one seed). Tuned: without the classifier."
         " Delta: the saved file. Memory: the peak. MB: a million bytes."
     ]
+    if any(cell.constant is not None for cell in cells):
+        notes.append(f"{ONE_ANSWER.capitalize()}: the best that the same answer to everything scores.")
     if cuts := describe_cuts(run for cell in cells for run in cell.finished):
         notes.append(f"‡ {cuts}.")
     collapsed = [f"{cell.method.label} with seed {_listed(cell.collapsed)}" for cell in cells if cell.collapsed]

@@ -9,6 +9,7 @@ beside `task` are its options, `options:` of a task's YAML.
 import csv
 import io
 import json
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,8 @@ class TaskKind(ABC):
     name: ClassVar[str]
     metrics: ClassVar[Mapping[str, Metric]]
     columns: ClassVar[Mapping[str, Any]]  # what a source may deliver, with the types that `datasets` keeps it in
+    # Metrics that a constant answer does not meet: a record has them beside the task's own.
+    sober: ClassVar[tuple[str, ...]] = ()
     form: ClassVar[str] = "texts"  # how a source's rows become these (`tasks/forms/`), unless it names another form
 
     task: Task
@@ -174,6 +177,20 @@ class TaskKind(ABC):
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Return the task's metrics over all examples of a split, the primary one first."""
         return {name: self.metrics[name].function(predictions) for name in self.task.metrics}
+
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return, for each answer that may be given to every example, the predictions that give it; [] without one."""
+        return []
+
+    def constant_score(self, predictions: Predictions) -> float | None:
+        """Return the best value of the primary metric that one answer to all of these examples has.
+
+        None where it is undefined, as a correlation is, or no answer may be given to every example.
+        """
+        metric = self.metrics[self.primary]
+        values = [metric.function(constant) for constant in self.constant_answers(predictions)]
+        found = [value for value in values if math.isfinite(value)]
+        return (max(found) if metric.better == "higher" else min(found)) if found else None
 
     @abstractmethod
     def answers(self, predictions: Predictions) -> list[str]:
@@ -259,6 +276,12 @@ def kind_of(task: Task) -> TaskKind:
     kind = build(KINDS.get(task.kind_name), {**task.options, "task": task}, "task.options")
     kind.check()
     return kind
+
+
+def always_each(predictions: Predictions) -> list[Predictions]:
+    """Return, for each column of outputs [N, C], the predictions that choose it for every example."""
+    size = predictions.outputs.shape
+    return [replace(predictions, outputs=one.expand(size)) for one in torch.eye(size[-1])]
 
 
 def require_finite(outputs: Tensor) -> None:

@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import (
 from peftlab.errors import require
 from peftlab.inputs.encoder import Batch
 from peftlab.output_layer import OutputLayer, classes
-from peftlab.tasks.kind import KindExample, Metric, Predictions
+from peftlab.tasks.kind import KindExample, Metric, Predictions, always_each
 from peftlab.tasks.sentences import LABELS_OR_RANGE, TEXTS, SentenceKind, is_constant
 from peftlab.tasks.task import FileSource, Task
 
@@ -82,6 +82,7 @@ class Classification(SentenceKind):
         "balanced_accuracy": Metric(balanced_accuracy),
         "accuracy_with_macro_f1": Metric(accuracy_with_macro_f1),
     }
+    sober: ClassVar = ("balanced_accuracy",)
     columns: ClassVar = {**TEXTS, "label": Value("int64")}
 
     def check(self) -> None:
@@ -111,6 +112,10 @@ class Classification(SentenceKind):
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of logits [B, C], in float32."""
         return F.cross_entropy(outputs.logits.float(), batch["labels"])
+
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return the predictions that choose one label for everything; of outputs that are no labels' nothing."""
+        return always_each(predictions) if self._gives_labels(predictions) else []
 
     def answers(self, predictions: Predictions) -> list[str]:
         """Return the chosen labels."""

@@ -95,6 +95,10 @@ class Cloze(MultipleChoice):
         require_finite(torch.cat([found.scores for found in predictions.outputs]))
         return TaskKind.score(self, predictions)
 
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return nothing: no answer fits every example."""
+        return []
+
     def answers(self, predictions: Predictions) -> list[str]:
         """Return the chosen names."""
         return [found.best for found in predictions.outputs]

@@ -14,7 +14,7 @@ from peftlab.inputs.encoder import Batch, Encoder, Split
 from peftlab.inputs.layouts import Choices
 from peftlab.inputs.text import text_encoder
 from peftlab.output_layer import OutputLayer, choice
-from peftlab.tasks.kind import KindExample, Metric, Predictions, TaskKind, require_finite
+from peftlab.tasks.kind import KindExample, Metric, Predictions, TaskKind, always_each, require_finite
 from peftlab.tasks.sentences import is_constant
 from peftlab.tasks.task import Task
 
@@ -109,6 +109,10 @@ class MultipleChoice(TaskKind):
         """Return the task's metrics, the primary one first; raises UserError where the training diverged."""
         require_finite(predictions.outputs)
         return super().score(predictions)
+
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return the predictions that choose the same place among the choices of everything."""
+        return always_each(predictions)
 
     def answers(self, predictions: Predictions) -> list[str]:
         """Return the places of the chosen ones."""

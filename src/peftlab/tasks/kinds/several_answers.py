@@ -1,6 +1,7 @@
 """Several answers: which of those that a question is offered are right, any number of them (MultiRC)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -80,6 +81,11 @@ class SeveralAnswers(MultipleChoice):
         """Return the task's metrics, the primary one first; raises UserError where the training diverged."""
         require_finite(torch.cat(predictions.outputs))
         return TaskKind.score(self, predictions)
+
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return the predictions that call all answers wrong, and those that call all right."""
+        sizes = [found.shape for found in predictions.outputs]
+        return [replace(predictions, outputs=[one.expand(size) for size in sizes]) for one in torch.eye(2)]
 
     def answers(self, predictions: Predictions) -> list[str]:
         """Return the places of the right answers, counted from 0, with blanks between them."""

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -160,6 +161,13 @@ class TokenClassification(TaskKind):
         """Return the task's metrics, the primary one first; raises UserError where the training diverged."""
         require_finite(torch.cat([words.shares for words in predictions.outputs]))
         return super().score(predictions)
+
+    def constant_answers(self, predictions: Predictions) -> list[Predictions]:
+        """Return the predictions that find no entity."""
+        labels = self.task.labels
+        none = F.one_hot(torch.tensor(labels.index(OUT)), len(labels)).float()
+        found = [Tagged(none.expand(words.shares.shape), labels) for words in predictions.outputs]
+        return [replace(predictions, outputs=found)]
 
     def answers(self, predictions: Predictions) -> list[str]:
         """Return the tags of each sentence, with blanks between them."""
