@@ -94,6 +94,11 @@ OPTIONS = [
     ("++recipe.default.lr=3", "recipe.default.lr: no such option; allowed are learning_rate, batch_size, epochs"),
     ("++recipe.strategies.hifi.rte.epoch=3", "recipe.strategies.hifi.rte.epoch: no such option (did you mean epochs?)"),
     ("+backbone.random.num_layer=1", "backbone.random.num_layer: bert has no such option"),
+    (
+        "+backbone.random.vocab_size=20",
+        "backbone.random.vocab_size=20: allowed is 141 or more, what its tokenizer knows",
+    ),
+    ("+backbone.random.vocab_size=x", "backbone.random.vocab_size=x: allowed is 141 or more"),
     ("+checkpoint.every_day=1", "checkpoint.every_day: no such option (did you mean every_"),
     ("logger.name=diary", "logger=diary: no such logger; there are csv, tensorboard, wandb"),
     ("logger.name=null", "logger=None: no such logger; there are csv, tensorboard, wandb"),

@@ -11,6 +11,7 @@ from typing import Any
 from peftlab.backbones.spec import folder_name
 from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
+from peftlab.names import shortened
 from peftlab.plan import Plan
 from peftlab.redaction import redact
 from peftlab.results import doubts, record
@@ -24,6 +25,7 @@ from peftlab.training.module import FineTuning
 
 log = logging.getLogger(__name__)
 
+_LONGEST_NAME, _LONGEST_TAG = 128, 64  # of a run, of its group and of a tag in W&B
 _PACKAGE = Path(__file__).resolve().parent
 # Whose commit the record names. An installed package may lie inside anybody's checkout, and is the top of none.
 REPOSITORY = _PACKAGE.parents[1] if _PACKAGE.parent.name == "src" else _PACKAGE
@@ -88,6 +90,8 @@ def count_parameters(attached: Attached) -> record.Parameters:
 def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]:
     """Return name, group (the run without its seed), tags and configuration, for loggers that show many runs.
 
+    Names are as long as W&B takes them.
+
     Args:
         config: the resolved configuration.
         result: the record, which says what the backbone is.
@@ -98,7 +102,9 @@ def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]
     tags = [config["task"]["name"], config["strategy"]["name"], result.backbone]
     tags.append(f"shots-{config['shots']['per_class'] or 'full'}")
     group = "-".join([*tags, digest])
-    return {"name": f"{group}-seed{config['seed']}", "group": group, "tags": tags, "config": shown}
+    name = shortened(f"{group}-seed{config['seed']}", _LONGEST_NAME)
+    tags = [shortened(tag, _LONGEST_TAG) for tag in tags]
+    return {"name": name, "group": shortened(group, _LONGEST_NAME), "tags": tags, "config": shown}
 
 
 def _doubts(result: RunRecord, metrics: Mapping[str, float]) -> dict[record.Doubt, str]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from omegaconf import OmegaConf
 
 from peftlab.command_line import program
+from peftlab.names import shortened
 from peftlab.options.roles import folder_digest
 from peftlab.redaction import redact
 
-_LONGEST = 60  # characters of a name in a folder's name; a file system takes 255 in all
+_LONGEST = 60  # bytes of a name in a folder's name; a file system takes 255 in all
 
 
 def register() -> None:
@@ -28,4 +29,4 @@ def register() -> None:
 
 def path_part(name: object) -> str:
     """Return a name as one part of a path, which leads nowhere else and tells no secret."""
-    return re.sub(r"[^\w.+-]|^\.", "_", str(redact(str(name)))[:_LONGEST])
+    return re.sub(r"[^\w.+-]|^\.", "_", shortened(str(redact(str(name))), _LONGEST))

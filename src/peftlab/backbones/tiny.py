@@ -67,6 +67,7 @@ def random_model(
     model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
     entries = {} if isinstance(processor, BaseImageProcessor) else _token_entries(processor)
     _check_options(options)
+    _check_vocabulary(options, entries.get("vocab_size", 0))
     layers = options.get("num_hidden_layers", 1)
     require(
         isinstance(layers, int) and layers <= _MOST_LAYERS,
@@ -87,6 +88,14 @@ def random_model(
 
 def _token_entries(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "type_vocab_size": 2}
+
+
+def _check_vocabulary(options: Mapping[str, Any], least: int) -> None:
+    given = options.get("vocab_size", least)
+    require(
+        isinstance(given, int) and given >= least,
+        f"backbone.random.vocab_size={given}: allowed is {least} or more, what its tokenizer knows",
+    )
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
