@@ -75,6 +75,25 @@ def test_swept_numbers_make_a_curve_for_each_choice_of_the_others() -> None:
     assert list(ranking.figure.data[1].y) == pytest.approx([2, 3, 4])
 
 
+def test_two_options_swept_at_once_make_a_map_of_mean_scores() -> None:
+    tried = [(k, r, s) for k in (1, 2, 10) for r in (1e-4, 1e-3) for s in (1, 2) if (k, r) != (10, 1e-4)]
+    records = [run((k + s) / 20 + 100 * r, options={"k": k, "rate": r, "kind": "x"}, seed=s) for k, r, s in tried]
+    (drawing,) = (v for v in curves.options(gather(records)).drawings if "×" in v.label)
+    assert "k × rate" in drawing.label
+    (shown,) = drawing.figure.data
+    assert (list(shown.x), list(shown.y)) == (["1", "2", "10"], ["0.0001", "0.001"])
+    assert [list(row) for row in shown.z] == [
+        [pytest.approx(13.5), pytest.approx(18.5), None],
+        [pytest.approx(22.5), pytest.approx(27.5), pytest.approx(67.5)],
+    ]
+    assert list(shown.text[0]) == ["13.5", "18.5", ""]
+
+
+def test_two_options_that_only_go_together_make_no_map() -> None:
+    records = [run(0.5, options={"k": k, "d": d}) for k, d in ((1, 10), (2, 20), (3, 30))]
+    assert not any("×" in drawing.label for drawing in curves.options(gather(records)).drawings)
+
+
 def test_learning_curves_average_over_seeds_epoch_by_epoch() -> None:
     short = [{"epoch": 1, "train/loss": 3.0, "validation/accuracy": None}]
     (variant,) = curves.learning(gather([run(seed=1), run(seed=2, curve=short)])).drawings

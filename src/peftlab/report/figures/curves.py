@@ -1,16 +1,30 @@
 """Scores along something: epochs of training, or the values of an option that was swept (Fig. 6)."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from itertools import combinations
 
 import plotly.graph_objects as go
 
-from peftlab.report.figures.base import INK, Drawing, Families, Figure, canvas, faded, grid, look, score_axis, text
+from peftlab.report.figures.base import (
+    INK,
+    Drawing,
+    Families,
+    Figure,
+    canvas,
+    faded,
+    grid,
+    hover,
+    look,
+    score_axis,
+    text,
+)
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Cell, Setting
 
 Series = dict[float, list[float]]
+Crossed = dict[tuple[float, float], Cell]  # by the values of two options
 Line = list[tuple[float | None, float | None]]  # None: a gap
 DRAWN = 16  # methods of a setting whose curves can be told apart
 
@@ -36,7 +50,13 @@ def options(study: Study, comparisons: Families = ()) -> Figure:
             scores = {number: list(cell.scores.values()) for number, cell in swept}
             label = sweep_label(strategy, key, others, setting)
             drawings.append(Drawing(label, draw_sweep(key, scores, score_axis(swept[0][1]))))
-    caption = "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation."
+        for (strategy, first, second, others), crossed in crossed_options(study, setting).items():
+            label = sweep_label(strategy, f"{first.rpartition('.')[2]} × {second.rpartition('.')[2]}", others, setting)
+            drawings.append(Drawing(label, _heat_map(first, second, crossed)))
+    caption = (
+        "Every run is a point; the line is the mean over seeds, the band ± one sample standard deviation. "
+        "Of two options that were swept at once a map shows the mean over seeds."
+    )
     missing = "no option was swept through numbers"
     return Figure("options", "Swept options (Fig. 6)", caption, drawings, missing, order=130)
 
@@ -59,6 +79,51 @@ def swept_options(study: Study, setting: Setting) -> dict[tuple[str, str, tuple[
                 rest = tuple(f"{cell.method.short(k)}={v}" for k, v in cell.method.options if k != key)
                 found[cell.method.strategy, key, rest].append((number, cell))
     return {key: sorted(cells, key=lambda pair: pair[0]) for key, cells in found.items() if len(cells) > 1}
+
+
+def crossed_options(study: Study, setting: Setting) -> dict[tuple[str, str, str, tuple[str, ...]], Crossed]:
+    """Return the cells over each two numeric options that both vary: keyed by strategy, the two, and what they share.
+
+    Two values of each at least were tried with one value of the other.
+    """
+    found: dict[tuple[str, str, str, tuple[str, ...]], Crossed] = defaultdict(dict)
+    for cell in study.of(setting):
+        numbers = {key: number for key, value in cell.method.options if (number := _number(value)) is not None}
+        for first, second in combinations(numbers, 2):
+            if cell.scores:
+                pair = {first, second}
+                rest = tuple(f"{cell.method.short(k)}={v}" for k, v in cell.method.options if k not in pair)
+                found[cell.method.strategy, first, second, rest][numbers[first], numbers[second]] = cell
+    return {key: crossed for key, crossed in found.items() if _is_crossed(crossed)}
+
+
+def _is_crossed(crossed: Crossed) -> bool:
+    counts = [Counter(point[axis] for point in crossed) for axis in (0, 1)]
+    return all(len(count) > 1 and max(count.values()) > 1 for count in counts)
+
+
+def _heat_map(first: str, second: str, crossed: Crossed) -> go.Figure:
+    """Return the mean score of each pair of values; a place without runs is empty."""
+    columns, rows = (sorted({point[axis] for point in crossed}) for axis in (0, 1))
+    means = {point: statistics.fmean(cell.scores.values()) for point, cell in crossed.items()}
+    cell = next(iter(crossed.values()))
+    scores = [[means.get((column, row)) for column in columns] for row in rows]
+    shown = [["" if score is None else cell.scale.text(score) for score in row] for row in scores]
+    figure = canvas(height=140 + 60 * len(rows))
+    figure.add_heatmap(
+        x=[f"{column:g}" for column in columns],
+        y=[f"{row:g}" for row in rows],
+        z=scores,
+        text=shown,
+        texttemplate="%{text}",
+        colorscale="Cividis",
+        reversescale=cell.scale.lower_is_better,
+        colorbar={"title": {"text": score_axis(cell), "side": "right"}},
+        hovertemplate=f"{text(first)} %{{x}}, {text(second)} %{{y}}: {hover('z', cell.scale)}<extra></extra>",
+    )
+    figure.update_xaxes(title_text=text(first), type="category")
+    figure.update_yaxes(title_text=text(second), type="category")
+    return figure
 
 
 def _epochs(study: Study, cells: list[Cell]) -> go.Figure:
