@@ -32,7 +32,14 @@ def test_a_run_is_typed_again_for_its_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "override",
-    ["hydra.launcher._target_=os.system", "+hydra.x=1", "hydra/launcher=evil", "--config-dir=/evil", "-cd=/x"],
+    [
+        "hydra.launcher._target_=os.system",
+        "hydra.sweeper.sampler._target_=os.system",
+        "+hydra.x=1",
+        "hydra/launcher=evil",
+        "--config-dir=/evil",
+        "-cd=/x",
+    ],
 )
 def test_a_folder_cannot_tell_hydra_what_to_load(override, tmp_path):
     (tmp_path / "multirun.yaml").write_text(OVERRIDES + TASK.replace("[", f"[{override}, "))
@@ -79,6 +86,7 @@ def test_no_folder_or_two_are_told_in_one_line(tmp_path):
     [
         *("hydra/launcher=joblib", "hydra/launcher=submitit_slurm", "hydra/sweeper=optuna"),
         *("hydra.launcher.n_jobs=4", "+hydra.launcher.cpus_per_task=2", "hydra.sweeper.n_trials=20"),
+        *("hydra.sweeper.direction=maximize", "hydra.sweeper.direction=minimize", "hydra.sweeper.sampler.seed=7"),
     ],
 )
 def test_who_carries_the_runs_is_typed_again(override, tmp_path, capsys):

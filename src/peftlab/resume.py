@@ -25,10 +25,11 @@ from peftlab.search_path import USER, ReplayedFolder, asks_for_more, split_confi
 _SWEEP, _RUN = MULTIRUN, f"{HYDRA}/hydra.yaml"
 # Flags; what Hydra is told, or what is put where it looks; code; a wish of the command that was typed.
 _NOT_BELIEVED = re.compile(r"-|[^=]*@|[+~]*(hydra|plugins|force|trainer\.callbacks)\b")
-# Known plugins of Hydra, and whole numbers as n_jobs: neither runs anything that is not run anyway.
+# Known plugins of Hydra, whole numbers as n_jobs, the way a search goes: none runs anything that is not run anyway.
 _HARMLESS = re.compile(
     r"hydra/launcher=(basic|joblib|ray|slurm|submitit_local|submitit_slurm)|hydra/sweeper=(basic|optuna)"
-    r"|\+{0,2}hydra\.(launcher|sweeper)\.\w+=\d+"
+    r"|\+{0,2}hydra\.(launcher|sweeper)\.\w+=\d+|\+{0,2}hydra\.sweeper\.sampler\.seed=\d+"
+    r"|\+{0,2}hydra\.sweeper\.direction=(minimize|maximize)"
 )
 _PLACE = re.compile(r"\+{0,2}hydra(\.(run|sweep)\.dir|\.searchpath|\.mode)=|-m$|--multirun$")
 # What names code: packages, and classes of callbacks.
