@@ -36,6 +36,8 @@ class Stream(Enum):
     # By the seed again.
     HEAD_COUNTS = 15  # which layer gets which number of heads, where chance decides (heads.allocation)
     RANDOM_PARTS = 16  # heads and inner values that S2FT tunes (masks.random_parts)
+    HEAD_SCALES_ORDER = 17  # the order of examples that LoFiT's scaling vectors are tuned on (strategies.lofit)
+    HEAD_SCALES = 18  # what these vectors begin with, and dropout meanwhile (heads.scaling)
 
 
 _SEEDS = 2**32

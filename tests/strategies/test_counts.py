@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from peftlab.heads.scaled_heads import longest
 from peftlab.heads.selection import ChosenHeads
 from peftlab.masks.random_parts import RandomParts, draw
 from peftlab.strategies.registry import create_strategy
@@ -39,6 +40,8 @@ def drawn(share: float, layers: int, heads: int, down: float = 0.0, inner: int =
         # 19 of 24 x 16 heads x 64 x 1024 for rows of V and columns of O; 1 966 of 24 x 4096 inner values x 1024.
         (BERT_LARGE, "s2ft", {}, drawn(0.052, 24, 16), 2 * 19 * 65_536, 0.7431),
         (BERT_LARGE, "s2ft", {"rows": ["o"], "down": 0.02}, drawn(0.052, 24, 16, 0.02, 4096), 3_258_368, 0.9722),
+        # 38 of 24 x 16 heads, 64 each.
+        (BERT_LARGE, "lofit", {}, longest(torch.ones(24, 16), 0.1), 2_432, 0.0007),
         (BERT_LARGE, "lora", {}, None, 786_432, 0.2347),
         (BERT_LARGE, "lora", {"target": "qk"}, None, 786_432, 0.2347),
         (BERT_BASE, "lora", {}, None, 294_912, 0.2694),

@@ -43,7 +43,7 @@ def keeps_the_essentials(trial: Trial) -> None:
     restored.detach()
     _is_as_before(fresh, before)
     tolerance = trial.strategy.traits.merge_tolerance
-    if tolerance is not None:
+    if tolerance is not None and attached.unmergeable() is None:
         merged = attached.merge()
         close(logits(attached.backbone, inputs), tuned, tolerance, "merge_tolerance")
         same_names(merged.state_dict(), trial.backbone().model.state_dict(), "tensors of the merged model")

@@ -121,6 +121,8 @@ def merges_into_a_plain_model(trial: Trial) -> None:
     if tolerance is None:
         raise DoesNotApplyError(f"{trial.strategy.name} declares that it cannot be merged")
     attached = trial.attach(trial.backbone())
+    if (reason := attached.unmergeable()) is not None:
+        raise DoesNotApplyError(f"{trial.strategy.name}: {reason}")
     train(attached)
     inputs = batch(attached.backbone)
     tuned, plain = logits(attached.backbone, inputs), trial.backbone().model

@@ -34,7 +34,7 @@ def measure_deployment(
         device: where the delay is measured.
     """
     attached = restore(folder, spec.path)
-    deployed, merged = attached.model, attached.strategy.traits.mergeable
+    deployed, merged = attached.model, attached.unmergeable() is None
     if merged:
         attached.merge()
     bare = load_backbone(spec, output, seed=0).model

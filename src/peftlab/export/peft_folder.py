@@ -96,7 +96,7 @@ def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer) -> tup
     if isinstance(attached, AttachedPeft):
         return _as_itself(attached, fresh, common)
     require(
-        attached.strategy.traits.mergeable,
+        attached.unmergeable() is None,
         f"strategy {attached.strategy.name}: peft has no form for it, and it cannot be merged",
     )
     attached.merge()

@@ -53,7 +53,7 @@ def gradient_scores(
 
     was_training = model.training
     model.eval()
-    with torch.enable_grad(), _without_gradients(model), ExitStack() as listening:
+    with torch.enable_grad(), without_gradients(model), ExitStack() as listening:
         if "gradient" in measures:
             listening.enter_context(_output_gradients(view, at_output))
         if "fisher" in measures:
@@ -66,7 +66,7 @@ def gradient_scores(
 
 
 @contextmanager
-def _without_gradients(model: nn.Module) -> Iterator[None]:
+def without_gradients(model: nn.Module) -> Iterator[None]:
     """Let no parameter require a gradient inside; afterwards flags and gradients are as before."""
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     model.requires_grad_(False)

@@ -155,7 +155,7 @@ def load(
         kind = kind_of(Task.from_config(_table(record, "task")))
         length = build(DataOptions, _table(record, "data"), "data").max_length
     attached = restore(folder, backbone, option)
-    if attached.strategy.traits.mergeable:
+    if attached.unmergeable() is None:
         attached.merge()
     tuned = attached.backbone
     tuned.model.eval().to(_device(device))

@@ -181,6 +181,10 @@ class Attached(ABC):
         """Return the bytes of the delta's tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._stored().values())
 
+    def unmergeable(self) -> str | None:
+        """Return why the delta cannot be merged into this backbone's weights, in a line; None where it can."""
+        return None if self.strategy.traits.mergeable else "its delta cannot be merged into the backbone's weights"
+
     def merge(self) -> PreTrainedModel:
         """Write the delta into the backbone's own weights and return the plain model that is left.
 
@@ -188,9 +192,9 @@ class Attached(ABC):
             UserError: the method cannot be merged; or what is left is another model than the one that was tuned, by its
                 parameters or by what it makes of a batch. It is then of no use.
         """
-        name, tolerance = self.strategy.name, self.strategy.traits.merge_tolerance
-        if tolerance is None:
-            raise UserError(f"strategy {name}: its delta cannot be merged into the backbone's weights")
+        name, tolerance = self.strategy.name, self.strategy.traits.merge_tolerance or 0.0
+        if (reason := self.unmergeable()) is not None:
+            raise UserError(f"strategy {name}: {reason}")
         tuned = hidden_states(self.backbone)
         self._merge()
         odd = sorted(self._names_before ^ set(self.model.state_dict()))

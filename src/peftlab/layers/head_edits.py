@@ -1,0 +1,64 @@
+"""What is done to the outputs of attention heads before the output projection reads them."""
+
+from abc import ABC, abstractmethod
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from peftlab.backbones.view import input_width, weight_axis
+
+
+class EditedHeads(nn.Module, ABC):
+    """A frozen output projection that reads edited heads: W ((1 + scales) y + offsets) + b, with y [..., H * D'].
+
+    Args:
+        frozen: the layer to stand for: `nn.Linear`, or another with a `weight` and a `bias`, which may be None.
+    """
+
+    def __init__(self, frozen: nn.Module) -> None:
+        super().__init__()
+        self.frozen = cast(Any, frozen)  # its weight and bias are tensors, which the type of a module does not say
+        self._axis, self._width = weight_axis(frozen), input_width(frozen)
+
+    @abstractmethod
+    def edits(self, sampled: bool) -> tuple[Tensor | None, Tensor]:
+        """Return scales, or None, and offsets, [H * D'] each; `sampled`: as a training step has them."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [..., H * D'] to [..., N]."""
+        scales, offsets = self.edits(self.training)
+        edited = inputs if scales is None else inputs * (1 + scales)
+        return cast(Tensor, self.frozen((edited + offsets).to(inputs.dtype)))
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """Write scales into the columns of the frozen layer and offsets into its bias, which it has; return it."""
+        scales, offsets = self.edits(sampled=False)
+        weight = self.frozen.weight.mT if self._axis else self.frozen.weight
+        self.frozen.bias += weight.to(offsets.dtype) @ offsets
+        if scales is not None:
+            weight *= 1 + scales
+        frozen: nn.Module = self.frozen
+        return frozen
+
+
+class HeadOffsets(EditedHeads):
+    """Adds a vector to the outputs of chosen heads (LoFiT, arXiv 2406.01563, Section 3).
+
+    Args:
+        frozen: as `EditedHeads` has it.
+        columns: what the layer reads of the chosen heads, int64 [k * D'], ascending.
+        std: of the normal numbers that offsets begin with.
+    """
+
+    columns: Tensor
+
+    def __init__(self, frozen: nn.Module, columns: Tensor, std: float) -> None:
+        super().__init__(frozen)
+        self.register_buffer("columns", columns, persistent=False)
+        self.offset = nn.Parameter(std * torch.randn(len(columns)))
+
+    def edits(self, sampled: bool) -> tuple[None, Tensor]:
+        """Return no scales, and offsets that are 0 outside the chosen heads."""
+        return None, self.offset.new_zeros(self._width).index_copy(0, self.columns, self.offset)
