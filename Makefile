@@ -67,13 +67,14 @@ docs: setup-dev
 notebooks: setup-dev
 	PLOTLY_RENDERER=notebook $(BIN)/python -m nbconvert --execute --to html --output-dir report/notebooks notebooks/*.ipynb
 
-# One thread a worker: two workers on two cores would else wait for one another.
+# One thread a worker: two workers on two cores would else wait for one another. Each takes half of the tests as they stand,
+# so that what a file prepares is made once, and then what the other has left.
 test: setup-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 coverage: setup-dev
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist worksteal
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 
