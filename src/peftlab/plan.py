@@ -22,7 +22,7 @@ from peftlab.strategies.registry import create_strategy
 from peftlab.tasks.kind import TaskKind, kind_of
 from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.task import Task
-from peftlab.training.arguments import check_trainer
+from peftlab.training.arguments import check_sharding, check_trainer
 from peftlab.training.own_callbacks import own_callbacks
 from peftlab.training.settings import LOSS, TrainingSettings, resolve_settings
 
@@ -103,6 +103,7 @@ def make_parts(config: Mapping[str, Any]) -> Parts:
     strategy = create_strategy(given.strategy["name"], options)
     settings = resolve_settings(given.training, given.recipe, config["shots"], strategy.recipe, given.task.name)
     check_trainer(given.trainer, settings.epochs)
+    check_sharding(given.trainer, strategy.name, strategy.traits, settings)
     require(
         strategy.traits.compilable or settings.compile is None,
         f"training.compile={settings.compile}: allowed is null, {strategy.name} cannot be compiled",

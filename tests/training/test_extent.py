@@ -74,7 +74,8 @@ REFUSED = [
     ("trainer.log_every_n_steps=-1", "trainer.log_every_n_steps=-1: allowed is 0 or more"),
     ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: allowed is 0 or more"),
     ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn: it copies a run into other processes"),
-    ("trainer.strategy=fsdp", "trainer.strategy=fsdp: it shares a model out, and a delta is taken from a whole one"),
+    ("trainer.strategy=deepspeed", "trainer.strategy=deepspeed: it shares out what is tuned, too; allowed are ddp"),
+    ("trainer.strategy=fsdp training.compile=eager", "trainer.strategy=fsdp: allowed is ddp, training.compile=eager"),
     ("+trainer.logger=false", "trainer.logger=False: a run makes this itself, choose one with logger=csv"),
     ("+trainer.limit_predict_batches=1", "trainer.limit_predict_batches=1: a run makes this itself"),
 ]

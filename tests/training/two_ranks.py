@@ -1,6 +1,7 @@
-"""`python two_ranks.py FOLDER [STRATEGY]`: fit on two CPU processes; each writes what it saw into FOLDER.
+"""`python two_ranks.py FOLDER [STRATEGY [SPREAD]]`: fit on two CPU processes; each writes what it saw into FOLDER.
 
-The strategy is HiFi, whose looks are counted, or Diff-Pruning in its two phases. Not a test itself.
+The strategy is HiFi, whose looks are counted, or Diff-Pruning in its two phases; SPREAD is ddp or fsdp. Not a test
+itself.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 from fitting import fit
+from torch.distributed.tensor import DTensor
 
 from peftlab.strategies.diff_pruning import DiffPruning
 from peftlab.strategies.hifi import HiFi
@@ -27,18 +29,21 @@ class Counted(HiFi):
 STRATEGIES = {"hifi": Counted(k=1, n=5), "diff-pruning": DiffPruning(target=0.01)}
 
 
-def main(folder: Path, name: str = "hifi") -> None:
+def main(folder: Path, name: str = "hifi", spread: str = "ddp") -> None:
     strategy = STRATEGIES[name]
-    fitted = fit(folder / "data", strategy, sizes=SIZES, spread="ddp", devices=2)
+    fitted = fit(folder / "data", strategy, sizes=SIZES, spread=spread, devices=2)
     digest = hashlib.sha256()
     for value in fitted.weights().values():
         digest.update(value.numpy().tobytes())
+    frozen = [p for p in fitted.module.parameters() if not p.requires_grad]
+    held = sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in frozen)
     seen = {
         "looks": getattr(strategy, "looks", None),
         "heads": fitted.attach.selection.facts()["heads"] if fitted.attach.selection else None,
         "phase": fitted.module.phases.current,
         "tuned": fitted.module.attached.num_tuned(),
         "weights": digest.hexdigest(),
+        "held": held / sum(p.numel() for p in frozen),
         "classifier": fitted.module.model.classifier.weight.tolist(),
         "steps": fitted.trainer.global_step,
         "examples": fitted.module.examples_seen,

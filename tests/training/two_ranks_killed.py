@@ -1,4 +1,4 @@
-"""`python two_ranks_killed.py FOLDER STRATEGY [STEP]`: a run on two CPU processes, on the RTE below FOLDER.
+"""`python two_ranks_killed.py FOLDER STRATEGY SPREAD [STEP]`: a run on two CPU processes, on the RTE below FOLDER.
 
 The first process kills itself (SIGKILL) in its training step number STEP. Not a test itself.
 """
@@ -13,7 +13,7 @@ from peftlab.run import run
 from peftlab.training.module import FineTuning
 from runs import small
 
-TWO = "trainer.devices=2 trainer.strategy=ddp trainer.max_steps=-1 trainer.max_epochs=2 checkpoint.every_steps=1"
+TWO = "trainer.devices=2 trainer.max_steps=-1 trainer.max_epochs=2 checkpoint.every_steps=1"
 
 
 def kill_at(step: int) -> None:
@@ -29,12 +29,13 @@ def kill_at(step: int) -> None:
     FineTuning.training_step = training_step
 
 
-def main(folder: Path, strategy: str, step: int | None = None) -> None:
+def main(folder: Path, strategy: str, spread: str, step: int | None = None) -> None:
     if step is not None:
         kill_at(step)
     where = f"task=rte data.root={folder} data.cache_dir={folder}/cache trainer.limit_val_batches=null"
-    run(small(f"{where} {TWO} trainer.log_every_n_steps=1", strategy), folder / ("killed" if step else "undisturbed"))
+    config = small(f"{where} {TWO} trainer.strategy={spread} trainer.log_every_n_steps=1", strategy)
+    run(config, folder / ("killed" if step else "undisturbed"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
+    main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:]))

@@ -34,6 +34,8 @@ class HeadLinear(nn.Module, ABC):
         self._axis = axis
         self._fast = uses_fast_products(frozen)
         self._whole: Tensor | None = None
+        # Whether a whole matrix is kept, into which the tuned part is written: a copy of the frozen one.
+        self.keeps_whole = True
 
     def merged(self) -> nn.Module:
         """Write the tuned part into the frozen layer and return it."""
@@ -94,6 +96,8 @@ class HeadRowsLinear(HeadLinear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [..., D] to [..., N]."""
+        if not self.keeps_whole:
+            return self._beside(inputs)
         dtype = self._compute_type(inputs)
         return _RowsTunedLinear.apply(
             inputs.to(dtype),
@@ -103,6 +107,15 @@ class HeadRowsLinear(HeadLinear):
             self.rows,
             self._fast,
         )
+
+    def _beside(self, inputs: Tensor) -> Tensor:
+        """Compute with the frozen matrix, and the tuned rows once more."""
+        bias = self.frozen.bias if self.bias_rows is None else self.bias_rows
+        if bias is not None and self.bias_rows is None:
+            bias = bias[self.rows]
+        own = F.linear(inputs, self.weight_rows, bias)
+        whole: Tensor = self.frozen(inputs)
+        return whole.index_copy(-1, self.rows, own)
 
     def merged(self) -> nn.Module:
         """Write the tuned rows and their biases into the frozen layer and return it."""
@@ -140,6 +153,8 @@ class HeadColumnsLinear(HeadLinear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map [..., D] to [..., N]."""
+        if not self.keeps_whole:
+            return self._beside(inputs)
         dtype = self._compute_type(inputs)
         return _ColumnsTunedLinear.apply(
             inputs.to(dtype),
@@ -149,6 +164,11 @@ class HeadColumnsLinear(HeadLinear):
             self.columns,
             self._fast,
         )
+
+    def _beside(self, inputs: Tensor) -> Tensor:
+        """Compute with the frozen matrix what other columns make, and with the tuned ones the rest."""
+        others: Tensor = self.frozen(inputs.index_fill(-1, self.columns, 0))
+        return others + F.linear(inputs.index_select(-1, self.columns), self.weight_columns)
 
     def _write(self, matrix: Tensor) -> None:
         matrix[:, self.columns] = self.weight_columns.to(matrix.dtype)

@@ -141,6 +141,9 @@ class Attached(ABC):
     def after_step(self) -> None:
         """Act on the parameters after an optimiser step, whose gradients are still there."""
 
+    def before_sharding(self) -> None:
+        """Keep no copy of frozen weights from now on: each device will hold a part of them (`trainer=fsdp`)."""
+
     def logged_metrics(self) -> dict[str, float]:
         """Return numbers worth a line in the log at the end of an epoch. Default: none."""
         return {}

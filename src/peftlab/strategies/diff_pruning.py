@@ -73,8 +73,8 @@ class DiffPruning(Strategy):
 
     @property
     def traits(self) -> Traits:
-        """Torch 2.13 fails to compile parametrizations that are modules."""
-        return Traits(compilable=False)
+        """Torch 2.13 fails to compile parametrizations that are modules; pruning reads the pretrained weights."""
+        return Traits(compilable=False, shardable=False)
 
     def attach(self, backbone: Backbone, selection: Any = None) -> Attached:
         """Put a gated difference on every parameter."""

@@ -13,6 +13,7 @@ class Traits:
             the delta cannot be written into the backbone's own weights.
         compilable: `torch.compile` takes the model as the strategy makes it.
         sparse_gradients: a training step may leave out some of what is tuned, which then has no gradient.
+        shardable: between two passes it reads no frozen weights, which may lie in parts on several devices.
         tunes_nothing: it is meant to tune nothing but the classifier.
         prompt_positions: how many of the backbone's positions stand before the text.
     """
@@ -21,6 +22,7 @@ class Traits:
     merge_tolerance: float | None = 0.0
     compilable: bool = True
     sparse_gradients: bool = False
+    shardable: bool = True
     tunes_nothing: bool = False
     prompt_positions: int = 0
 

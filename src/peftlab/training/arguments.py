@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from peftlab.errors import require
+from peftlab.strategies.traits import Traits
+from peftlab.training.settings import TrainingSettings
 
 # What a run makes itself, and what takes its place.
 OWNED = {
@@ -34,8 +36,10 @@ _COUNTS = {
     "log_every_n_steps": (0, False),
     "reload_dataloaders_every_n_epochs": (0, False),
 }
+# Lightning's word for models in parts; here the frozen weights are (`sharding.py`).
+SHARDED = "fsdp"
 _COPIES = ("spawn", "fork", "notebook")
-_SHARDS = ("fsdp", "deepspeed", "model_parallel")
+_SHARDS = (f"{SHARDED}_", "deepspeed", "model_parallel")
 
 
 def check_trainer(options: Mapping[str, Any], epochs: int) -> None:
@@ -64,6 +68,27 @@ def check_trainer(options: Mapping[str, Any], epochs: int) -> None:
     _check_processes(options)
 
 
+def check_sharding(options: Mapping[str, Any], name: str, traits: Traits, settings: TrainingSettings) -> None:
+    """Refuse to share out a backbone where a strategy or a setting does not allow it.
+
+    Args:
+        options: `conf/trainer`.
+        name: the strategy's.
+        traits: the strategy's.
+        settings: the run's.
+
+    Raises:
+        UserError: says why.
+    """
+    if options.get("strategy") != SHARDED:
+        return
+    refused = f"trainer.strategy={SHARDED}: allowed is ddp, "
+    require(traits.shardable, f"{refused}strategy {name} reads frozen weights between steps")
+    # Backward passes would end in different layers on different devices, and one would wait for the other's parts.
+    require(not traits.sparse_gradients, f"{refused}strategy {name} leaves parts out, other ones on each device")
+    require(settings.compile is None, f"{refused}training.compile={settings.compile} compiles whole weights")
+
+
 def _check_length(options: Mapping[str, Any], epochs: int) -> None:
     """Refuse training without an end, for which there is no learning rate, and at least more than at most."""
     steps, least = options.get("max_steps") or ENDLESS, options.get("min_epochs") or 0
@@ -83,9 +108,10 @@ def _check_processes(options: Mapping[str, Any]) -> None:
     strategy = str(options.get("strategy"))
     require(
         not any(word in strategy for word in _COPIES),
-        f"trainer.strategy={strategy}: it copies a run into other processes, whose results are lost; allowed is ddp",
+        f"trainer.strategy={strategy}: it copies a run into other processes, whose results are lost; allowed are ddp, "
+        f"{SHARDED}",
     )
     require(
         not any(word in strategy for word in _SHARDS),
-        f"trainer.strategy={strategy}: it shares a model out, and a delta is taken from a whole one; allowed is ddp",
+        f"trainer.strategy={strategy}: it shares out what is tuned, too; allowed are ddp, {SHARDED}",
     )

@@ -23,6 +23,7 @@ from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
 from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
+from peftlab.training.sharding import ShardedBackbone
 
 log = logging.getLogger(__name__)
 FOLDER, BEST_FILE = "checkpoints", "best.safetensors"
@@ -59,7 +60,7 @@ class AttachStrategy(Callback):
         if stage != "fit":
             return
         started = time.perf_counter()
-        device = trainer.strategy.root_device
+        device = ShardedBackbone.device_before(trainer)
         torch.nn.Module.to(self._backbone.model, device)
         selection = self._select(device) if trainer.is_global_zero else None
         self.selection = trainer.strategy.broadcast(selection)

@@ -17,8 +17,10 @@ from lightning.pytorch.loggers import Logger
 from peftlab.errors import UserError
 from peftlab.options.schema import checked
 from peftlab.terminal import bars_are_shown, show_bars
+from peftlab.training.arguments import SHARDED
 from peftlab.training.checkpoint_files import SafeCheckpoints
 from peftlab.training.narration import Bar
+from peftlab.training.sharding import ShardedBackbone
 
 # What Lightning remarks on, and is meant so here.
 _KNOWN_REMARKS = (
@@ -32,6 +34,8 @@ _KNOWN_REMARKS = (
     ".*all_gather is deprecated.*",
     # On a login node of Slurm's a run is a process like any other.
     ".*The `srun` command is available on your system but is not used.*",
+    # Nothing is added in place to what a model returns.
+    "FSDP2-wrapped module .* returned a view tensor.*",
     # trainer.max_steps within the first epoch: nothing was validated, and the last weights are the best ones.
     ".*could not find the monitored key.*",
 )
@@ -69,6 +73,10 @@ def build_trainer(
     _check_types(given)
     if sparse_gradients and given.get("devices") != 1 and given.get("strategy", "auto") in ("auto", "ddp"):
         given["strategy"] = "ddp_find_unused_parameters_true"
+    if given.get("strategy") == SHARDED:
+        given["strategy"] = ShardedBackbone()
+        # What is gathered in inference mode could not be used by a later training step.
+        given["inference_mode"] = False
     shown: list[Callback] = []
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if bars_are_shown() and not has_bar:

@@ -76,6 +76,11 @@ class AttachedHeads(Attached):
             for part, parameter in module.named_parameters(recurse=False)
         }
 
+    def before_sharding(self) -> None:
+        """Let the layers compute beside the frozen ones: a whole matrix of their own would be a copy."""
+        for _, module in self._modules.values():
+            module.keeps_whole = False
+
     def _insert(self, selection: HeadSelection | ChosenHeads) -> None:
         # By its name here: the path in the model, the module.
         self._modules: dict[str, tuple[str, HeadRowsLinear | HeadColumnsLinear]] = {}
