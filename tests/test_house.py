@@ -37,7 +37,7 @@ FLOORS = [
     ["files", "redaction", "command_line", "signals", "streams"],
     ["locks"],
     ["transformers_internals", "filelock_internals"],
-    ["errors", "names", "version"],
+    ["errors", "imports", "names", "version"],
 ]
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")

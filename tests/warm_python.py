@@ -161,6 +161,7 @@ def _import_all() -> dict[str, str]:
     Returns:
         The variables that each command sets, unless its user has, before it imports the same.
     """
+    gc.disable()  # as our commands do
     from peftlab.console import COMMANDS
     from peftlab.job import quiet_libraries
 
@@ -179,6 +180,7 @@ def _import_all() -> dict[str, str]:
     for name in quiet:
         del os.environ[name]
     gc.freeze()
+    gc.enable()
     return quiet
 
 

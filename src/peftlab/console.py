@@ -1,6 +1,5 @@
 """`peftlab COMMAND ...`: every command of the laboratory behind one name; its module is imported when it is typed."""
 
-import importlib
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from typing import NoReturn
 
 from peftlab.command_line import any_output, program
 from peftlab.errors import nearest
+from peftlab.imports import import_to_stay
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _do(name: str) -> NoReturn:
     any_output()
     try:
         # A module's `main` may end by itself, or give the exit code.
-        raise SystemExit(importlib.import_module(COMMANDS[name].module).main())
+        raise SystemExit(import_to_stay(COMMANDS[name].module).main())
     except KeyboardInterrupt:  # while it is imported, or in a command that knows nothing of signals
         print("error: interrupted", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None

@@ -21,6 +21,7 @@ from peftlab.apart import Part, needs_several, run_apart
 from peftlab.cache import RunCache
 from peftlab.command_line import working_for
 from peftlab.errors import BusyError, UserError, require, shown
+from peftlab.imports import import_to_stay
 from peftlab.job_files import write_command, write_job_files
 from peftlab.job_lines import first_line, last_line
 from peftlab.outcome import (
@@ -144,6 +145,7 @@ def _run(
     config: dict[str, Any], folder: Path, cache: RunCache, begin: Callable[[], None], shared_since: int | None
 ) -> Outcome:
     with working("starting torch and transformers"), held_back():
+        import_to_stay("peftlab.run")
         from peftlab.pool import FailedElsewhereError, is_since
         from peftlab.results.record import FILE_NAME, RunRecord
         from peftlab.run import run_unless_finished
