@@ -81,11 +81,12 @@ def identify(
     """
     classes = [type(strategy), *map(type, others), *_named_classes(strategy)]
     classes = [found for found in classes if found.__module__.partition(".")[0] not in _LIBRARIES]
+    installed = versions()
     return Identity(
         settings=_digest(settings),
         data=_digest(dict(data)),
         backbone=_digest(dict(backbone)),
-        code=_digest([code_version(classes), {name: versions().get(name) for name in _LIBRARIES}]),
+        code=_digest([code_version(classes), {name: installed.get(name) for name in _LIBRARIES}]),
     )
 
 

@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
@@ -94,11 +94,11 @@ class Registry(Generic[T]):
         """Return all classes, by name, those of the laboratory and those of the user."""
         return [self.get(name) for name in self.names()]
 
-    def _own_names(self) -> list[str]:
-        place = Path(str(importlib.import_module(self._room).__file__))
-        if place.name != "__init__.py":
-            return sorted(self._in(importlib.import_module(self._room)))
-        return sorted(name.replace("_", "-") for name in _modules_in(place.parent) if name not in self._but)
+    def _own_names(self) -> Sequence[str]:
+        room = importlib.import_module(self._room)
+        if hasattr(room, "__path__"):
+            return _names_in(room.__path__[0], self._but)
+        return sorted(self._in(room))
 
     def _refuse_a_second(self, name: str) -> None:
         """Refuse a user's class of a name that the laboratory's has: it would never be taken."""
@@ -122,9 +122,9 @@ class Registry(Generic[T]):
 
 
 @cache
-def _modules_in(folder: Path) -> tuple[str, ...]:
-    """Return the names of a room's modules: asked for with each backbone, and the same as long as a process runs."""
-    return tuple(module.name for module in pkgutil.iter_modules([str(folder)]))
+def _names_in(folder: str, but: frozenset[str]) -> Sequence[str]:
+    """Return the names of a room's classes: asked for with each backbone, and the same as long as a process runs."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules([folder]) if module.name not in but)
 
 
 @cache

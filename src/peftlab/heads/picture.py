@@ -1,7 +1,9 @@
 """HiFi's selection as a picture: layers × heads, what each head scored and which were chosen."""
 
 import io
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,24 @@ OUTLINE = "#e4003a"  # a red that viridis does not contain
 
 
 def draw(selection: Mapping[str, Any], path: Path) -> Path:
-    """Draw the content of a ``selection.json`` as a PNG at `path`, written whole or not at all; return the path.
+    """Draw the content of a ``selection.json`` as a PNG at `path`, written whole or not at all; return the path."""
+    write_bytes_atomic(path, _png(selection))
+    return path
+
+
+def draw_text(selection: str, path: Path) -> Path:
+    """Draw the text of a ``selection.json``; runs of a process that share a selection, as a sweep's do, share it."""
+    write_bytes_atomic(path, _png_of(selection))
+    return path
+
+
+@lru_cache(maxsize=4)
+def _png_of(text: str) -> bytes:
+    return _png(json.loads(text))
+
+
+def _png(selection: Mapping[str, Any]) -> bytes:
+    """Return the picture.
 
     Four panels of L layers (first at the bottom) × H heads, both counted from 1: information richness
     (Eq. 3), degree (row sum of the correlation, Eq. 7, as a share of its layer), the score that heads were
@@ -51,8 +70,7 @@ def draw(selection: Mapping[str, Any], path: Path) -> Path:
             _number(axes, values)
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
-    write_bytes_atomic(path, picture.getvalue())
-    return path
+    return picture.getvalue()
 
 
 def _title(selection: Mapping[str, Any]) -> str:

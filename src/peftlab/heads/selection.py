@@ -1,6 +1,5 @@
 """From the scores of all heads to the few that are tuned, and the file that keeps both (HiFi, Section 3.4)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +138,7 @@ class HeadSelection:
         """Write selection.json into a run's folder, and selection.png, its picture; return both."""
         file = folder / FILE_NAME
         write_text_atomic(file, self.to_json())
-        return [file, picture.draw(json.loads(self.to_json()), folder / PICTURE)]
+        return [file, picture.draw_text(self.to_json(), folder / PICTURE)]
 
     def facts(self) -> dict[str, Any]:
         """Return the chosen heads of each layer: the positions of the stored rows."""

@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -29,11 +30,18 @@ def versions() -> dict[str, str]:
     """
     found = {"python": platform.python_version(), "peftlab": __version__}
     for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        version = _installed(name)
+        if version is not None:
+            found[name] = version
     return found
+
+
+@cache  # a process keeps what it has once imported
+def _installed(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def commit_and_dirty(root: Path) -> tuple[str | None, bool | None]:

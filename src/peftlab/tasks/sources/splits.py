@@ -1,6 +1,7 @@
 """Where a task's examples come from: the Hub, a folder of the GLUE release, a user's own files, or a generator."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from peftlab.tasks.sources.own import describe_own, own_stamps, read_own
 from peftlab.tasks.sources.release import file_hashes, file_stamps, read_release
 from peftlab.tasks.task import Task
 
+# Nobody changes the columns that they give.
+_contrast, _demo = cache(make_contrast), cache(make_demo)
 GENERATORS: dict[str, Callable[[Task], dict[str, Columns]]] = {
-    "contrast": lambda task: make_contrast(),
-    "demo": lambda task: make_demo(),
+    "contrast": lambda task: _contrast(),
+    "demo": lambda task: _demo(),
     "digits": lambda task: make_digits(task.labels),
 }
 
