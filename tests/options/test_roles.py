@@ -85,6 +85,7 @@ OTHER: dict[str, Any] = {
     "compacter.bottleneck": 64,
     "compacter.n": 8,
     "diff-pruning.upper": 2.0,
+    "jola.upper": 2.0,
     "peft.options": {"r": 4},
     "peft.method": "ia3",
 }

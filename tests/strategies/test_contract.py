@@ -79,6 +79,7 @@ VARIATIONS: dict[str, list[dict[str, Any]]] = {
     "tiny-attention": [{}, {"size": 4, "heads": 2, "backbone_dropout": True}, {"experts": 4, "init": "constructor"}],
     "s2ft": [{}, {"heads": 0.5, "rows": ["o"], "down": 0.1}, {"heads": 0.0, "down": 0.25}],
     "lofit": [{}, {"heads": 0.5, "select_epochs": 1, "std": 0.0, "l1": 0.0}],
+    "jola": [{}, {"gate_lambda": 0.5, "std": 0.0}],
     "hifi": [
         {},
         {"k": 1, "bias": True},

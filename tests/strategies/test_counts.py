@@ -42,6 +42,8 @@ def drawn(share: float, layers: int, heads: int, down: float = 0.0, inner: int =
         (BERT_LARGE, "s2ft", {"rows": ["o"], "down": 0.02}, drawn(0.052, 24, 16, 0.02, 4096), 3_258_368, 0.9722),
         # 38 of 24 x 16 heads, 64 each.
         (BERT_LARGE, "lofit", {}, longest(torch.ones(24, 16), 0.1), 2_432, 0.0007),
+        # 24 x 16 heads, 2 x 64 numbers and two gates each.
+        (BERT_LARGE, "jola", {}, None, 49_920, 0.0149),
         (BERT_LARGE, "lora", {}, None, 786_432, 0.2347),
         (BERT_LARGE, "lora", {"target": "qk"}, None, 786_432, 0.2347),
         (BERT_BASE, "lora", {}, None, 294_912, 0.2694),

@@ -1,5 +1,6 @@
-"""LoFiT: steps as its authors' lines take them, which heads are kept, and merging where there is no bias."""
+"""LoFiT and JoLA: steps as their authors' lines take them, which heads are kept, and merging where there is no bias."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from peftlab.errors import UserError
 from peftlab.heads.scaled_heads import ScaledHeads, longest
 from peftlab.heads.scaling import ScaleTuning, scale_norms
 from peftlab.heads.selection import ChosenHeads
-from peftlab.layers.head_edits import HeadOffsets
+from peftlab.layers.hard_concrete import HardConcrete
+from peftlab.layers.head_edits import GatedHeads, HeadOffsets
 from peftlab.strategies.registry import create_strategy
 
 # What the lines that edit `attn_output` in the authors' `models/modeling_llama.py` (fc2869/lo-fit, ebd344a) do, with
@@ -25,6 +27,15 @@ OFFSET_LOSSES = [0.7103129763319117, 0.7032851276558629, 0.6974853566358462, 0.6
 OFFSET = [0.218326646722, 0.268232787453]
 # All heads' scales from 0, L1 of 0.05, the rate falling to 0 and gradients clipped at 1 as transformers' Trainer does.
 NORMS: list[float] = [0.12089841636858484, 0.010794784902830161, 0.1316162750148886]
+# The same of JoLA's code (wenlai-lavine/jola, e2b73ce), its deterministic gates after four steps.
+SCALE = [-0.154147838754, -0.099913530151, -0.041961099972, -0.091506067554, -0.129509836864, -0.196514503925]
+SHIFT = [0.248638153063, 0.290421947358, 0.280786938260, 0.231836419314, 0.143321855017, -0.256081348305]
+SHIFT_GATE, SCALE_GATE = (
+    [0.1593017774, 0.641243440545, 0.878269768128],
+    [0.691437536184, 0.773613044933, 0.402662831508],
+)
+GATED_LOSSES = [0.9744927708394071, 0.9551745107610712, 0.9451346854973351, 0.9760955447625331]
+EVALUATED = 0.6537447378972628
 HEADS = ((1, 3), (2,))
 
 
@@ -51,6 +62,51 @@ def test_offsets_move_as_the_authors_do() -> None:
         optimiser.step()
     assert losses == pytest.approx(OFFSET_LOSSES, rel=1e-10)
     assert module.offset.tolist() == pytest.approx(OFFSET, rel=1e-10)
+
+
+def test_deterministic_gates_give_what_the_authors_evaluate() -> None:
+    module = GatedHeads(output_projection(), 3, HardConcrete(-0.1, 1.1, 0.33), 0.0).double().eval()
+    values = {"scale": SCALE, "offset": SHIFT, "offset_gate": SHIFT_GATE, "scale_gate": SCALE_GATE}
+    for name, value in values.items():
+        getattr(module, name).data = torch.tensor(value, dtype=torch.float64)
+    assert torch.tanh(module(wave(8, 6, 0.9))).square().mean().item() == pytest.approx(EVALUATED, rel=1e-9)
+
+
+def test_gates_and_what_they_cost_are_the_authors_while_training() -> None:
+    gates, inputs, output = HardConcrete(-0.1, 1.1, 0.33), wave(8, 6, 0.9), output_projection()
+    scale, offset = (nn.Parameter(0.1 * wave(3, 2, phase)) for phase in (0.2, 0.6))
+    closing, opening = (nn.Parameter(wave(3, 1, phase)) for phase in (0.3, 1.1))
+    optimiser = torch.optim.AdamW([scale, offset, closing, opening], lr=0.05, weight_decay=0.0)
+    losses = []
+    for step in range(4):
+        g1 = gates.gate(closing, (wave(3, 1, 0.4 + step) + 1) / 2)
+        g2 = gates.gate(opening, (wave(3, 1, 1.7 + step) + 1) / 2)
+        edited = (1 + (g2 * scale).flatten()) * inputs + (g1 * offset).flatten()
+        weight = 0.1 * math.exp(-0.01 * step)
+        cost = (weight * gates.open(closing).mean() + (1 - weight) * gates.open(opening).mean()) / 3
+        loss = torch.tanh(output(edited)).square().mean() + cost
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses == pytest.approx(GATED_LOSSES, rel=1e-5)
+
+
+def test_the_penalty_of_gates_decays_with_steps_and_is_resumed() -> None:
+    attached, resumed = (create_strategy("jola", {}).attach(tiny("bert")) for _ in range(2))
+    gates = {name: p for name, p in attached.tuned().items() if name.endswith("_gate")}
+    for name, parameter in gates.items():
+        parameter.data.fill_(1.0 if "offset" in name else -1.0)
+    resumed.load_delta(attached.delta())
+    opened = [torch.sigmoid(torch.tensor(alpha + 0.33 * math.log(11))).item() for alpha in (1.0, -1.0)]
+    for step in range(3):
+        weight, penalty = 0.1 * math.exp(-0.01 * step), attached.penalty()
+        expected = (weight * opened[0] + (1 - weight) * opened[1]) / attached.backbone.view.num_heads
+        assert penalty is not None
+        assert penalty.item() == pytest.approx(expected, rel=1e-5)
+        resumed.load_state(attached.state())
+        assert torch.equal(torch.as_tensor(resumed.penalty()), penalty)
+        attached.after_step()
 
 
 class OneLayer(nn.Module):

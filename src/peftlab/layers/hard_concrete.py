@@ -16,10 +16,10 @@ _EDGE = 1e-4
 
 @dataclass(frozen=True)
 class HardConcrete:
-    """A sigmoid with temperature 1, stretched to [lower, upper] and cut to [0, 1].
+    """A sigmoid, stretched to [lower, upper] and cut to [0, 1].
 
-    A gate is z = clamp(s * (upper - lower) + lower, 0, 1) with s = sigmoid(logit(u) + alpha), where u is uniform and
-    alpha is learnt.
+    A gate is z = clamp(s * (upper - lower) + lower, 0, 1) with s = sigmoid((logit(u) + alpha) / temperature), where u
+    is uniform and alpha is learnt; the deterministic gate has s = sigmoid(alpha).
 
     Raises:
         UserError: the stretch does not reach beyond 0 and 1, where gates would never close or open.
@@ -27,24 +27,27 @@ class HardConcrete:
 
     lower: float = -1.5
     upper: float = 1.5
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         require(-math.inf < self.lower < 0, f"strategy.lower={self.lower}: allowed is below 0")
         require(1 < self.upper < math.inf, f"strategy.upper={self.upper}: allowed is above 1")
+        positive = 0 < self.temperature < math.inf
+        require(positive, f"strategy.temperature={self.temperature}: allowed is above 0")
 
     def gate(self, alpha: Tensor, noise: Tensor | None) -> Tensor:
-        """Return the gates for `noise` u, of alpha's shape; None: those of u = 1/2, the deterministic ones."""
-        logits = alpha if noise is None else alpha + noise.log() - (1 - noise).log()
+        """Return the gates for `noise` u, of alpha's shape; None: the deterministic ones."""
+        logits = alpha if noise is None else (alpha + noise.log() - (1 - noise).log()) / self.temperature
         return (torch.sigmoid(logits) * (self.upper - self.lower) + self.lower).clamp(0, 1)
 
     def slope(self, gate: Tensor) -> Tensor:
-        """Return dz/dalpha at the value of a gate: (upper - lower) * s * (1 - s), and 0 where it is cut."""
+        """Return dz/dalpha at a drawn gate's value: (upper - lower) * s * (1 - s) / temperature, 0 where it is cut."""
         within = (gate > 0) & (gate < 1)
-        return within * (gate - self.lower) * (self.upper - gate) / (self.upper - self.lower)
+        return within * (gate - self.lower) * (self.upper - gate) / (self.upper - self.lower) / self.temperature
 
     def open(self, alpha: Tensor) -> Tensor:
-        """Return the probability that a gate is not 0: sigmoid(alpha - log(-lower / upper))."""
-        return torch.sigmoid(alpha - math.log(-self.lower / self.upper))
+        """Return the probability that a gate is not 0: sigmoid(alpha - temperature * log(-lower / upper))."""
+        return torch.sigmoid(alpha - self.temperature * math.log(-self.lower / self.upper))
 
 
 def noise_like(alpha: Tensor, generator: torch.Generator | None = None) -> Tensor:
