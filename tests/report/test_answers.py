@@ -66,3 +66,9 @@ def test_two_runs_a_method_give_a_table_without_intervals() -> None:
     two = gather(runs({"full": [0.8, 0.82], "lora": [0.7, 0.72]}))
     (questions,) = ask(two, compare_all(two))
     assert "not known" in csv_text(csv_rows([questions]))
+
+
+def test_two_methods_that_score_the_same_in_every_pair_are_said_to() -> None:
+    study = gather(runs({"a": [0.8, 0.7, 0.9], "b": [0.8, 0.7, 0.9]}))
+    (questions,) = ask(study, compare_all(study), "a")
+    assert [answer.word for answer in questions.answers] == ["not known; the same score in all 3 pairs"]

@@ -53,7 +53,7 @@ class Answer:
 
     `mean` is the lead's gain with its 95 % t `interval`; `equalities` are there for shares alone, of which half a point
     is the same on each task; `improvement` is the probability that a run of the lead scores higher than one of the
-    other's, with its bootstrap interval.
+    other's, with its bootstrap interval. `same`: every pair has the same score twice, of which no test says anything.
     """
 
     other: Method
@@ -66,6 +66,7 @@ class Answer:
     equalities: tuple[Equality, ...]
     improvement: float
     improvement_interval: tuple[float, float] | None
+    same: bool = False
 
     @property
     def kind(self) -> str:
@@ -83,6 +84,8 @@ class Answer:
     @property
     def _leaning(self) -> str:
         """What the posterior is sure of where no test is: it is not adjusted for the number of comparisons."""
+        if self.same:
+            return f"; the same score in all {self.pairs} pairs"
         for equality in self.equalities:
             if (p := equality.posterior) is None:
                 continue
@@ -220,6 +223,7 @@ def _answer(
         equalities,
         improvement(ours, theirs),
         improvement_interval(ours, theirs),
+        same=not any(value for stratum in gains for value in stratum),
     )
 
 
