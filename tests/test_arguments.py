@@ -108,7 +108,7 @@ def test_what_can_run_or_be_shown_is_let_through(typed):
         ("-m seed=1,2", "no strategy given"),
         ("trainer.strategy=ddp", "no strategy given"),
         ("--config-name=config", "no strategy given"),
-        ("+strategy=hfi", "strategy=hfi: no such strategy (did you mean hifi?); there are "),
+        ("+strategy=hfi", "strategy=hfi: no such strategy (did you mean hifi, lofit?); there are "),
         ("+strategy=", "strategy=: no such strategy"),
         ("+strategy=hifi,ful -m", "strategy=ful: no such strategy (did you mean full"),
         ("+strategy=hifi +strategy=full", "strategy is given twice: hifi, full; a sweep is +strategy=hifi,full -m"),

@@ -166,7 +166,7 @@ SWEEPS = {
     "table2-few": {"seed": 6, "task": 7},
     "table3": {"strategy.score": 6, "seed": 6},
     "table6": {"task": 2, "seed": 6},
-    "ranking": {"seed": 30, "strategy.k": 2, "strategy.score": 8},
+    "ranking": {"seed": 30, "strategy.score": 8},
     "fig3": {"robustness.setting": 5, "strategy.score_after_steps": 2, "seed": 3},
     "fig8-11": {"robustness.setting": 5, "strategy.score_after_steps": 1, "seed": 3},
     "fig4": {"seed": 3},

@@ -10,6 +10,7 @@ from peftlab.errors import require, shown
 from peftlab.options.schema import build
 from peftlab.redaction import holds_secret
 from peftlab.results.plausible import check_name
+from peftlab.results.stated import StatedPlan
 from peftlab.tasks.task import Task
 from peftlab.training.settings import CheckpointOptions, check_given
 
@@ -124,6 +125,7 @@ class RunConfig:
     wait: bool = True
     search: SearchOptions | None = None
     robustness: RobustnessOptions | None = None
+    plan: StatedPlan | None = None
     plugins: list[str] = field(default_factory=list)
 
 

@@ -20,8 +20,8 @@ from peftlab.strategies.attached import Attached
 from peftlab.training.optimiser import build_optimiser, build_schedule
 
 PRIME = 65521
+TOKENS = 40
 SIZES = {
-    "vocab_size": 40,
     "hidden_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -62,6 +62,7 @@ def fill(parameters: Mapping[str, Tensor]) -> None:
 def backbone(kind: str, dtype: torch.dtype = torch.float64, **sizes: Any) -> Backbone:
     """Return the small model of the fixtures; float64 leaves no rounding to tell apart from a difference."""
     made = load_backbone(tiny_spec(kind, **{**SIZES, **sizes}), output_layer(("yes", "no")), seed=0)
+    made.model.resize_token_embeddings(TOKENS, mean_resizing=False)  # no text is read: tokens are those of `batch`
     made.model.to(dtype)
     fill(dict(made.model.named_parameters()))
     return made

@@ -79,6 +79,7 @@ ROLES = {
     "trainer.profiler": Role.NOTHING,
     "trainer.enable_autolog_hparams": Role.NOTHING,
     "logger": Role.NOTHING,
+    "plan": Role.NOTHING,  # what a study states before it begins
     "force": Role.NOTHING,
     "any_code": Role.NOTHING,
     "wait": Role.NOTHING,

@@ -39,10 +39,12 @@ def write(folders: list[Path], output: Path, reference: str | None = None) -> li
     """Write page and tables of every run below `folders` into `output`; return the summary and what was not read."""
     from peftlab.report import page_files
     from peftlab.report.comparisons import compare_all
+    from peftlab.report.planned import reference_of
     from peftlab.report.study import read
     from peftlab.report.summary import sentences
 
     study = read(folders)
+    reference = reference or reference_of(study)
     families = compare_all(study, reference)
     contents = page_files.contents(study, families, reference)
     try:
@@ -70,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="METHOD",
-        help="compare all methods with this one alone (fewer tests, so more power); name it before you see results",
+        help="compare all methods with this one alone (fewer tests, so more power); name it before you see results;"
+        " where all runs state a plan, it is the plan's",
     )
     add_plugins_option(parser)
     parser.add_argument(

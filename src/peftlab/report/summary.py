@@ -6,6 +6,7 @@ from statistics import median
 
 from peftlab.report.comparisons import Comparison, ComparisonFamily
 from peftlab.report.inference import INTERVALS
+from peftlab.report.planned import outcome
 from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, task_name
 from peftlab.results.pairs import smallest_p
@@ -16,13 +17,15 @@ NAMED = 3  # differences that are listed one by one
 
 def sentences(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[str, str]]:
     """Return the summary as (what it is about, what is to be said): all runs first, then block by block."""
+    families = list(families)
     by_block: dict[Block, list[ComparisonFamily]] = {block: [] for block in study.blocks}
     for family in families:
         if family.tested:
             by_block[family.block].append(family)
     concluded = [(block.title, _concluded(of)) for block, of in by_block.items()]
     standing = any(c.stands and c.result.interval for of in by_block.values() for family in of for c in family.tested)
-    return [("What was read", _scope(study)), *concluded, *([("In brackets", INTERVALS)] if standing else [])]
+    stated = outcome(study, families)
+    return [("What was read", _scope(study)), *stated, *concluded, *([("In brackets", INTERVALS)] if standing else [])]
 
 
 def number_of_p(p: float | None) -> str:
