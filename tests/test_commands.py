@@ -34,7 +34,8 @@ def test_a_sweep_over_seeds_ends_with_a_table(tmp_path, cache):
     records = find_records(tmp_path / "multirun")
     assert [(record.status, record.seed) for record in records] == [("finished", 1), ("finished", 2)]
     assert re.search(r"demo · tiny · full data · accuracy × 100 on validation", done.stdout)
-    assert re.search(r"^ hifi +\d+\.\d ± \d+\.\d[*†‡]* +2 +4,608 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ hifi +\d+\.\d ± \d+\.\d[*†‡]* +\d+\.\d +2 +4,608 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ one answer +\d+\.\d *$", done.stdout, re.MULTILINE)
 
 
 def test_one_run_shows_its_progress_its_table_and_where_the_record_is(tmp_path, cache):
