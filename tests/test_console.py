@@ -65,7 +65,7 @@ def test_nothing_heavy_is_imported_to_list_the_commands():
 def test_a_mistake_in_a_run_is_one_line(tmp_path):
     done = typed("peftlab train +strategy=hfi", tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "strategy=hfi: no such strategy (did you mean hifi?)" in done.stderr
+    assert "strategy=hfi: no such strategy (did you mean hifi, lofit?)" in done.stderr
 
 
 def test_a_sweep_is_run_recorded_and_resumed_as_it_was_typed(tmp_path):

@@ -36,7 +36,7 @@ def typed(tmp_path: Path):
         ("training.warmup=2", "training.warmup=2.0: allowed is [0, 1), a share of all steps"),
         ("checkpoint.every_steps=0", "checkpoint.every_steps=0: allowed is above 0, or null"),
         ("backbone.attention=fast", "backbone.attention=fast: allowed are auto, sdpa, eager"),
-        ("trainer=3", "trainer=3: no such trainer; there are auto, cpu, debug, gpu"),
+        ("trainer=3", "trainer=3: no such trainer; there are auto, cpu, debug, fsdp, gpu"),
     ],
 )
 def test_a_mistake_is_told_before_torch_is_imported(word, line, typed):

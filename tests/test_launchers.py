@@ -74,7 +74,7 @@ def test_one_run_of_four_fails_and_every_launcher_tells_the_same(failure, place,
         printed[launcher] = told(done.stdout)
     table = printed["joblib"]
     assert table == printed["basic"]
-    assert len(re.findall(r"^bitfit learning_rate=0\.\d+ \d+\.\d ± n/a[*†‡]* 1 640 ", table, re.MULTILINE)) == 3
+    assert len(re.findall(r"^bitfit learning_rate=0\.\d+ \d+\.\d ± n/a[*†‡]* \d+\.\d 1 640 ", table, re.MULTILINE)) == 3
     failing = "1e\\+30" if rate == "1e30" else rate
     assert re.search(rf"^! bitfit learning_rate={failing}: seed 1 failed: {reason}", table, re.MULTILINE)
     assert "what is missing: python train.py resume=out" in table

@@ -87,7 +87,8 @@ def test_the_record_holds_the_commit_it_was_made_at(finished):
 def test_the_record_holds_what_came_out(finished):
     assert finished.metric.name == "accuracy"
     assert 0 <= finished.metric.validation <= 1
-    assert (finished.metric.test, finished.metric.further) == (None, {})
+    assert (finished.metric.test, list(finished.metric.further)) == (None, ["validation/balanced_accuracy"])
+    assert 0.5 <= finished.metric.constant < 1  # of two labels one has half of the examples or more
     # Q, K and V of 3 heads of 8 x 32 weights, in 2 layers; a classifier of 2 x 32 weights and 2 biases.
     assert (finished.parameters.tuned, finished.parameters.classifier) == (3 * 3 * 8 * 32 * 2, 66)
     assert finished.parameters.total > finished.parameters.tuned

@@ -75,7 +75,7 @@ def test_what_finished_is_not_done_again_and_stands_in_the_table(work, typed, tu
     assert {path: path.read_bytes() for path in work.rglob("result.json")} == before
     printed = capfd.readouterr().out
     assert "3 of 3 had finished before and were not repeated" in printed
-    assert re.search(r"^ bitfit +\d+\.\d ± \d+\.\d[*†‡]* +3 ", printed, re.MULTILINE)
+    assert re.search(r"^ bitfit +\d+\.\d ± \d+\.\d[*†‡]* +\d+\.\d +3 ", printed, re.MULTILINE)
 
 
 def test_a_longer_sweep_in_the_same_folder_does_what_is_new(work, typed, tuned, monkeypatch):
