@@ -1,5 +1,6 @@
 """A command line carried out in the tests' own process, which has its libraries loaded."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -10,10 +11,16 @@ from peftlab.cli import main
 
 
 def command(typed: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Type `python train.py TYPED` in `folder`; return the exit code."""
+    """Type `python train.py TYPED` in `folder`; return the exit code. Logging is then as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     GlobalHydra.instance().clear()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["train.py", *typed.split()])
-    with pytest.raises(SystemExit) as ended:
-        main()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
     return int(ended.value.code or 0)

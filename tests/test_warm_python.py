@@ -55,6 +55,8 @@ def test_a_program_sees_the_same_around_it(words, variables, tmp_path):
     "variables", [{"OMP_NUM_THREADS": "2"}, {"HF_HUB_OFFLINE": "1"}, {"PYTHONPATH": "elsewhere"}, {"PYTHONUTF8": "1"}]
 )
 def test_another_environment_than_what_was_imported_under_is_a_new_interpreter(variables, tmp_path):
+    if "PYTHONPATH" in variables and not os.environ.get("PYTHONPATH"):
+        pytest.skip("there is no PYTHONPATH that another one could leave out: folders are only put before it")
     (tmp_path / "looks_around.py").write_text(LOOKS_AROUND)
     done = launched("warm", "looks_around.py", folder=tmp_path, input="", env={**os.environ, **variables})
     assert done.stderr == "False\n"
