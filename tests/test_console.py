@@ -62,6 +62,13 @@ def test_nothing_heavy_is_imported_to_list_the_commands():
     assert done.stdout.strip() == "[]"
 
 
+def test_no_command_imports_torch_to_show_its_help():
+    modules = sorted({command.module for command in COMMANDS.values()} - {"peftlab.cli"})
+    code = f"import sys; [__import__(name) for name in {modules}]; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_mistake_in_a_run_is_one_line(tmp_path):
     done = typed("peftlab train +strategy=hfi", tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

@@ -24,7 +24,6 @@ from peftlab.results.backbones import Backbones
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 from peftlab.results.scores import PERCENT, Scale, common_scale
-from peftlab.strategies.registry import create_strategy
 
 TaskSeed = tuple[str, int]
 
@@ -169,6 +168,8 @@ def _held_out(record: RunRecord) -> str:
 
 
 def _row(record: RunRecord) -> str:
+    from peftlab.strategies.registry import create_strategy  # with torch, which `--help` has no use for
+
     options = {name: value for name, value in record.config["strategy"].items() if name != "name"}
     return create_strategy(record.strategy, options).recipe
 
