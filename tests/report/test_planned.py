@@ -57,7 +57,7 @@ def test_comparisons_that_the_plan_does_not_name_explore():
     study = gather(studied(pagerank=4, random=4, richness=4))
     (_, (_, said)) = outcome(study, compare_all(study))
     assert said.startswith("2 of 2 planned comparisons have their 4 pairs (there are 4)")
-    assert said.endswith(" 1 comparisons were not planned: they explore.")
+    assert said.endswith(" Not planned, so exploratory: 1 more.")
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_the_report_takes_the_plans_reference_unless_another_is_named(tmp_path):
     write(tmp_path / "sweep", studied(pagerank=4, random=4, richness=4))
     said = dict(write_report([tmp_path / "sweep"], tmp_path / "report"))
     assert said["Plan"] == STATED[1]
-    assert "they explore" not in said["Outcome"]
+    assert "exploratory" not in said["Outcome"]
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "2 of 2 planned comparisons have their 4 pairs" in page
     other = dict(write_report([tmp_path / "sweep"], tmp_path / "other", "heads score=random"))
-    assert "1 comparisons were not planned" in other["Outcome"]
+    assert "exploratory: 1 more" in other["Outcome"]
 
 
 @pytest.mark.parametrize(

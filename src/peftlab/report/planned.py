@@ -39,7 +39,7 @@ def outcome(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[st
     planned = [c for c in tested if reference in (c.first.label, c.second.label)]
     told = [_reached(plan, [c.result.n for c in planned], [c.detectable for c in planned])]
     if others := len(tested) - len(planned):
-        told.append(f"{others} comparisons were not planned: they explore.")
+        told.append(f"Not planned, so exploratory: {others} more.")
     return [("Plan", stated), ("Outcome", " ".join(told))]
 
 
