@@ -76,6 +76,7 @@ OTHER: dict[str, Any] = {
     "recipe": {"default": {"batch_size": 16, "learning_rate": 1e-3, "epochs": 1}, "strategies": {}, "name": "other"},
     "search": {"trial": 1, "rates": {}},
     "robustness": {"setting": "BS", "settings": {}},
+    "plan": {"question": "Which?", "reference": "hifi", "pairs": 6, "difference": 1.0, "stop": "all are there"},
     "training.early_stopping": 3,
     "training.best_by": "loss",
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
