@@ -1,6 +1,7 @@
 """The documentation as a site: it builds, its links lead somewhere, its commands compose, and no option is left out."""
 
 import re
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [command for command in commands() if "resume=" not in command])
 def test_a_command_of_the_documentation_composes(command: str) -> None:
-    words = [word for word in command.split() if not _PLACEHOLDERS.search(word)]
+    words = [word for word in shlex.split(command) if not _PLACEHOLDERS.search(word)]
     experiments = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
     brought = any(names_its_strategy("experiment", name) for name in experiments)
     has_one = brought or any(re.match(r"\+?strategy=", word) for word in words)
