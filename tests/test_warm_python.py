@@ -83,7 +83,10 @@ def test_a_program_ends_the_same(ends, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
-def test_a_signal_reaches_the_program(number, tmp_path):
+def test_a_signal_reaches_the_program(number, tmp_path, request):
+    if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, and then for all that is started
+        signal.signal(number, signal.SIG_DFL)
+        request.addfinalizer(lambda: signal.signal(number, signal.SIG_IGN))
     (tmp_path / "waits.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
     with subprocess.Popen([*warm_python(), "waits.py"], cwd=tmp_path, stdout=-1, stderr=-1, text=True) as started:
         waiting = int(started.stdout.readline())
