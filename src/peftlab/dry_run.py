@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from peftlab.hydra_internals import compose_job
+from peftlab.options.roles import option_of
 from peftlab.plan import make_parts
 from peftlab.redaction import redact
 from peftlab.results.found import read_records
@@ -31,7 +32,6 @@ _FREE = (
     "seed", "search", "training.learning_rate", "training.weight_decay", "training.warmup",
     "training.schedule", "trainer.max_steps", "data.root", "backbone.path",
 )  # fmt: skip
-
 
 Settings = tuple[tuple[str, str], ...]
 
@@ -71,19 +71,19 @@ def composed(sweep: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Run]:
     Raises:
         UserError: an option that is unknown, missing or out of its range.
     """
-    words = [{_option(word): word.partition("=")[2] for word in job} for job in jobs]
+    words = [{option_of(word): word.partition("=")[2] for word in job} for job in jobs]
     named = swept_options(jobs) | {name for name in _WHERE if len({of.get(name) for of in words}) > 1}
     names = [" ".join(f"{name}={value}" for name, value in of.items() if name in named) for of in words]
     known: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
     runs = []
     for name, job in zip(names, jobs, strict=True):
-        rest = tuple(word for word in job if _option(word) != "seed")
+        rest = tuple(word for word in job if option_of(word) != "seed")
         if rest not in known:
             config = _plain(compose_job(sweep, job))
             parts = make_parts(config)
             known[rest] = config["trainer"]["max_epochs"] or parts.settings.epochs, config
         epochs, config = known[rest]
-        given = dict(word.split("=", 1) for word in job if _option(word) == "seed")
+        given = dict(word.split("=", 1) for word in job if option_of(word) == "seed")
         runs.append(Run(int(given.get("seed", config["seed"])), name or "one run", epochs, config))
     return runs
 
@@ -127,7 +127,7 @@ def show(runs: Sequence[Run], sweep: Path, command: Sequence[str], console: Cons
     console.print(table)
     lines = _sums(costs, len(runs), sweep)
     if any(cost is None for cost, _ in costs):
-        words = [word for word in command if _option(word) not in ("seed", "hydra.sweep.dir", "hydra.run.dir")]
+        words = [word for word in command if option_of(word) not in ("seed", "hydra.sweep.dir", "hydra.run.dir")]
         measure = [*words, f"seed={runs[0].seed}", f"trainer.max_steps={STEPS}", "hydra.sweep.dir=multirun/measured"]
         lines.append(f"to measure them: {redact(shlex.join(measure))}")
     for line in lines:
@@ -140,10 +140,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     assert isinstance(plain, dict)
     plain["recipe"]["name"] = config.hydra.runtime.choices.get("recipe")
     return {str(name): value for name, value in plain.items()}
-
-
-def _option(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def _table() -> Table:

@@ -123,7 +123,7 @@ def _metric(kind: TaskKind, results: dict[str, float], predictions: Mapping[str,
     primary = (f"validation/{name}", f"test/{name}")
     further: dict[str, float | None] = {key: value for key, value in results.items() if key not in primary}
     # A kind that is made of another one may have other metrics.
-    for sober in (set(kind.sober) & set(kind.metrics)) - set(kind.task.metrics):
-        further |= {f"{split}/{sober}": kind.metrics[sober].function(found) for split, found in predictions.items()}
+    for beside in (set(kind.recorded_besides) & set(kind.metrics)) - set(kind.task.metrics):
+        further |= {f"{split}/{beside}": kind.metrics[beside].function(found) for split, found in predictions.items()}
     constant = kind.constant_score(predictions["validation" if test is None else "test"])
     return record.Metric(name, validation, test, further, metric.better, metric.unit, constant)

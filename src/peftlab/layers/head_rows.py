@@ -110,9 +110,9 @@ class HeadRowsLinear(HeadLinear):
 
     def _beside(self, inputs: Tensor) -> Tensor:
         """Compute with the frozen matrix, and the tuned rows once more."""
-        bias = self.frozen.bias if self.bias_rows is None else self.bias_rows
-        if bias is not None and self.bias_rows is None:
-            bias = bias[self.rows]
+        bias = self.bias_rows
+        if bias is None and self.frozen.bias is not None:
+            bias = self.frozen.bias[self.rows]
         own = F.linear(inputs, self.weight_rows, bias)
         whole: Tensor = self.frozen(inputs)
         return whole.index_copy(-1, self.rows, own)

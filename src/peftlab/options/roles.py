@@ -109,10 +109,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def folder_digest(overrides: Iterable[str]) -> str:
     """Return 8 hex digits that stand for the overrides of one run of a sweep, in whatever order they were typed."""
-    kept = sorted(override for override in overrides if role_of(_option(override)).folder != "no")
+    kept = sorted(override for override in overrides if role_of(option_of(override)).folder != "no")
     return hashlib.sha256(",".join(kept).encode()).hexdigest()[:8]
 
 
-def _option(override: str) -> str:
+def option_of(override: str) -> str:
     """Return the option that an override is about: ``a.b`` of ``++a.b=1``, ``task`` of ``task@_global_=rte``."""
     return override.partition("=")[0].lstrip("+~").partition("@")[0].replace("/", ".")

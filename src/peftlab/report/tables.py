@@ -1,15 +1,17 @@
 """The paper's Tables 1-3 as data: what stands in each row and column, apart from how it is written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from peftlab.report.study import Study
-from peftlab.results.aggregate import SOBER, Block, Cell, Method, deviation, mean, task_name
+from peftlab.results.aggregate import BALANCED, Block, Cell, Method, deviation, mean, task_name
 from peftlab.results.scores import METRIC_NAMES, PERCENT, Scale, common_scale
 from peftlab.results.table import ONE_ANSWER, describe_changes
 
 Mark = Literal["", "best", "second"]
+# A task, a further metric of its runs (None: the primary one), and the name over the column.
+Column = tuple[str, str | None, str]
 
 
 @dataclass
@@ -72,9 +74,7 @@ def performance(study: Study) -> list[Table]:
         if any(cell.scores for cell in cells):
             methods = _methods(study, block)
             tables.append(_scores(study, block, methods, cells, ("table2", f"Performance · {block.title}")))
-            sober = [task for task in study.tasks(block) if any(c.sober for c in cells if c.setting.task == task)]
-            if sober:
-                tables.append(_sober(study, block, methods, sober))
+            tables += _balanced(study, block, methods)
     return tables
 
 
@@ -99,32 +99,36 @@ def _scores(study: Study, block: Block, methods: list[Method], noted: list[Cell]
     """Return the table, by its file's name and its title, of these methods; its notes are of the cells `noted`."""
     cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
     columns = [column for task in study.tasks(block) for column in _columns(task, study.of(block))]
+    rows = _ranked(methods, cells, columns)
+    rows += _one_answer(columns, study.of(block))
+    return Table(*names, [*_header(columns, cells), ("Avg.", "")], rows, _notes(noted))
+
+
+def _balanced(study: Study, block: Block, methods: list[Method]) -> list[Table]:
+    """Return the table of balanced accuracy on the tasks whose runs have it; none where no run has."""
+    cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
+    splits = {cell.setting.task: cell.split for cell in study.of(block) if cell.balanced}
+    columns = [(task, f"{splits[task]}/{BALANCED}", task_name(task)) for task in study.tasks(block) if task in splits]
+    header = [*((name, METRIC_NAMES[BALANCED]) for _, _, name in columns), ("Avg.", "")]
+    note = "The mean over labels of the share that was found of each, × 100: one answer to everything has 100 / labels."
+    rows = _ranked(methods, cells, columns)
+    return [Table("table2", f"Balanced accuracy · {block.title}", header, rows, [note])] if columns else []
+
+
+def _ranked(
+    methods: list[Method], cells: dict[tuple[Method, str], Cell], columns: Sequence[Column]
+) -> list[tuple[str, list[Entry]]]:
+    """Return a row for each method, its average last; the best of each column is marked."""
     rows = []
     for method in methods:
         entries = [_entry(cells.get((method, task)), key) for task, key, _ in columns]
         rows.append((method.label, [*entries, _average(entries)]))
     for column in range(len(columns) + 1):
         _mark([entries[column] for _, entries in rows])
-    rows += _one_answer(columns, study.of(block))
-    return Table(*names, [*_header(columns, cells), ("Avg.", "")], rows, _notes(noted))
+    return rows
 
 
-def _sober(study: Study, block: Block, methods: list[Method], tasks: list[str]) -> Table:
-    """Return the table of balanced accuracy on the tasks whose runs have it."""
-    cells = {(cell.method, cell.setting.task): cell for cell in study.of(block)}
-    rows = []
-    for method in methods:
-        found = [cells.get((method, task)) for task in tasks]
-        entries = [_entry(cell, f"{cell.split if cell else None}/{SOBER}") for cell in found]
-        rows.append((method.label, [*entries, _average(entries)]))
-    for column in range(len(tasks) + 1):
-        _mark([entries[column] for _, entries in rows])
-    header = [*((task_name(task), METRIC_NAMES[SOBER]) for task in tasks), ("Avg.", "")]
-    note = "The mean over labels of the share that was found of each, × 100: one answer to everything has 100 / labels."
-    return Table("table2", f"Balanced accuracy · {block.title}", header, rows, [note])
-
-
-def _one_answer(columns: Iterable[tuple[str, str | None, str]], cells: Iterable[Cell]) -> list[tuple[str, list[Entry]]]:
+def _one_answer(columns: Iterable[Column], cells: Iterable[Cell]) -> list[tuple[str, list[Entry]]]:
     """Return the row of who gives the best of all answers to everything; none where no run knows its score."""
     known = {cell.setting.task: cell for cell in cells if cell.constant is not None}
     of = [known.get(task) if key is None else None for task, key, _ in columns]
@@ -150,7 +154,7 @@ def _named(cell: Cell) -> str:
     return f"{cell.method.label} on {task_name(cell.setting.task)}"
 
 
-def _columns(task: str, cells: Iterable[Cell]) -> list[tuple[str, str | None, str]]:
+def _columns(task: str, cells: Iterable[Cell]) -> list[Column]:
     """Return (task, further metric or None for the primary one, header): MNLI's mismatched set has its own column."""
     found = [(task, None, task_name(task))]
     further = sorted({
@@ -165,7 +169,7 @@ def _columns(task: str, cells: Iterable[Cell]) -> list[tuple[str, str | None, st
     return found + [(task, key, f"{task_name(task)} {key.split('/')[0].split('_', 1)[1]}") for key in further]
 
 
-def _header(columns: list[tuple[str, str | None, str]], cells: dict[tuple[Method, str], Cell]) -> list[tuple[str, str]]:
+def _header(columns: list[Column], cells: dict[tuple[Method, str], Cell]) -> list[tuple[str, str]]:
     """Return the name of each column and that of its metric."""
     scales = {task: cell.scale for (_, task), cell in reversed(cells.items()) if cell.metric}
     return [(header, scales[task].heading if task in scales else "") for task, _, header in columns]

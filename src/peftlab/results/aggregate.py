@@ -23,7 +23,7 @@ TASK_NAMES = {
     "rte": "RTE",
     "qqp": "QQP",
 }
-SOBER = "balanced_accuracy"
+BALANCED = "balanced_accuracy"
 Split = Literal["test", "validation"]
 Options = tuple[tuple[str, str], ...]
 _LONGEST_VALUE = 120  # characters of an option's value in a method's name
@@ -129,9 +129,9 @@ class Cell:
         return self._scores({run.seed: run.metric.further.get(key) for run in self.finished if run.metric})
 
     @cached_property
-    def sober(self) -> dict[int, float]:
+    def balanced(self) -> dict[int, float]:
         """Balanced accuracy by seed, which no constant answer meets; empty where it is the score itself."""
-        return self.further(f"{self.split}/{SOBER}") if self.metric != SOBER else {}
+        return self.further(f"{self.split}/{BALANCED}") if self.metric != BALANCED else {}
 
     @property
     def constant(self) -> float | None:

@@ -6,7 +6,7 @@ Plain numbers, without the libraries that the statistics of a report need: a swe
 import math
 from collections.abc import Sequence
 
-from peftlab.options.roles import Role, role_of
+from peftlab.options.roles import Role, option_of, role_of
 
 ALPHA = 0.05
 # Runs that differ in one of these are never compared (`aggregate.Block`).
@@ -70,11 +70,7 @@ def _enough(pairs: int, seeds: int, tasks: int, tests: int) -> str:
 
 
 def _settings(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    return [{_name(override): override.partition("=")[2] for override in job} for job in jobs]
-
-
-def _name(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~").partition("@")[0].replace("/", ".")
+    return [{option_of(override): override.partition("=")[2] for override in job} for job in jobs]
 
 
 def _names_a_row(option: str) -> bool:

@@ -66,10 +66,10 @@ def _settings(records: Iterable[RunRecord], swept: Collection[str] = ()) -> list
 def _grids(cells: list[Cell]) -> list[Grid]:
     """Return the table of scores and, where the deployed models were measured, that of their costs."""
     names = ["strategy", "options"] if any(cell.method.options for cell in cells) else ["strategy"]
-    sober = any(cell.sober for cell in cells)
+    has_balanced = any(cell.balanced for cell in cells)
     numbers = [
         "score",
-        *(["bal.\nacc."] if sober else []),
+        *(["bal.\nacc."] if has_balanced else []),
         "seeds",
         "tuned\nweights",
         "tuned\n%",
@@ -77,7 +77,7 @@ def _grids(cells: list[Cell]) -> list[Grid]:
         "train\ns",
         "memory\nMB",
     ]
-    rows = [[cell.method.strategy, cell.method.details][: len(names)] + _numbers(cell, sober) for cell in cells]
+    rows = [[cell.method.strategy, cell.method.details][: len(names)] + _numbers(cell, has_balanced) for cell in cells]
     rows += _one_answer(cells, len(names), len(numbers))
     grids = [Grid(_title(cells), names + numbers, rows, _notes(cells), len(names))]
     if any(cell.deployments for cell in cells):
@@ -100,11 +100,11 @@ def _one_answer(cells: list[Cell], names: int, numbers: int) -> list[list[str]]:
     return [[ONE_ANSWER, *[""] * (names - 1), cell.scale.text(score), *blank] for cell, score in known[:1]]
 
 
-def _numbers(cell: Cell, sober: bool) -> list[str]:
-    balanced = mean(cell.sober.values())
+def _numbers(cell: Cell, has_balanced: bool) -> list[str]:
+    balanced = mean(cell.balanced.values())
     return [
         _score(cell) + _marks(cell),
-        *(["–" if balanced is None else cell.scale.text(balanced)] if sober else []),
+        *(["–" if balanced is None else cell.scale.text(balanced)] if has_balanced else []),
         _seeds(cell),
         _number(cell.tuned),
         _number(cell.share, digits=2),

@@ -92,4 +92,4 @@ class AttachedS2FT(AttachedHeads):
         valid = len(set(inner)) == len(inner) and all(0 <= number < width for number in inner)
         require(valid, f"selection: inner values of layer {layer}: allowed are 0 to {width - 1}, each once")
         columns = torch.tensor(sorted(inner))
-        self._put(f"layers.{layer}.down", path, HeadColumnsLinear(frozen, columns, weight_axis(frozen)))
+        self._replace(f"layers.{layer}.down", path, HeadColumnsLinear(frozen, columns, weight_axis(frozen)))

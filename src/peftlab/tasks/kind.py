@@ -97,7 +97,7 @@ class TaskKind(ABC):
     metrics: ClassVar[Mapping[str, Metric]]
     columns: ClassVar[Mapping[str, Any]]  # what a source may deliver, with the types that `datasets` keeps it in
     # Metrics that a constant answer does not meet: a record has them beside the task's own.
-    sober: ClassVar[tuple[str, ...]] = ()
+    recorded_besides: ClassVar[tuple[str, ...]] = ()
     form: ClassVar[str] = "texts"  # how a source's rows become these (`tasks/forms/`), unless it names another form
 
     task: Task

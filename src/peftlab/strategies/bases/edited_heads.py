@@ -3,10 +3,10 @@
 from torch import nn
 
 from peftlab.layers.head_edits import EditedHeads
-from peftlab.strategies.attached import Attached
+from peftlab.strategies.bases.replaced import AttachedReplacements
 
 
-class AttachedEdits(Attached):
+class AttachedEdits(AttachedReplacements):
     """Edits of heads' outputs; a derived class puts one module into each layer that has some."""
 
     def tuned(self) -> dict[str, nn.Parameter]:
@@ -30,13 +30,4 @@ class AttachedEdits(Attached):
     def _put(self, layer: int, path: str, module: EditedHeads) -> None:
         # Drawn on the CPU, so that a seed means the same weights on every device; a new module would begin in training.
         module.to(self.model.device).train(self.model.training)
-        self.model.set_submodule(path, module)
-        self._modules[layer] = path, module
-
-    def _remove(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.frozen)
-
-    def _merge(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.merged())
+        self._replace(layer, path, module)

@@ -12,7 +12,8 @@ from peftlab.errors import require
 from peftlab.heads.selection import ChosenHeads, HeadSelection
 from peftlab.heads.weights import HeadMatrix, rows_by_module
 from peftlab.layers.head_rows import HeadColumnsLinear, HeadRowsLinear
-from peftlab.strategies.attached import Attached, Options
+from peftlab.strategies.attached import Options
+from peftlab.strategies.bases.replaced import AttachedReplacements
 
 Part = Literal["q", "k", "v", "o"]
 
@@ -59,7 +60,7 @@ def parts_of(rows: Sequence[Part]) -> list[HeadMatrix]:
     return [*found, "output"] if "o" in rows else found
 
 
-class AttachedHeads(Attached):
+class AttachedHeads(AttachedReplacements):
     """The weights that belong to the chosen heads of a frozen backbone."""
 
     strategy: TunedHeads
@@ -96,25 +97,13 @@ class AttachedHeads(Attached):
         found = rows_by_module(view, layer, heads, projections(self.strategy.rows))
         for path, (inside, rows) in found.items():
             module = HeadRowsLinear(self.model.get_submodule(path), rows, self.strategy.bias, view.axis(inside[0]))
-            self._put(f"layers.{layer}.{'-'.join(inside)}", path, module)
+            self._replace(f"layers.{layer}.{'-'.join(inside)}", path, module)
 
     def _insert_columns(self, layer: int, heads: Sequence[int]) -> None:
         path, columns = self.backbone.view.head_columns(layer, heads)
         frozen, axis = self.model.get_submodule(path), self.backbone.view.output_axis
         module = HeadColumnsLinear(frozen, columns.sort().values, axis)
-        self._put(f"layers.{layer}.output", path, module)
-
-    def _put(self, name: str, path: str, module: HeadRowsLinear | HeadColumnsLinear) -> None:
-        self.model.set_submodule(path, module)
-        self._modules[name] = path, module
-
-    def _remove(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.frozen)
-
-    def _merge(self) -> None:
-        for path, module in self._modules.values():
-            self.model.set_submodule(path, module.merged())
+        self._replace(f"layers.{layer}.output", path, module)
 
 
 def check_heads(heads: Sequence[Sequence[int]], view: BackboneView, name: str) -> None:

@@ -82,7 +82,7 @@ class Classification(SentenceKind):
         "balanced_accuracy": Metric(balanced_accuracy),
         "accuracy_with_macro_f1": Metric(accuracy_with_macro_f1),
     }
-    sober: ClassVar = ("balanced_accuracy",)
+    recorded_besides: ClassVar = ("balanced_accuracy",)
     columns: ClassVar = {**TEXTS, "label": Value("int64")}
 
     def check(self) -> None:
