@@ -59,6 +59,23 @@ def test_on_single_tasks_three_seeds_stay_at_a_quarter_and_over_tasks_they_add_u
     assert verdict(comparison) == "ahead"
 
 
+def test_conditions_taken_together_are_one_family_in_which_each_counts_as_a_task() -> None:
+    few = {"shots": 16, "task": "rte"}
+    records = runs({"good": [0.80, 0.82, 0.81], "poor": [0.70, 0.73, 0.72]})
+    records += [
+        run(score, name, seed=seed, test=score, **few) for name, score, seed in [("good", 0.6, 1), ("poor", 0.7, 1)]
+    ]
+    assert not any(family.over_tasks for family in compare_all(gather(records)))
+    (block,) = gather(records, together=True).blocks
+    assert block.title == "all conditions"
+    single, over = compare_all(gather(records, together=True))
+    assert [comparison.tasks for comparison in single.comparisons] == [("rte@minilm",), ("rte@minilm@16-shot",)]
+    (comparison,) = over.comparisons
+    assert (comparison.first.label, comparison.result.n) == ("poor", 4)
+    # The conditions count alike, however many pairs each has: (28 / 3 - 10) / 2.
+    assert comparison.result.mean == pytest.approx((10 - 28 / 3) / 2)
+
+
 def test_holms_family_is_the_whole_table() -> None:
     names = {name: [0.5 + step / 10 + seed / 100 for seed in range(6)] for step, name in enumerate("abc")}
     (family,) = compare_all(study(names))

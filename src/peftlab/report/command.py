@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         load_plugins(given.plugins)
-        summary = write(given.folders, given.output, given.reference)
+        summary = write(given.folders, given.output, given.reference, given.together)
         print("\n".join(f"{about}: {said}" for about, said in summary))
         print(f"tables: {given.output}/*.md, *.tex, *.csv")
         print(f"page: {given.output / 'index.html'}")
@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write(folders: list[Path], output: Path, reference: str | None = None) -> list[tuple[str, str]]:
+def write(
+    folders: list[Path], output: Path, reference: str | None = None, together: bool = False
+) -> list[tuple[str, str]]:
     """Write page and tables of every run below `folders` into `output`; return the summary and what was not read."""
     from peftlab.report import page_files
     from peftlab.report.comparisons import compare_all
@@ -43,7 +45,7 @@ def write(folders: list[Path], output: Path, reference: str | None = None) -> li
     from peftlab.report.study import read
     from peftlab.report.summary import sentences
 
-    study = read(folders)
+    study = read(folders, together)
     reference = reference or reference_of(study)
     families = compare_all(study, reference)
     contents = page_files.contents(study, families, reference)
@@ -74,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="compare all methods with this one alone (fewer tests, so more power); name it before you see results;"
         " where all runs state a plan, it is the plan's",
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="compare over all conditions at once: a task on a backbone with so many shots counts as a task of its own",
     )
     add_plugins_option(parser)
     parser.add_argument(

@@ -65,8 +65,8 @@ class Study:
         return found
 
 
-def read(folders: Iterable[Path]) -> Study:
-    """Return the study of every record below `folders`, each file once.
+def read(folders: Iterable[Path], together: bool = False) -> Study:
+    """Return the study of every record below `folders`, each file once; `together` is that of `gather`.
 
     Raises UserError when a folder does not exist or no record can be read. A record that cannot be read does
     not hide the others: it is listed.
@@ -74,17 +74,19 @@ def read(folders: Iterable[Path]) -> Study:
     folders = tuple(folders)
     found = read_records(folders)
     found.check_any("no runs to report on")
-    return replace(gather(found.records, found.unreadable), folders=folders)
+    return replace(gather(found.records, found.unreadable, together), folders=folders)
 
 
-def gather(records: Iterable[RunRecord], unreadable: Iterable[str] = ()) -> Study:
+def gather(records: Iterable[RunRecord], unreadable: Iterable[str] = (), together: bool = False) -> Study:
     """Return the study of `records`: runs that differ only in their seed are one cell.
 
     An option that is varied on one task of a block names the method on all of its tasks: k = 2 and k = 3 are two
-    methods everywhere. An option that follows the task, as the number of epochs does, names none.
+    methods everywhere. An option that follows the task, as the number of epochs does, names none. Methods are compared
+    within a block; `together` makes one block of all, in which each condition (a task on a backbone with so many
+    examples) takes the place of a task.
     """
     records = list(records)
-    setting = partial(_setting, Backbones(records))
+    setting = partial(_condition if together else _setting, Backbones(records))
     cells = aggregate(records, setting, named_together=lambda setting: setting.block)
     return Study(tuple(sorted(cells, key=_place)), tuple(unreadable))
 
@@ -96,6 +98,15 @@ def _setting(backbones: Backbones, record: RunRecord) -> Setting:
     return Setting(
         record.task, Block(backbones.name(record), record.shots, held, partial=bool(cuts_of(record).evaluation))
     )
+
+
+def _condition(backbones: Backbones, record: RunRecord) -> Setting:
+    setting = _setting(backbones, record)
+    block = setting.block
+    part = [block.backbone, *([f"{block.shots}-shot"] if block.shots is not None else [])]
+    part += [f"holdout-{block.holdout:g}"] if block.holdout else []
+    part += ["in-part"] if block.partial else []
+    return Setting("@".join([setting.task, *part]), Block("all conditions", None, together=True))
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

@@ -33,17 +33,21 @@ _LONGEST_VALUE = 120  # characters of an option's value in a method's name
 class Block:
     """What scores of different tasks must share to stand in one table.
 
-    Runs that evaluated only some batches are `partial`: they are compared with one another alone.
+    Runs that evaluated only some batches are `partial`: they are compared with one another alone. Where conditions are
+    taken `together`, each is a task of its own, and the backbone and the shots stand in its name.
     """
 
     backbone: str
     shots: int | None
     holdout: float | None = None
     partial: bool = False
+    together: bool = False
 
     @property
     def title(self) -> str:
         """For example ``minilm · 16 shots``."""
+        if self.together:
+            return self.backbone
         data = "full data" if self.shots is None else f"{self.shots} shots"
         held = f" · {percent(self.holdout):g} % held out" if self.holdout else ""
         return f"{self.backbone} · {data}{held}{' · evaluated in part' if self.partial else ''}"
