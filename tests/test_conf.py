@@ -167,7 +167,7 @@ SWEEPS = {
     "table3": {"strategy.score": 6, "seed": 6},
     "table6": {"task": 2, "seed": 6},
     "ranking": {"seed": 30, "strategy.score": 8},
-    "methods": {"+strategy": 14, "seed": 16},
+    "methods": {"seed": 16},
     "allocation": {"seed": 16, "strategy.allocation": 5},
     "fig3": {"robustness.setting": 5, "strategy.score_after_steps": 2, "seed": 3},
     "fig8-11": {"robustness.setting": 5, "strategy.score_after_steps": 1, "seed": 3},
