@@ -76,7 +76,7 @@ def asks_what_stands_around_its_function(kind):
         same = torch.equal(logits(backbone, inputs), before)
         give.remove()
         undo()
-        depths = backbone.model.config.num_hidden_layers // backbone.view.num_layers
+        depths = architecture(kind).sizes(backbone.model.config).num_hidden_layers // backbone.view.num_layers
         if not same or asked != [(attention, 7)] * depths or not torch.equal(logits(backbone, inputs), before):
             return False
         asked.clear()

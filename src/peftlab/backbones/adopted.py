@@ -38,8 +38,9 @@ def adopt(model: PreTrainedModel, tokenizer: Processor | None = None) -> Backbon
     """
     output = _auto_class(model)
     view = BackboneView(model, output)
-    taken = inspect.signature(model.forward).parameters
-    names = [name for name in _READ if name in taken]
+    # A model of two towers takes what its base model, one of them, does not.
+    taken = [inspect.signature(part.forward).parameters for part in (model, view.base)]
+    names = [name for name in _READ if all(name in own for own in taken)]
     reader = tokenizer or Inputs(names, getattr(model.config, "pad_token_id", None) or 0)
     own = {id(parameter) for _, parameter in view.classifier_parameters()}
     size = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in own)

@@ -8,12 +8,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from peftlab.backbones.refused import REFUSED
 from peftlab.errors import UserError, require
@@ -27,7 +27,7 @@ BY_LETTER: dict[str, Projection] = {name[0]: name for name in PROJECTIONS}  # as
 
 # Where a method may put a module into a layer; a family says which of them it has.
 Site = Literal[
-    "self_attention",  # goes through an attention function that the config names
+    "self_attention",  # hands what it is called with to an attention function that the config names
     "attention_end",  # the last module before attention's residual is added
     "attention_norm",  # the LayerNorm that takes the sum with that residual
     "feed_forward",  # maps what the feed-forward takes to what it gives, its residual apart
@@ -114,6 +114,7 @@ class Architecture(ABC):
         output_layers: names in the whole model of the modules of the task's output layer, by the class of
             transformers that puts it there.
         may_lack: parts of the base model that files of weights may be without; they are drawn from a fixed seed.
+        unread: parts of the base model that no output layer reads: nothing there can be tuned.
         reads: texts, or images, whose patches stand for tokens.
         any_size: whether images may have another size than the config says: positions are interpolated.
         eager_only: whether transformers writes its attention out, and takes no other.
@@ -129,11 +130,34 @@ class Architecture(ABC):
     sites: ClassVar[Mapping[Site, str]]
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]]
     may_lack: ClassVar[tuple[str, ...]] = ()
+    unread: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[Reads] = "texts"
     any_size: ClassVar[bool] = False
     eager_only: ClassVar[bool] = False
     reads_last_token: ClassVar[bool] = False
     small: ClassVar[Mapping[str, Any]] = {}
+
+    def configured(self, entries: Mapping[str, Any], labels: Mapping[str, Any]) -> PretrainedConfig:
+        """Return the config of a model with random weights.
+
+        Args:
+            entries: `model_type`, and sizes as `sizes` has them.
+            labels: what an output layer adds (`OutputLayer.options`).
+        """
+        return AutoConfig.for_model(**{**entries, **labels})
+
+    def sizes(self, config: PretrainedConfig) -> PretrainedConfig:
+        """Return what of a config has the sizes of the base model: all of it (default), or a part."""
+        return config
+
+    def base_name(self, model: PreTrainedModel) -> str:
+        """Return the name in a whole model of its base model; "" where it has no output layer around that."""
+        prefix: str = model.base_model_prefix
+        return prefix if hasattr(model, prefix) else ""
+
+    def base(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the base model, embeddings and layers, of a whole one."""
+        return cast(PreTrainedModel, model.get_submodule(self.base_name(model)))
 
     @abstractmethod
     def attention(self, config: PretrainedConfig) -> Attention:

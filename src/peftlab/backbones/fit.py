@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import numpy as np
-from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.errors import UserError, require, shown
 from peftlab.inputs.image import largest_side, pixels_of, sides
@@ -50,20 +50,20 @@ def check_tokenizer(title: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     require(limit >= shortest, f"{says}a pair of texts takes {shortest} positions at least, the model has {limit}")
 
 
-def check_image_processor(title: str, model: PreTrainedModel, processor: BaseImageProcessor, any_size: bool) -> None:
+def check_image_processor(title: str, sizes: PretrainedConfig, processor: BaseImageProcessor, any_size: bool) -> None:
     """Refuse an image processor whose images have another size (unless any will do), or other channels.
 
     Raises:
         UserError: naming both.
     """
-    config, blank, side = model.config, np.zeros((64, 96, 3), dtype=np.uint8), largest_side(processor)
+    blank, side = np.zeros((64, 96, 3), dtype=np.uint8), largest_side(processor)
     require(side <= _LONGEST_SIDE, f"backbone={title}: images of {side:,} pixels a side; allowed are {_LONGEST_SIDE:,}")
     try:
         found = list(pixels_of(processor, [stored(blank, "image")]).shape[1:])
     except Exception as error:  # settings that do not go together raise whatever comes to hand
         reason = shown(" ".join(str(error).split()), 200)
         raise UserError(f"backbone={title}: its image processor takes no image ({reason})") from error
-    expected = [config.num_channels, *sides(config.image_size)]
+    expected = [sizes.num_channels, *sides(sizes.image_size)]
     says = f"backbone={title}: image processor and model do not fit: "
     fits = found == expected or (any_size and found[0] == expected[0])
     require(fits, f"{says}its images are {found} (channels, height, width), the model reads {expected}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.modality import family_of
 
 
 def inputs_of(backbone: Backbone, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def hidden_states(backbone: Backbone, size: int = 2, length: int = 8) -> Tensor:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        found: Tensor = model.base_model(**inputs)[0]
+        found: Tensor = family_of(model).base(model)(**inputs)[0]
     finally:
         for module, training in modes.items():
             module.training = training

@@ -200,8 +200,9 @@ def _check_weights(name: str, folder: Path, model: PreTrainedModel, report: Mapp
     # transformers 5 gives both shapes with each name, 4 the name alone.
     misshapen = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
     lacking = {*report["missing_keys"], *misshapen}
-    base = f"{model.base_model_prefix}."
-    tolerated = tuple(f"{base}{part}." for part in architecture(model.config.model_type).may_lack)
+    family = architecture(model.config.model_type)
+    base = f"{family.base_name(model)}."
+    tolerated = tuple(f"{base}{part}." for part in family.may_lack)
     random = sorted(key for key in lacking if key.startswith(base) and not key.startswith(tolerated))
     require(
         not random,
@@ -232,8 +233,9 @@ def _draw_output_layer(model: PreTrainedModel, view: BackboneView, seed: int) ->
 
 def _draw_again(model: PreTrainedModel, part: torch.nn.Module) -> None:
     """Draw a module's weights from the current seed with the architecture's own initialisation."""
+    sizes = architecture(model.config.model_type).sizes(model.config)
     for module in part.modules():
         if isinstance(module, torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            torch.nn.init.normal_(module.weight, std=getattr(sizes, "initializer_range", 0.02))
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)

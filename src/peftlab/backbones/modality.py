@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
     BaseImageProcessor,
@@ -96,20 +95,23 @@ class Images(Modality):
         from transformers import ViTImageProcessorPil
 
         try:
-            config = AutoConfig.for_model(**options)
-            height, width = sides(config.image_size)
-            half = [0.5] * config.num_channels
+            family = architecture(options.get("model_type", ""))
+            sizes = family.sizes(family.configured(options, {}))
+            height, width = sides(sizes.image_size)
+            half = [0.5] * sizes.num_channels
         except MISFITS as error:
             raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
         return ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
 
     def settle(self, title: str, model: PreTrainedModel, processor: Any, loaded: bool) -> None:
         """Refuse a processor whose images are not those of the model."""
-        check_image_processor(title, model, processor, family_of(model).any_size)
+        family = family_of(model)
+        check_image_processor(title, family.sizes(model.config), processor, family.any_size)
 
     def random_inputs(self, model: PreTrainedModel, size: int, length: int, draw: torch.Generator) -> dict[str, Tensor]:
         """Return `pixel_values` [size, C, H, W]."""
-        shape = (size, model.config.num_channels, *sides(model.config.image_size))
+        sizes = family_of(model).sizes(model.config)
+        shape = (size, sizes.num_channels, *sides(sizes.image_size))
         return {"pixel_values": torch.randn(shape, generator=draw).to(model.device)}
 
 

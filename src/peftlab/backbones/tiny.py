@@ -64,7 +64,8 @@ def random_model(
     Raises:
         UserError: the model type is unknown, has no such output layer, or an entry does not fit it.
     """
-    model_class = architecture(options.get("model_type", "")).model_class(output.auto_class)
+    family = architecture(options.get("model_type", ""))
+    model_class = family.model_class(output.auto_class)
     entries = {} if isinstance(processor, BaseImageProcessor) else _token_entries(processor)
     _check_options(options)
     _check_vocabulary(options, entries.get("vocab_size", 0))
@@ -76,13 +77,13 @@ def random_model(
     try:
         with Allowance(_MOST_NUMBERS, "backbone.random"):
             bare, model = (
-                from_config(model_class, AutoConfig.for_model(**{**entries, **options, **labels}), attention)
+                from_config(model_class, family.configured({**entries, **options}, labels), attention)
                 for labels in ({}, output.options)
             )
     except MISFITS as error:
         raise UserError(f"backbone.random: {' '.join(str(error).split())}") from error
     # Some architectures draw the output layer first, and the number of labels would shift all later draws.
-    model.base_model.load_state_dict(bare.base_model.state_dict())
+    family.base(model).load_state_dict(family.base(bare).state_dict())
     return model
 
 
@@ -103,9 +104,10 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
     The names of BERT's config stand in the shipped files whatever the type, so each type lets them through.
     """
-    config, bert = (AutoConfig.for_model(name) for name in (options["model_type"], "bert"))
+    family = architecture(options["model_type"])
+    config, bert = family.sizes(AutoConfig.for_model(options["model_type"])), AutoConfig.for_model("bert")
     for name in options:
         # Some entries are read where they are given, and a plain config has none of them.
-        if not (hasattr(config, name) or hasattr(bert, name) or name in architecture(config.model_type).small):
+        if not (hasattr(config, name) or hasattr(bert, name) or name in family.small):
             meant = nearest(name, config.to_dict())
-            raise UserError(f"backbone.random.{name}: {config.model_type} has no such option{meant}")
+            raise UserError(f"backbone.random.{name}: {options['model_type']} has no such option{meant}")

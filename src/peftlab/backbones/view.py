@@ -31,13 +31,14 @@ class BackboneView:
         self._classifier = self._family.output_names(auto_class) if auto_class else ()
         # Whether the output layer takes each token of the text by its place in it.
         self.reads_tokens = auto_class is None or auto_class in PER_TOKEN or self._family.reads_tokens(model.config)
-        prefix = model.base_model_prefix
-        self._layers = f"{prefix}.{self._family.layers}" if hasattr(model, prefix) else self._family.layers
+        base = self._family.base_name(model)
+        self._layers = f"{base}.{self._family.layers}".lstrip(".")
+        self._unread = tuple(f"{base}.{part}.".lstrip(".") for part in self._family.unread if auto_class)
         # A list's own length: where layers share their weights, one module serves all depths.
         self.num_layers: int = len(list(model.get_submodule(self._layers).children()))
         self.num_heads: int = self._attention.query.heads
         self.num_key_heads: int = self._attention.key.heads
-        self.hidden_size: int = model.config.hidden_size
+        self.hidden_size: int = self._family.sizes(model.config).hidden_size
         # Asked of the untouched model: a method may put another module there.
         self._output_axis: Literal[0, 1] = weight_axis(self.head_output(0))
         self.head_dim: int = input_width(self.head_output(0)) // self.num_heads
@@ -57,6 +58,11 @@ class BackboneView:
     def reads(self) -> Reads:
         """What the model reads: texts, or images."""
         return self._family.reads
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The base model: embeddings and layers, without the task's output layer."""
+        return self._family.base(self._model)
 
     def layer(self, index: int) -> nn.Module:
         """Return the whole encoder layer `index`, counted from the embeddings."""
@@ -132,6 +138,12 @@ class BackboneView:
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters of all layers, named as in the whole model: no embeddings, no pooler."""
         return dict(self._model.get_submodule(self._layers).named_parameters(prefix=self._layers))
+
+    def tunable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return all parameters, named as in the whole model, but the output layer's and those that none reads."""
+        apart = {name for name, _ in self.classifier_parameters()}
+        named = self._model.named_parameters()
+        return {name: p for name, p in named if name not in apart and not f"{name}.".startswith(self._unread)}
 
     def classifier_names(self) -> list[str]:
         """Return the names of the modules of the task's output layer, in order."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from peftlab.backbones.architecture import PROJECTIONS, Architecture, architecture
 from peftlab.backbones.loading import Backbone
 from peftlab.check.promise import promised
-from peftlab.check.small import batch, example, logits, small_backbone
+from peftlab.check.small import batch, example, logits, loss_of, small_backbone
 from peftlab.heads.outputs import head_outputs
 from peftlab.output_layer import PER_TOKEN, OutputLayer
 
@@ -59,16 +59,29 @@ def names_modules_that_are_there(family: type[Architecture]) -> None:
             view.at(view.num_layers - 1, site)
         for auto_class in family.output_layers:
             made = small_backbone(kind, OutputLayer(auto_class, {"num_labels": 2}))
-            base = {id(parameter) for parameter in made.model.base_model.parameters()}
+            base = {id(parameter) for parameter in made.view.base.parameters()}
             outside = {name for name, parameter in made.model.named_parameters() if id(parameter) not in base}
             named = {name for name, _ in made.view.classifier_parameters()}
             promised(outside == named, f"{kind}, {auto_class}: {sorted(outside ^ named)} are the base's, or not named")
+
+
+def names_what_nothing_reads(family: type[Architecture]) -> None:
+    """Training all weights reaches each of them but those that it says no output layer reads."""
+    for kind in family.model_types:
+        backbone = _backbone(kind)
+        backbone.model.requires_grad_(True)
+        loss_of(backbone, batch(backbone)).backward()
+        tunable = {*backbone.view.tunable_parameters(), *(name for name, _ in backbone.view.classifier_parameters())}
+        reached = {name for name, parameter in backbone.model.named_parameters() if parameter.grad is not None}
+        promised(reached <= tunable, f"{kind}: named as unread, and reached: {sorted(reached - tunable)}")
+        promised(tunable <= reached, f"{kind}: not reached, and not named as unread: {sorted(tunable - reached)}")
 
 
 PROMISES: list[Callable[[type[Architecture]], None]] = [
     serves_its_types,
     keeps_heads_where_it_says,
     names_modules_that_are_there,
+    names_what_nothing_reads,
 ]
 
 

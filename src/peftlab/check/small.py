@@ -120,10 +120,11 @@ def type_for(kind: TaskKind) -> str:
 
 def small_sizes(model_type: str) -> dict[str, Any]:
     """Return the entries that make a config of a type small."""
-    config = AutoConfig.for_model(model_type)
+    family = architecture(model_type)
+    config = family.sizes(AutoConfig.for_model(model_type))
     return {
         **{name: value for name, value in SIZES.items() if hasattr(config, name)},
-        **architecture(model_type).small,
+        **family.small,
     }
 
 

@@ -52,7 +52,7 @@ def score_heads(backbone: Backbone, batches: Iterable[Mapping[str, Tensor]], xi:
         for current in batches:
             inputs = inputs_of(backbone, current)
             examples, sequences = examples + num_examples(current), sequences + num_sequences(inputs)
-            model.base_model(**inputs)
+            view.base(**inputs)
     model.train(was_training)
     counts = torch.tensor(outputs_seen, dtype=torch.float64, device=device).view(-1, 1, 1)
     richness, correlation, spectrum = richness / counts[:, 0], correlation / counts, spectrum / counts

@@ -74,7 +74,7 @@ class AttachedAdapterDrop(AttachedModules):
 
     def _insert(self, selection: Any) -> None:
         # The base model is no method's to wrap: its hook decides before any layer runs.
-        self._hook = self.model.base_model.register_forward_pre_hook(self._drop)
+        self._hook = self.backbone.view.base.register_forward_pre_hook(self._drop)
         super()._insert(selection)
 
     def _remove(self) -> None:

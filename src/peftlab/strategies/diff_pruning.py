@@ -184,7 +184,7 @@ class AttachedDifference(Attached):
     def _insert(self, selection: Any) -> None:
         self._differences: dict[str, GatedDifference | SparseDifference] = {}
         self._classifier_start = {name: p.detach().clone() for name, p in self.classifier().items()}
-        chosen = {name: p for name, p in self.model.named_parameters() if name not in self._classifier_start}
+        chosen = self.backbone.view.tunable_parameters()
         ends = list(accumulate((p.numel() for p in chosen.values()), initial=0))
         self._entries, self._offsets = ends[-1], dict(zip(chosen, ends, strict=False))
         everything = self._entries + sum(p.numel() for p in self._classifier_start.values())

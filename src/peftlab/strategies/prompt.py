@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
@@ -76,7 +75,7 @@ class AttachedPrompt(Attached):
         return {"prompts.tokens": self._prompts.tokens}
 
     def _insert(self, selection: Any) -> None:
-        base = cast(PreTrainedModel, self.model.base_model)
+        base = self.backbone.view.base
         tokens = self.strategy.first_tokens(base.get_input_embeddings())
         self._prompts = Prompts(tokens, place=1 if self.strategy.place == "second" else 0)
         self._take_out = self._prompts.insert_into(base, self.backbone.view.reads_tokens)

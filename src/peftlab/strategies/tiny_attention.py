@@ -159,10 +159,10 @@ class AttachedTiny(AttachedModules):
     def _insert(self, selection: Any) -> None:
         self._undo: list[Callable[[], None]] = []
         if not self.strategy.backbone_dropout:
-            self._undo.append(without_dropout(self.model.base_model))
+            self._undo.append(without_dropout(self.backbone.view.base))
         super()._insert(selection)
         pads = next(iter(self._tiny().values())).pads
-        self._undo.append(self.model.base_model.register_forward_pre_hook(pads, with_kwargs=True).remove)
+        self._undo.append(self.backbone.view.base.register_forward_pre_hook(pads, with_kwargs=True).remove)
         start = self.strategy.read_start(self.backbone)
         with torch.no_grad():
             for name, parameter in self.classifier().items() if start else ():

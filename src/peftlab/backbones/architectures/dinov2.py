@@ -25,6 +25,7 @@ class DINOv2(ViT):
         "layer": "",
     }
     any_size = True
+    unread = ("embeddings.mask_token",)  # stands for patches that pretraining hides
 
     def attention(self, config: PretrainedConfig) -> Attention:
         """Return three projections whose heads divide the hidden size.

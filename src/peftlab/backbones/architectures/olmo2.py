@@ -14,7 +14,7 @@ class Olmo2(Llama):
     """OLMo 2: the rows of one head's queries or keys change the length that all heads' are divided by."""
 
     name = "olmo2"
-    model_types: ClassVar[tuple[str, ...]] = ("olmo2",)
+    model_types: ClassVar[tuple[str, ...]] = ("olmo2", "olmo3")
     sites: ClassVar[Mapping[Site, str]] = {
         "self_attention": "self_attn",
         "attention_end": "post_attention_layernorm",

@@ -1,4 +1,4 @@
-"""RoBERTa and XLM-RoBERTa: BERT's layers, positions counted from the padding index."""
+"""RoBERTa, XLM-RoBERTa and CamemBERT: BERT's layers, positions counted from the padding index."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ class Roberta(Bert):
     """RoBERTa, whose classifier has a layer of its own instead of a pooler."""
 
     name = "roberta"
-    model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta")
+    model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
 
     def position_limit(self, model: PreTrainedModel) -> int | None:
         """Return the learned positions after the padding index: two tokens fewer than there are."""

@@ -31,19 +31,21 @@ class ViT(Architecture):
     output_layers: ClassVar[Mapping[str, tuple[str, ...]]] = {"AutoModelForImageClassification": ("classifier",)}
     small: ClassVar[Mapping[str, Any]] = {"image_size": 8, "patch_size": 2}
     special_tokens: ClassVar[int] = 1  # beside the patches
+    projections: ClassVar[tuple[str, str, str, str]] = (  # of queries, keys, values, and of what the heads give
+        "attention.q_proj",
+        "attention.k_proj",
+        "attention.v_proj",
+        "attention.o_proj",
+    )
 
     def attention(self, config: PretrainedConfig) -> Attention:
         """Return three projections whose heads divide the hidden size."""
-        return separate(
-            "attention.q_proj",
-            "attention.k_proj",
-            "attention.v_proj",
-            "attention.o_proj",
-            heads=config.num_attention_heads,
-            head_dim=config.hidden_size // config.num_attention_heads,
-        )
+        sizes = self.sizes(config)
+        heads = sizes.num_attention_heads
+        return separate(*self.projections, heads=heads, head_dim=sizes.hidden_size // heads)
 
     def position_limit(self, model: PreTrainedModel) -> int | None:
         """Return the number of patches and special tokens, which each image has."""
-        (height, width), (down, across) = map(sides, (model.config.image_size, model.config.patch_size))
+        sizes = self.sizes(model.config)
+        (height, width), (down, across) = map(sides, (sizes.image_size, sizes.patch_size))
         return self.special_tokens + (height // down) * (width // across)

@@ -1,7 +1,6 @@
 """Strategies that tune parameters which the backbone already has."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +32,11 @@ class AttachedInPlace(Attached):
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return the chosen parameters by their names in the whole model."""
-        return {name: p for name, p in self._base_parameters() if name in self._pretrained}
+        return {name: p for name, p in self.backbone.view.tunable_parameters().items() if name in self._pretrained}
 
     def _insert(self, selection: Any) -> None:
-        chosen = {name: p for name, p in self._base_parameters() if self.strategy.chooses(name, p)}
+        found = self.backbone.view.tunable_parameters().items()
+        chosen = {name: p for name, p in found if self.strategy.chooses(name, p)}
         # Kept on the CPU, so that detaching gives the pretrained backbone back.
         self._pretrained: dict[str, Tensor] = {name: p.detach().cpu().clone() for name, p in chosen.items()}
         for parameter in chosen.values():
@@ -49,7 +49,3 @@ class AttachedInPlace(Attached):
 
     def _merge(self) -> None:
         """Nothing to do: the tuned values are the backbone's own weights already."""
-
-    def _base_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        classifier = {name for name, _ in self.backbone.view.classifier_parameters()}
-        return ((name, p) for name, p in self.model.named_parameters() if name not in classifier)
