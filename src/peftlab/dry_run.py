@@ -29,7 +29,7 @@ SEARCHED = ("multirun", "outputs")  # where a command's runs lie unless it says 
 STEPS = 50  # of the runs that measure: the first ones are slower
 _WHERE = ("task", "backbone", "shots")  # they name a run where they vary
 _FREE = (
-    "seed", "search", "training.learning_rate", "training.weight_decay", "training.warmup",
+    "seed", "search", "training.learning_rate", "training.weight_decay", "training.warmup", "training.warmup_steps",
     "training.schedule", "trainer.max_steps", "data.root", "backbone.path",
 )  # fmt: skip
 

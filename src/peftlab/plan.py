@@ -12,7 +12,7 @@ from peftlab.backbones.modality import longest_text
 from peftlab.backbones.spec import BackboneSpec
 from peftlab.cache import RunCache
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
-from peftlab.errors import require
+from peftlab.errors import SkippedError, require
 from peftlab.identity import Identity, identify, run_settings
 from peftlab.options.schema import build, checked
 from peftlab.registry import load_plugins
@@ -147,14 +147,34 @@ def _check_dtype(spec: BackboneSpec, precision: object) -> None:
     )
 
 
-def check_length(plan: Parts, backbone: Backbone) -> None:
+def check_fit(plan: Parts, backbone: Backbone) -> None:
+    """Refuse a strategy that does not fit the backbone, or leaves no room for the texts.
+
+    Raises:
+        SkippedError: the method does not fit this backbone or this kind of task.
+        UserError: one of its options does not, or as `check_length`.
+    """
+    reason = plan.strategy.skip(backbone.view, plan.kind)
+    if reason is not None:
+        raise SkippedError(f"strategy {plan.strategy.name} does not fit backbone {backbone.name}: {reason}")
+    fitted = plan.strategy.fitted(backbone)
+    fitted.check(backbone)
+    check_length(plan, fitted, backbone)
+
+
+def check_length(plan: Parts, fitted: Strategy, backbone: Backbone) -> None:
     """Refuse texts for which a strategy that takes positions leaves no room.
+
+    Args:
+        plan: says how long the texts are.
+        fitted: the plan's strategy, fitted to the backbone.
+        backbone: has the positions.
 
     Raises:
         UserError: `data.max_length`, or `deployment.length` where it is used, and the strategy's positions are more
             than the backbone has.
     """
-    reserved, positions = plan.strategy.traits.prompt_positions, longest_text(backbone.processor)
+    reserved, positions = fitted.traits.prompt_positions, longest_text(backbone.processor)
     if positions is None:
         return
     lengths = {"data.max_length": plan.data.max_length} if reserved else {}

@@ -120,7 +120,8 @@ def _measure_missing(plan: Plan, record: RunRecord, folder: Path, cache: RunCach
     if not plan.deployment.measure or _is_measured(record, plan.deployment):
         return
     log.info("%s had finished and is not trained again; its deployment is measured", folder)
-    check_length(plan, load_backbone(plan.spec, plan.kind.output_layer, plan.seed, cache))
+    backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, cache)
+    check_length(plan, plan.strategy.fitted(backbone), backbone)
     device = find_device(plan.config["trainer"], folder)
     record.deployment = measure_deployment(folder, plan.spec, plan.kind.output_layer, plan.deployment, device)
     record.config = {**record.config, "deployment": dict(plan.config["deployment"])}

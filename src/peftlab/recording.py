@@ -84,6 +84,7 @@ def count_parameters(attached: Attached) -> record.Parameters:
         total=attached.backbone.size,
         tuned=attached.num_tuned(),
         classifier=sum(p.numel() for p in attached.classifier().values()),
+        sizes=attached.sizes,
     )
 
 

@@ -19,7 +19,7 @@ from peftlab.errors import BusyError, SkippedError, UserError
 from peftlab.files import content_sha256, disk_errors
 from peftlab.kept_predictions import keep_predictions
 from peftlab.locks import exclusive_lock, owner_of
-from peftlab.plan import Plan, check_length, make_plan
+from peftlab.plan import Plan, check_fit, make_plan
 from peftlab.pool import check_failed_elsewhere, is_since
 from peftlab.previous_run import (
     Interrupted,
@@ -149,7 +149,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
     with working(f"loading {plan.spec.title}"):
         backbone = load_backbone(plan.spec, plan.kind.output_layer, plan.seed, at.cache)
         result.backbone, result.fingerprint = backbone.name, backbone.fingerprint
-        _check_fit(plan, backbone)
+        check_fit(plan, backbone)
     data = _task_data(plan, backbone, at.cache)
     data.setup()
 
@@ -239,14 +239,6 @@ def _recorded(config: dict[str, Any], found: Earlier, at: Workplace, begin: Call
         _write(result, at.folder)
     _clear(at.folder)
     return result
-
-
-def _check_fit(plan: Plan, backbone: Backbone) -> None:
-    reason = plan.strategy.skip(backbone.view, plan.kind)
-    if reason is not None:
-        raise SkippedError(f"strategy {plan.strategy.name} does not fit backbone {backbone.name}: {reason}")
-    plan.strategy.check(backbone)
-    check_length(plan, backbone)
 
 
 def _task_data(plan: Plan, backbone: Backbone, cache: RunCache) -> TaskData:

@@ -12,6 +12,7 @@ from peftlab.strategies.registry import create_strategy
 BY_HAND = {
     "swish": lambda x: x / (1 + math.exp(-x)),
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+    "gelu-tanh": lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
     "relu": lambda x: max(x, 0.0),
     "tanh": math.tanh,
 }
@@ -74,7 +75,7 @@ def test_identity_begins_with_nothing_behind_a_linear_layers_own_draw():
 @pytest.mark.parametrize(
     ("strategy", "option", "words"),
     [
-        ("adapter", "nonlinearity", ("swish", "gelu", "relu", "tanh")),
+        ("adapter", "nonlinearity", ("swish", "gelu", "gelu-tanh", "relu", "tanh")),
         ("adapter", "init", ("normal", "near-identity", "identity")),
         ("adapter", "placement", ("houlsby", "pfeiffer", "feed-forward", "parallel")),
         ("compacter", "init", ("glorot-normal", "glorot-uniform")),

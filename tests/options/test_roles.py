@@ -78,6 +78,7 @@ OTHER: dict[str, Any] = {
     "robustness": {"setting": "BS", "settings": {}},
     "plan": {"question": "Which?", "reference": "hifi", "pairs": 6, "difference": 1.0, "stop": "all are there"},
     "training.early_stopping": 3,
+    "training.warmup_steps": 5,
     "training.best_by": "loss",
     "plugins": ["commands"],  # a module of the tests: it holds nothing that a run would use
     "hifi.score": "richness",

@@ -71,6 +71,7 @@ def drawn(share: float, layers: int, heads: int, down: float = 0.0, inner: int =
         (BERT_LARGE, "compacter", {}, None, 152_128, 0.0454),
         (BERT_LARGE, "compacter", {"plus": True}, None, 76_096, 0.0227),
         (BERT_LARGE, "compacter", {"plus": True, "plus_place": "feed-forward"}, None, 76_096, 0.0227),
+        (BERT_LARGE, "compacter", {"layer_norms": True}, None, 152_128 + 100_352, 0.0753),
         (BERT_LARGE, "prefix", {}, None, 25_770_496, 7.6894),
         (BERT_LARGE, "prefix", {"mlp": None}, None, 1_474_560, 0.4400),
         (BERT_LARGE, "prefix", {"mlp": None, "length": 20}, None, 983_040, 0.2933),

@@ -10,6 +10,7 @@ from models import tiny
 from peftlab.strategies.attached import ParameterGroup
 from peftlab.strategies.registry import create_strategy
 from peftlab.training.optimiser import SCHEDULES, build_optimiser, build_schedule, clip_groups, rate_factor
+from peftlab.training.settings import TrainingSettings
 
 
 def rates(steps: int, warmup: float, *schedule: str) -> list[float]:
@@ -47,6 +48,14 @@ def test_no_vector_decays_and_every_matrix_does(name: str):
         assert all(p.requires_grad for p in group["params"])
 
 
+def test_the_vector_of_adapterbias_decays_where_it_is_asked_for():
+    attached = create_strategy("adapterbias", {"decay": True}).attach(tiny())
+    decaying, others = (group.parameters for group in attached.parameter_groups())
+    vectors = {name for name in decaying if decaying[name].ndim == 1}
+    assert vectors == {name for name in attached.tuned() if name.endswith(".vector")} != set()
+    assert all(p.ndim == 1 for p in others.values())
+
+
 def test_one_step_is_that_of_adamw_with_decay_before_the_update():
     weight = nn.Parameter(torch.tensor([[2.0]]))
     optimiser = build_optimiser([ParameterGroup({"weight": weight})], learning_rate=0.1, weight_decay=0.5)
@@ -71,6 +80,13 @@ def test_every_step_moves_and_the_rate_is_zero_only_after_the_last(steps: int, w
 def test_a_schedule_is_followed_from_the_warm_up_on():
     assert rates(5, 0.2, "constant") == [1 / 2, 1, 1, 1, 1, 1]
     assert rates(5, 0.2, "cosine") == pytest.approx([1 / 2, 1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2, 0])
+
+
+def test_a_warm_up_may_be_given_in_steps():
+    given = TrainingSettings(1.0, 1, 1, weight_decay=0.0, warmup=0.9, warmup_steps=2)
+    assert rates(10, given.warmup_share(10)) == rates(10, 0.2)
+    few = TrainingSettings(1.0, 1, 1, weight_decay=0.0, warmup=0.9, warmup_steps=7)
+    assert rates(3, few.warmup_share(3))[:3] == [1 / 8, 2 / 8, 3 / 8]  # ends while the rate still rises
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate():

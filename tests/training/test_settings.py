@@ -83,6 +83,7 @@ def test_without_a_rate_the_message_says_what_to_give():
         ("weight_decay", -0.1, "0 or more"),
         ("warmup", 1, "a share of all steps"),
         ("warmup", -0.1, "a share of all steps"),
+        ("warmup_steps", -1, "0 or more, or null"),
         ("speed", 1, "no such option"),
     ],
 )

@@ -142,6 +142,7 @@ def attach(
     backbone = adopt(model, tokenizer)
     reason = method.skip(backbone.view, KINDS.get("classification").example().kind)
     require(reason is None, f"strategy {method.name} does not fit {backbone.name}: {reason}")
+    method = method.fitted(backbone)
     method.check(backbone)
     if selection is None:
         examples = GivenExamples(() if data is None else data, tokenizer)

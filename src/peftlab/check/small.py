@@ -85,7 +85,7 @@ class Trial:
         reason = self.strategy.skip(backbone.view, example(self.model_type).kind)
         if reason is not None:
             raise DoesNotApplyError(f"{self.strategy.name} does not fit ({reason})")
-        self.strategy.check(backbone)
+        self.strategy.fitted(backbone).check(backbone)
         torch.manual_seed(0)
         return self.strategy.attach(backbone, self.selection())
 

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Nonlinearity = Literal["swish", "gelu", "relu", "tanh"]
+Nonlinearity = Literal["swish", "gelu", "gelu-tanh", "relu", "tanh"]
 Init = Literal["normal", "near-identity", "identity"]
 
 _FUNCTIONS: dict[Nonlinearity, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
     "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "tanh": F.tanh,
 }

@@ -188,7 +188,8 @@ class _Options:
 
     def _spelt(self, kind: Any) -> str:
         if get_origin(kind) is Literal:
-            return "are " + ", ".join(str(choice) for choice in get_args(kind))
+            choices = ", ".join(map(str, get_args(kind)))
+            return f"{'are' if ', ' in choices else 'is'} {choices}"
         if get_origin(kind) in _UNIONS:
             return " or ".join(self._spelt(part) for part in get_args(kind))
         if get_origin(kind) is not None:

@@ -43,11 +43,15 @@ class Metric:
 
 @dataclass
 class Parameters:
-    """Counts of scalars; `tuned` leaves out the classifier, which every method trains alike."""
+    """Counts of scalars; `tuned` leaves out the classifier, which every method trains alike.
+
+    `sizes` are the strategy's options that followed from the backbone: `bottleneck` where it was given as ``auto``.
+    """
 
     total: int
     tuned: int
     classifier: int
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Adapters (Houlsby et al., 2019, arXiv 1902.00751): small bottlenecks between the parts of a frozen transformer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import nn
 
@@ -11,12 +13,13 @@ from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, Init, Nonlinearity, linear_bottleneck
 from peftlab.layers.placement import Placement, has_sites, place
 from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
+from peftlab.strategies.bases.sized import Size, SizedStrategy, number
 from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
-class Adapter(InsertedStrategy):
+class Adapter(SizedStrategy, InsertedStrategy):
     """Tune bottlenecks put into each layer: x + up(f(down(x))).
 
     Options (defaults and their sources in `conf/strategy/adapter.yaml`):
@@ -31,8 +34,10 @@ class Adapter(InsertedStrategy):
     """
 
     name = "adapter"
+    sized_by = "bottleneck"
+    originals: ClassVar[Mapping[str, tuple[int, int]]] = {"bottleneck": (64, 1024)}
 
-    bottleneck: int = 64
+    bottleneck: Size = 64
     placement: Placement = "houlsby"
     nonlinearity: Nonlinearity = "swish"
     init: Init = "normal"
@@ -40,7 +45,7 @@ class Adapter(InsertedStrategy):
     layer_norms: bool = False
 
     def __post_init__(self) -> None:
-        require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
+        super().__post_init__()
         fits = math.isfinite(self.scale) and self.scale != 0
         require(fits, f"strategy.scale={self.scale}: allowed are numbers other than 0")
 
@@ -56,10 +61,10 @@ class Adapter(InsertedStrategy):
 
     def build(self, backbone: Backbone) -> Modules:
         """Return a bottleneck for each place of each layer."""
-        width = backbone.view.hidden_size
+        width, size = backbone.view.hidden_size, number(self.bottleneck)
 
         def bottleneck() -> Bottleneck:
-            return linear_bottleneck(width, self.bottleneck, self.nonlinearity, self.init, self.scale)
+            return linear_bottleneck(width, size, self.nonlinearity, self.init, self.scale)
 
         return place(backbone.view, self.placement, bottleneck)
 

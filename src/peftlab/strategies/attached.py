@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,10 @@ class Options(Protocol):
         """Return the options as plain values, without paths of this machine."""
         ...
 
+    def fitted(self, backbone: Backbone) -> Self:
+        """Return the strategy with numbers for those options that follow from the backbone."""
+        ...
+
 
 class Attached(ABC):
     """A strategy attached to a backbone, until it is merged or detached.
@@ -74,12 +78,18 @@ class Attached(ABC):
         backbone: untouched.
         selection: what a look at the data decided, if the strategy takes one.
 
+    Attributes:
+        strategy: fitted to the backbone.
+        sizes: by option, the numbers that follow from the backbone.
+
     Raises:
         UserError: there is nothing to tune, or the selection does not fit; the backbone is then as it was.
     """
 
     def __init__(self, strategy: Options, backbone: Backbone, selection: Any = None) -> None:
-        self.strategy, self.backbone, self.selection = strategy, backbone, selection
+        self.strategy, self.backbone, self.selection = strategy.fitted(backbone), backbone, selection
+        given, fitted = strategy.given_options(), self.strategy.given_options()
+        self.sizes = {name: of for name, of in fitted.items() if of is not None and of != given[name]}
         self._names_before = set(self.model.state_dict())
         self._trainable_before = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self.model.requires_grad_(False)
@@ -118,12 +128,16 @@ class Attached(ABC):
         return sum(p.numel() for p in self.tuned().values())
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Return all trained parameters with their optimiser settings; vectors (biases, norms) do not decay."""
+        """Return all trained parameters with their optimiser settings; what `decays` has the run's weight decay."""
         everything = {**self.tuned(), **self.classifier()}
-        matrices = {name: p for name, p in everything.items() if p.ndim >= 2}
-        vectors = {name: p for name, p in everything.items() if p.ndim < 2}
-        groups = [ParameterGroup(matrices), ParameterGroup(vectors, weight_decay=0.0)]
+        decaying = {name: p for name, p in everything.items() if self.decays(name, p)}
+        others = {name: p for name, p in everything.items() if name not in decaying}
+        groups = [ParameterGroup(decaying), ParameterGroup(others, weight_decay=0.0)]
         return [group for group in groups if group.parameters]
+
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        """Return whether weight decay acts on a trained parameter. Default: not on vectors (biases, norms)."""
+        return parameter.ndim >= 2
 
     # While it trains -------------------------------------------------------------------------------------
 

@@ -1,8 +1,11 @@
 """Compacter (Karimi Mahabadi et al., 2021, arXiv 2106.04647): adapters of Kronecker products with one shared rule."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
+
+from torch import nn
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
@@ -10,13 +13,14 @@ from peftlab.errors import require
 from peftlab.layers.bottleneck import Nonlinearity
 from peftlab.layers.phm import Glorot, phm_bottleneck, shared_rule
 from peftlab.layers.placement import Placement, has_sites, place
-from peftlab.strategies.bases.inserted import InsertedStrategy, Modules
+from peftlab.strategies.bases.inserted import InsertedStrategy, Modules, layer_norms
+from peftlab.strategies.bases.sized import Size, SizedStrategy, number
 from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
-class Compacter(InsertedStrategy):
+class Compacter(SizedStrategy, InsertedStrategy):
     """Tune bottlenecks whose projections are sums of Kronecker products, rank one, with a rule that all share.
 
     Options (defaults and their sources in `conf/strategy/compacter.yaml`):
@@ -28,24 +32,34 @@ class Compacter(InsertedStrategy):
         nonlinearity: between the projections.
         init: how the factors of the products start, `glorot-normal` (gain 1) or `glorot-uniform` (gain sqrt(2)).
         rule_std: the shared rule starts from N(0, rule_std).
+        layer_norms: whether every LayerNorm of the backbone is tuned too.
     """
 
     name = "compacter"
+    sized_by = "bottleneck"
+    originals: ClassVar[Mapping[str, tuple[int, int]]] = {"bottleneck": (32, 1024)}
 
-    bottleneck: int = 32
+    bottleneck: Size = 32
     n: int = 4
     plus: bool = False
     plus_place: Literal["pfeiffer", "feed-forward"] = "pfeiffer"
     nonlinearity: Nonlinearity = "gelu"
     init: Glorot = "glorot-normal"
     rule_std: float = 1e-4
+    layer_norms: bool = False
 
     def __post_init__(self) -> None:
         require(self.n >= 1, f"strategy.n={self.n}: allowed is 1 or more")
-        fits = self.bottleneck >= 1 and self.bottleneck % self.n == 0
-        require(fits, f"strategy.bottleneck={self.bottleneck}: allowed are multiples of strategy.n={self.n}")
+        super().__post_init__()
+        fits = self.bottleneck == "auto" or self.bottleneck % self.n == 0
+        require(fits, f"strategy.bottleneck={self.bottleneck}: allowed are multiples of strategy.n={self.n}, and auto")
         positive = 0 < self.rule_std < math.inf
         require(positive, f"strategy.rule_std={self.rule_std}: allowed are numbers above 0")
+
+    @property
+    def step(self) -> int:
+        """Bottlenecks are multiples of n."""
+        return self.n
 
     @property
     def traits(self) -> Traits:
@@ -71,9 +85,13 @@ class Compacter(InsertedStrategy):
 
     def build(self, backbone: Backbone) -> Modules:
         """Return a bottleneck for each place of each layer; one rule is in all of them."""
-        rule, width = shared_rule(self.n, self.rule_std), backbone.view.hidden_size
+        rule, width, size = shared_rule(self.n, self.rule_std), backbone.view.hidden_size, number(self.bottleneck)
         return place(
             backbone.view,
             self.placement,
-            lambda: phm_bottleneck(rule, width, self.bottleneck, self.nonlinearity, self.init),
+            lambda: phm_bottleneck(rule, width, size, self.nonlinearity, self.init),
         )
+
+    def beside(self, backbone: Backbone) -> dict[str, nn.Parameter]:
+        """Return every LayerNorm, where they are tuned too."""
+        return layer_norms(backbone) if self.layer_norms else {}

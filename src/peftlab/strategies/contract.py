@@ -119,8 +119,12 @@ class Strategy(ABC):
         """
         return None
 
+    def fitted(self, backbone: Backbone) -> Self:
+        """Return the strategy with numbers for those options that follow from the backbone. Default: as it is."""
+        return self
+
     def check(self, backbone: Backbone) -> None:
-        """Raise `UserError` when an option does not fit the backbone; called before any data is read."""
+        """Raise `UserError` when an option does not fit the backbone; called before any data is read, when fitted."""
 
     def select(self, context: SelectionContext) -> Selection | None:
         """Look at data before training. Default: nothing."""

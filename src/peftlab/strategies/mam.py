@@ -1,13 +1,15 @@
 """Mix-and-match (He et al., 2022, arXiv 2110.04366): a prefix, and adapters beside the feed-forward."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
-from peftlab.errors import require
 from peftlab.layers.bottleneck import Bottleneck, linear_bottleneck
 from peftlab.layers.placement import has_sites, place
 from peftlab.strategies.bases.inserted import Modules
+from peftlab.strategies.bases.sized import Size, number
 from peftlab.strategies.prefix import Prefix
 from peftlab.tasks.kind import TaskKind
 
@@ -22,14 +24,12 @@ class MixAndMatch(Prefix):
     """
 
     name = "mam"
+    sized_by = "bottleneck"
+    originals: ClassVar[Mapping[str, tuple[int, int]]] = {"bottleneck": (512, 1024), "mlp": (800, 1024)}
 
-    mlp: int | None = 800
-    bottleneck: int = 512
+    mlp: Size | None = 800
+    bottleneck: Size = 512
     scale: float = 4.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.bottleneck >= 1, f"strategy.bottleneck={self.bottleneck}: allowed is 1 or more")
 
     def skip(self, view: BackboneView, kind: TaskKind) -> str | None:
         """Name an architecture that takes no prefix, or whose feed-forward nothing can stand beside."""
@@ -40,9 +40,9 @@ class MixAndMatch(Prefix):
 
     def build(self, backbone: Backbone) -> Modules:
         """Return each layer's self-attention with a prefix, and its feed-forward with a bottleneck beside it."""
-        width = backbone.view.hidden_size
+        width, size = backbone.view.hidden_size, number(self.bottleneck)
 
         def bottleneck() -> Bottleneck:
-            return linear_bottleneck(width, self.bottleneck, "relu", "identity", self.scale)
+            return linear_bottleneck(width, size, "relu", "identity", self.scale)
 
         return {**super().build(backbone), **place(backbone.view, "parallel", bottleneck)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from peftlab.errors import require
 from peftlab.layers.prefix import FlatPrefix, PrefixAttention, ReparameterizedPrefix, Trunk
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
+from peftlab.strategies.bases.sized import Size, SizedStrategy, number
 from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
-class Prefix(InsertedStrategy):
+class Prefix(SizedStrategy, InsertedStrategy):
     """Tune keys and values that every token attends to in every layer.
 
     Options (defaults and their sources in `conf/strategy/prefix.yaml`):
@@ -29,15 +30,17 @@ class Prefix(InsertedStrategy):
     """
 
     name = "prefix"
+    sized_by = "length"
+    originals: ClassVar[Mapping[str, tuple[int, int]]] = {"mlp": (512, 1024)}
 
     length: int = 30
-    mlp: int | None = 512
+    mlp: Size | None = 512
     dropout: float = 0.0
     shift: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.length >= 1, f"strategy.length={self.length}: allowed is 1 or more")
-        require(self.mlp is None or self.mlp >= 1, f"strategy.mlp={self.mlp}: allowed is 1 or more, or null")
         require(0 <= self.dropout < 1, f"strategy.dropout={self.dropout}: allowed is from 0 to below 1")
 
     @property
@@ -58,7 +61,7 @@ class Prefix(InsertedStrategy):
         """Return each layer's self-attention with a prefix."""
         view = backbone.view
         width = view.num_key_heads * view.head_dim
-        trunk = Trunk(self.length, view.hidden_size, self.mlp) if self.mlp else None
+        trunk = Trunk(self.length, view.hidden_size, number(self.mlp)) if self.mlp else None
 
         def prefix() -> nn.Module:
             if trunk is not None:

@@ -8,16 +8,15 @@ from torch import Tensor, nn
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import BackboneView
-from peftlab.errors import require
 from peftlab.layers.prompts import Prompts
 from peftlab.strategies.attached import Attached
-from peftlab.strategies.contract import Strategy
+from peftlab.strategies.bases.sized import SizedStrategy
 from peftlab.strategies.traits import Traits
 from peftlab.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True)
-class Prompt(Strategy):
+class Prompt(SizedStrategy):
     """Tune the embeddings of a few tokens that stand in every text.
 
     Options (defaults and their sources in `conf/strategy/prompt.yaml`):
@@ -29,13 +28,11 @@ class Prompt(Strategy):
     """
 
     name = "prompt"
+    sized_by = "length"
 
     length: int = 20
     place: Literal["second", "first"] = "second"
     init: Literal["vocabulary", "uniform"] = "vocabulary"
-
-    def __post_init__(self) -> None:
-        require(self.length >= 1, f"strategy.length={self.length}: allowed is 1 or more")
 
     @property
     def traits(self) -> Traits:

@@ -18,6 +18,7 @@ from peftlab.layers.stillness import without_dropout
 from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
 from peftlab.strategies.attached import Attached, ParameterGroup
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
+from peftlab.strategies.bases.sized import SizedStrategy
 from peftlab.strategies.traits import Traits
 
 # After attention's residual and LayerNorm; where norms stand before, after attention, whose residual follows.
@@ -28,7 +29,7 @@ _NOISE = 1e-6
 
 
 @dataclass(frozen=True)
-class TinyAttentionAdapter(InsertedStrategy):
+class TinyAttentionAdapter(SizedStrategy, InsertedStrategy):
     """Add tiny attention to what each layer's attention block returns, before the feed-forward.
 
     Options (defaults and their sources in `conf/strategy/tiny-attention.yaml`):
@@ -43,6 +44,7 @@ class TinyAttentionAdapter(InsertedStrategy):
     """
 
     name = "tiny-attention"
+    sized_by = "size"
 
     size: int = 1
     heads: int = 1
@@ -54,11 +56,17 @@ class TinyAttentionAdapter(InsertedStrategy):
     backbone_dropout: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("size", "heads", "experts"):
+        super().__post_init__()
+        for name in ("heads", "experts"):
             require(getattr(self, name) >= 1, f"strategy.{name}={getattr(self, name)}: allowed is 1 or more")
         require(0 <= self.dropout < 1, f"strategy.dropout={self.dropout}: allowed is 0 or more, less than 1")
         divides = self.size % self.heads == 0
         require(divides, f"strategy.heads={self.heads}: allowed are divisors of strategy.size={self.size}")
+
+    @property
+    def step(self) -> int:
+        """Sizes are multiples of the heads."""
+        return self.heads
 
     @property
     def traits(self) -> Traits:

@@ -163,7 +163,8 @@ class FineTuning(LightningModule):
             self._phases = PhaseSchedule(self.attached, int(self.trainer.estimated_stepping_batches), self._begun_phase)
         groups = self.attached.parameter_groups()
         optimiser = build_optimiser(groups, self.settings.learning_rate, self.settings.weight_decay)
-        schedule = build_schedule(optimiser, self._phases.steps, self.settings.warmup, self.settings.schedule)
+        steps = self._phases.steps
+        schedule = build_schedule(optimiser, steps, self.settings.warmup_share(steps), self.settings.schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @property

@@ -158,7 +158,8 @@ def _what(module: FineTuning) -> str:
     classifier = sum(parameter.numel() for parameter in attached.classifier().values())
     if not tuned:
         return f"the classifier's {classifier:,} weights alone"
-    return f"{tuned:,} of {total:,} weights ({100 * tuned / total:.2f} %) and the classifier's {classifier:,}"
+    sizes = "".join(f"; {name} {value}" for name, value in attached.sizes.items())
+    return f"{tuned:,} of {total:,} weights ({100 * tuned / total:.2f} %) and the classifier's {classifier:,}{sizes}"
 
 
 def _short(name: str) -> str:

@@ -23,7 +23,8 @@ class TrainingSettings:
     `epochs` is what `trainer.max_epochs` is when nobody sets it. `compile` names a backend of `torch.compile`.
     `schedule` is that of the rate after the warm-up. `early_stopping` ends training after so many evaluations in a row
     without a better validation score. `best_by` is the task's metric, or the loss, that chooses the best epoch; None:
-    the primary metric. `gradient_checkpointing` keeps the inputs of layers alone for the backward pass.
+    the primary metric. `gradient_checkpointing` keeps the inputs of layers alone for the backward pass. `warmup_steps`
+    stands in place of `warmup`, a share of all steps.
     """
 
     learning_rate: float
@@ -36,6 +37,7 @@ class TrainingSettings:
     early_stopping: int | None = None
     gradient_checkpointing: bool = False
     best_by: str | None = None
+    warmup_steps: int | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, f"training.learning_rate={self.learning_rate}: allowed is above 0")
@@ -46,10 +48,16 @@ class TrainingSettings:
         require(self.epochs >= 1, f"training.epochs={self.epochs}: allowed is 1 or more")
         require(self.weight_decay >= 0, f"training.weight_decay={self.weight_decay}: allowed is 0 or more")
         require(0 <= self.warmup < 1, f"training.warmup={self.warmup}: allowed is [0, 1), a share of all steps")
+        steps = self.warmup_steps
+        require(steps is None or steps >= 0, f"training.warmup_steps={steps}: allowed is 0 or more, or null")
         patience = self.early_stopping
         require(patience is None or patience >= 1, f"training.early_stopping={patience}: allowed is 1 or more, or null")
         if self.compile not in (None, *BACKENDS):
             raise UserError(f"training.compile={self.compile}: allowed are null, {', '.join(BACKENDS)}")
+
+    def warmup_share(self, steps: int) -> float:
+        """Return the share of `steps` with a rising rate; above 1 they are too few for it to rise to its height."""
+        return self.warmup if self.warmup_steps is None else self.warmup_steps / max(1, steps)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.weightless import copy_on_cpu
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 
@@ -38,7 +39,7 @@ class AttachedInPlace(Attached):
         found = self.backbone.view.tunable_parameters().items()
         chosen = {name: p for name, p in found if self.strategy.chooses(name, p)}
         # Kept on the CPU, so that detaching gives the pretrained backbone back.
-        self._pretrained: dict[str, Tensor] = {name: p.detach().cpu().clone() for name, p in chosen.items()}
+        self._pretrained: dict[str, Tensor] = {name: copy_on_cpu(p) for name, p in chosen.items()}
         for parameter in chosen.values():
             parameter.requires_grad_(True)
 

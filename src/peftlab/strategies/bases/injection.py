@@ -10,6 +10,7 @@ from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from torch import Tensor, nn
 
 from peftlab.backbones.loading import Backbone
+from peftlab.backbones.weightless import copy_on_cpu
 from peftlab.errors import UserError
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.library import AttachedLibrary, LibraryStrategy
@@ -82,7 +83,7 @@ class AttachedPeft(AttachedLibrary):
         self._modules = dict(self.model.named_modules())
         self._steps = 0
         # Kept on the CPU: some methods write into the layers that they stand for.
-        self._pretrained = {name: p.detach().cpu().clone() for name, p in self.model.named_parameters()}
+        self._pretrained = {name: copy_on_cpu(p) for name, p in self.model.named_parameters()}
         super()._insert(selection)
         if self._is_rewritten():
             # Some methods start from the weights and put the rest of them back. What they draw for it is in no delta:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.view import Site
+from peftlab.backbones.weightless import copy_on_cpu
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.contract import Strategy
 from peftlab.strategies.traits import Traits
@@ -65,7 +66,7 @@ class AttachedModules(Attached):
     def _insert(self, selection: Any) -> None:
         self._modules: Modules = {}
         self._beside = self.strategy.beside(self.backbone)
-        self._pretrained: dict[str, Tensor] = {name: p.detach().cpu().clone() for name, p in self._beside.items()}
+        self._pretrained: dict[str, Tensor] = {name: copy_on_cpu(p) for name, p in self._beside.items()}
         for parameter in self._beside.values():
             parameter.requires_grad_(True)
         # Drawn on the CPU, so that a seed means the same weights on every device.
