@@ -110,6 +110,7 @@ def test_what_can_run_or_be_shown_is_let_through(typed):
         ("--config-name=config", "no strategy given"),
         ("+strategy=hfi", "strategy=hfi: no such strategy (did you mean hifi, lofit?); there are "),
         ("+strategy=", "strategy=: no such strategy"),
+        ("+strategy=original/lor", "strategy=original/lor: no such strategy (did you mean original/lora"),
         ("+strategy=hifi,ful -m", "strategy=ful: no such strategy (did you mean full"),
         ("+strategy=hifi +strategy=full", "strategy is given twice: hifi, full; a sweep is +strategy=hifi,full -m"),
         ("+strategy=hifi task=rt", "task=rt: no such task (did you mean rte"),

@@ -5,6 +5,7 @@ import re
 from functools import cache
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -19,10 +20,12 @@ from peftlab.arguments import choices, normalise
 from peftlab.backbones.loading import BackboneSpec
 from peftlab.cli import CONF
 from peftlab.options.schema import build
+from peftlab.plan import make_parts
 from peftlab.results.settings import LEGACY_DEFAULTS, experiment_settings
 from peftlab.strategies.registry import create_strategy, strategy_class, strategy_names
 from peftlab.tasks.task import Task
 from peftlab.training.settings import resolve_settings
+from shapes import BERT_LARGE, ROBERTA_BASE, shape_of
 
 FILES = sorted(CONF.rglob("*.yaml"))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
@@ -228,4 +231,50 @@ def test_table6_has_the_papers_tasks_methods_and_epochs():
 
 
 def test_what_older_records_are_taken_to_have_done_is_what_a_run_does_by_default():
-    assert experiment_settings(composed("+strategy=hifi")).items() >= LEGACY_DEFAULTS.items()
+    theirs = {"strategy.parameters": "lora", "strategy.layer_norms": "compacter", "strategy.decay": "adapterbias"}
+    for name, value in LEGACY_DEFAULTS.items():
+        settings = experiment_settings(composed(f"+strategy={theirs.get(name, 'hifi')}"))
+        assert settings[name] == value, name
+
+
+ORIGINALS = sorted(path.stem for path in (CONF / "strategy" / "original").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_the_originals_settings_are_those_of_a_strategy_and_of_its_training(name):
+    config = composed(f"+strategy=original/{name}", "task=rte")
+    method = config["strategy"]["name"]
+    assert method == ("prefix" if name == "p-tuning-v2" else name)
+    usual, found = (experiment_settings(of) for of in (composed(f"+strategy={method}", "task=rte"), config))
+    assert found.keys() == usual.keys()
+    changed = {option for option in usual if found[option] != usual[option]}
+    assert {option.partition(".")[0] for option in changed} <= {"strategy", "training", "trainer"}
+    make_parts(config)  # all of them are allowed
+
+
+# Weights, decay and warm-up (a share, or steps) of the originals' code, on a backbone that it or the paper names.
+@pytest.mark.parametrize(
+    ("name", "config", "tuned", "decay", "warmup"),
+    [
+        ("adapter", BERT_LARGE, 6_343_680 + 100_352, 0.01, 0.1),
+        ("bitfit", BERT_LARGE, 272_384, 0.0, 0.0),
+        ("compacter", BERT_LARGE, 152_128 + 100_352, 0.0, 500),
+        ("adapterbias", BERT_LARGE, 174_104, 0.01, 0.0),
+        ("lora", BERT_LARGE, 786_432, 0.1, 0.06),
+        ("p-tuning-v2", BERT_LARGE, 983_040, 0.0, 0.0),
+        # 16 embeddings, an MLP of 800 to keys and values of 12 layers; bottlenecks of 16.
+        ("mam", ROBERTA_BASE, 16 * 768 + 769 * 800 + 801 * 12 * 2 * 768 + 304_320, 0.1, 0.06),
+    ],
+)
+def test_the_originals_tune_what_their_authors_tuned(name, config, tuned, decay, warmup):
+    given = composed(f"+strategy=original/{name}")
+    options, training = dict(given["strategy"]), given["training"]
+    with torch.device("meta"):
+        assert create_strategy(options.pop("name"), options).attach(shape_of(config)).num_tuned() == tuned
+    assert training["weight_decay"] == decay
+    assert warmup == (training["warmup"] if training["warmup_steps"] is None else training["warmup_steps"])
+
+
+def test_what_is_typed_comes_before_the_originals_settings():
+    config = composed("+strategy=original/lora", "strategy.r=4", "strategy.alpha=3", "training.weight_decay=0.5")
+    assert (config["strategy"]["r"], config["strategy"]["alpha"], config["training"]["weight_decay"]) == (4, 3, 0.5)

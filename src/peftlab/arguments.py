@@ -19,7 +19,7 @@ _SWEEP = ("-m", "--multirun")
 _SHOWING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "-sc", "--shell-completion")
 DRY_RUN = "--dry-run"
 # Names, or a sweep over names; whatever else Hydra's grammar allows, as glob(*), is left to Hydra.
-_NAMES = re.compile(r"[\w\-, ']*")
+_NAMES = re.compile(r"[\w\-, '/]*")
 
 
 def without_dry_run(arguments: Sequence[str]) -> tuple[bool, list[str]]:
@@ -184,13 +184,15 @@ def _all_choices(roots: Sequence[Path], group: str) -> list[str]:
 
 
 def _check_names(group: str, value: str, roots: Sequence[Path]) -> None:
-    known = _all_choices(roots, group)
     for name in (name.strip(" '") for name in value.split(",")):
+        # A choice may lie in a folder of its group: original/lora.
+        folder, slash, _ = name.rpartition("/")
+        known = [f"{folder}{slash}{choice}" for choice in _all_choices(roots, f"{group}/{folder}")]
         if name not in known:
             there = ", ".join(known) or "none"
             raise UserError(f"{group}={name}: no such {group}{nearest(name, known)}; there are {there}")
         files = list(
-            dict.fromkeys((root / group / f"{name}.yaml").resolve() for root in roots if name in choices(root, group))
+            dict.fromkeys(file.resolve() for root in roots if (file := root / group / f"{name}.yaml").is_file())
         )
         require(
             len(files) == 1, f"{group}={name}: is there twice, {' and '.join(map(str, files))}; give one another name"
