@@ -45,7 +45,7 @@ def test_the_file_has_the_documented_layout():
         "unit": "%",
         "constant": None,
     }
-    assert data["parameters"] == {"total": 22_713_986, "tuned": 663_552, "classifier": 770}
+    assert data["parameters"] == {"total": 22_713_986, "tuned": 663_552, "classifier": 770, "sizes": {}}
     assert data["seconds"] == {"selection": 4.0, "training": 60.0, "evaluation": 2.5, "total": 70.0}
     assert data["delta"] == {"bytes": 2_658_000, "file": "delta.safetensors", "sha256": None}
     assert {"status", "reason", "task", "strategy", "backbone", "seed", "shots", "collapsed"} <= data.keys()
