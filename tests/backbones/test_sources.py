@@ -31,12 +31,12 @@ def fill(folder, names=WHOLE):
     return folder
 
 
-def cached(cache, names=WHOLE):
+def cached(cache, names=WHOLE, revision="main", commit="0123"):
     """Lay files into the cache as a download would."""
     repository = cache / "models--nobody--nothing"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0123")
-    return fill(repository / "snapshots" / "0123", names)
+    (repository / "refs" / revision).parent.mkdir(parents=True, exist_ok=True)
+    (repository / "refs" / revision).write_text(commit)
+    return fill(repository / "snapshots" / commit, names)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def package(tmp_path, monkeypatch):
     sys.modules.pop("carrier", None)
 
 
-def find(path=None, hub=HUB, package=None, sha256=None):
-    return find_files("here", path, hub, package, sha256)
+def find(path=None, hub=HUB, package=None, sha256=None, revision=None):
+    return find_files("here", path, hub, package, sha256, revision=revision)
 
 
 def test_a_folder_that_is_named_goes_before_everything(tmp_path, cache, package):
@@ -63,6 +63,20 @@ def test_a_folder_that_is_named_goes_before_everything(tmp_path, cache, package)
 def test_the_cache_serves_without_a_network(cache, package):
     folder = cached(cache)
     assert find(package="carrier") == folder
+
+
+def test_a_revision_is_another_folder_than_the_main_branch(cache):
+    main = cached(cache, ("config.json", "pytorch_model.bin", "preprocessor_config.json"))
+    converted = cached(cache, revision="refs/pr/10", commit="4567")
+    assert find(revision="refs/pr/10") == converted != main
+    with pytest.raises(UserError, match="its cache does not hold the model"):
+        find()
+
+
+@pytest.mark.parametrize("revision", ["../../mine", "/mine", "", "a b"])
+def test_a_revision_leads_nowhere_out_of_the_cache(revision):
+    with pytest.raises(UserError, match=r"backbone.revision=.*: allowed is a branch, tag, pull request"):
+        find(revision=revision)
 
 
 def test_a_package_serves_where_neither_hub_nor_cache_do(package):
@@ -84,13 +98,13 @@ def test_the_hub_is_asked_only_for_safetensors_configuration_and_vocabulary(cach
     def download(hub, allow_patterns, **options):
         if options.get("local_files_only"):
             raise sources.LocalEntryNotFoundError("nothing cached")
-        calls.append((hub, allow_patterns))
+        calls.append((hub, allow_patterns, options["revision"]))
         return str(fill(tmp_path / "downloaded"))
 
     monkeypatch.setattr(sources, "snapshot_download", download)
     monkeypatch.setattr(sources, "hub_reachable", lambda: True)
-    assert find() == tmp_path / "downloaded"
-    assert calls[0][0] == HUB
+    assert find(revision="refs/pr/10") == tmp_path / "downloaded"
+    assert (calls[0][0], calls[0][2]) == (HUB, "refs/pr/10")
     assert not [
         pattern for pattern in calls[0][1] if pattern.endswith((".bin", ".py", ".pt", "*")) and "vocab" not in pattern
     ]

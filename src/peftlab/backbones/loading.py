@@ -147,7 +147,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _folder(spec: BackboneSpec) -> Path:
-    return find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256, spec.parts or ())
+    return find_files(spec.title, spec.path, spec.hub, spec.package, spec.sha256, spec.parts or (), spec.revision)
 
 
 def _untouched(spec: BackboneSpec, output: OutputLayer, cache: RunCache | None) -> Loaded:

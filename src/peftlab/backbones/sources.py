@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -47,17 +48,18 @@ def find_files(
     package: str | None,
     sha256: str | None,
     parts: Sequence[str] = (),
+    revision: str | None = None,
 ) -> Path:
     """Return a folder with `config.json`, `model.safetensors` or its parts and their index, and a processor's files.
 
-    Tried in this order: `path`, a folder; `hub`, a repository, from its cache or the network; `package`, an
-    installed Python package that carries the files; `parts`, packages that carry the pieces of an archive of them, or
-    of a GGUF file, whose own `sha256` it then is.
+    Tried in this order: `path`, a folder; `hub`, a repository, at a `revision` of it, from its cache or the network;
+    `package`, an installed Python package that carries the files; `parts`, packages that carry the pieces of an archive
+    of them, or of a GGUF file, whose own `sha256` it then is.
 
     Raises:
         UserError: none of them is at hand, or the weights' sha256 is not the one expected.
     """
-    folder = Path(path).expanduser() if path else _from_hub(name, hub) or _from_package(package)
+    folder = Path(path).expanduser() if path else _from_hub(name, hub, revision) or _from_package(package)
     if folder is None and parts:
         folder = unpacked(name, parts, sha256, _PATTERNS)
         # Asked of no other folder: what lies in a stranger's is no word for its own weights.
@@ -89,15 +91,19 @@ def _hash(path: Path, time: int, size: int) -> str:
     return file_sha256(path)
 
 
-def _from_hub(name: str, hub: str | None) -> Path | None:
+def _from_hub(name: str, hub: str | None, revision: str | None) -> Path | None:
     if hub is None:
         return None
     try:
         validate_repo_id(hub)
     except HFValidationError as error:
         raise UserError(f"backbone.hub={shown(hub, 60)}: allowed is ORGANISATION/NAME") from error
+    # A name of the cache's folders, which may lead nowhere else.
+    plain = revision is None or (re.fullmatch(r"\w[\w./-]*", revision) and ".." not in revision)
+    told = f"backbone.revision={shown(str(revision), 60)}: allowed is a branch, tag, pull request (refs/pr/N) or commit"
+    require(bool(plain), told)
     try:
-        cached = Path(snapshot_download(hub, allow_patterns=_PATTERNS, local_files_only=True))
+        cached = Path(snapshot_download(hub, revision=revision, allow_patterns=_PATTERNS, local_files_only=True))
         # The cache may hold a part: a download that was broken off, a model without its tokenizer.
         if not _missing(cached):
             return cached
@@ -106,7 +112,7 @@ def _from_hub(name: str, hub: str | None) -> Path | None:
     if not hub_reachable():
         return None
     try:
-        return Path(snapshot_download(hub, allow_patterns=_PATTERNS, etag_timeout=5))
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=_PATTERNS, etag_timeout=5))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"backbone={name}: the Hub did not give {hub}: {reason}") from error

@@ -18,13 +18,15 @@ _LONGEST = 60  # characters of a folder's name that do
 class BackboneSpec:
     """Which model to load (`conf/backbone/*.yaml`): a folder, a Hub repository, packages, or random weights.
 
-    A `path` goes before all else. `parts`: packages that carry the pieces of an archive, in order. `kernels`: whether
-    attention, dropout and products are the laboratory's own where those are faster. `dtype`: in which the matrices that
-    nothing tunes are kept.
+    A `path` goes before all else. `revision`: a branch, tag, pull request (refs/pr/N) or commit of the repository, null
+    for its main branch. `parts`: packages that carry the pieces of an archive, in order. `kernels`: whether attention,
+    dropout and products are the laboratory's own where those are faster. `dtype`: in which the matrices that nothing
+    tunes are kept.
     """
 
     name: str | None
     hub: str | None = None
+    revision: str | None = None
     path: str | None = None
     package: str | None = None
     parts: list[str] | None = None

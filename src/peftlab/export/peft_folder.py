@@ -68,6 +68,7 @@ def export_peft(
         with disk_errors(target), atomic_folder(target) as temporary:
             config: Any = model.peft_config[_ADAPTER]
             config.base_model_name_or_path = spec.hub or attached.backbone.name
+            config.revision = spec.revision
             config.modules_to_save = list(dict.fromkeys(config.modules_to_save))  # peft adds its own names each time
             model.save_pretrained(str(temporary), save_embedding_layers=False)
             apart = _distance(temporary, spec, output, expected)

@@ -52,6 +52,7 @@ ROLES = {
     "robustness": Role.GIVES,
     "backbone.random": Role.CONTENT,
     "backbone.hub": Role.PLACE,
+    "backbone.revision": Role.PLACE,
     "backbone.name": Role.NOTHING,  # a backbone is what its weights are
     "backbone.path": Role.WEIGHTS,
     "backbone.package": Role.PLACE,

@@ -139,9 +139,8 @@ def export_merged(
 
 def _portable(backbone: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what a delta says of its backbone: no path of this machine, and of a folder's weights no place at all."""
-    elsewhere = (
-        ("hub", "package", "parts", "sha256", "random") if backbone.get("path") and not backbone.get("sha256") else ()
-    )
+    places = ("hub", "revision", "package", "parts", "sha256", "random")
+    elsewhere = places if backbone.get("path") and not backbone.get("sha256") else ()
     return {**{key: value for key, value in backbone.items() if key not in ("path", *elsewhere)}, "name": name}
 
 
