@@ -1,10 +1,11 @@
-"""HiFi, BitFit and Houlsby's adapter as methods of peft: its own functions save, load, merge and combine them."""
+"""Our methods as methods of peft: its own functions save, load, merge and combine them."""
 
 import copy
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers import Trainer, TrainingArguments
 
 import peftlab
@@ -12,7 +13,7 @@ from peftlab.backbones.loading import BackboneSpec, load_backbone
 from peftlab.backbones.tiny import character_tokenizer
 from peftlab.check.small import small_backbone, small_sizes
 from peftlab.output_layer import classes
-from peftlab.peft import BitFitConfig, HiFiConfig, HoulsbyConfig
+from peftlab.peft import BitFitConfig, CompacterConfig, HiFiConfig, HoulsbyConfig
 
 HEADS = [[0], [1, 2]]
 FAMILIES = ["bert", "llama", "gpt2", "modernbert", "gemma3_text"]
@@ -28,33 +29,77 @@ def logits(model):
         return model.eval()(**TOKENS).logits
 
 
-CASES = [(config, family) for config in (HiFiConfig, HoulsbyConfig) for family in FAMILIES]
+# How each begins here: not where the untouched model is, so that it is seen to act.
+METHODS = {
+    "hifi": lambda: HiFiConfig(selection=HEADS, init_weights=False, task_type="SEQ_CLS"),
+    "bitfit": lambda: BitFitConfig(init_weights=False, task_type="SEQ_CLS"),
+    "houlsby": lambda: HoulsbyConfig(task_type="SEQ_CLS"),
+    "compacter": lambda: CompacterConfig(bottleneck=8, rule_std=1.0, task_type="SEQ_CLS"),
+    "compacter++": lambda: CompacterConfig(bottleneck=8, rule_std=1.0, plus=True, task_type="SEQ_CLS"),
+}
+MERGED = ("hifi", "bitfit")
+CASES = [
+    *((method, family) for method in ("hifi", "houlsby", "compacter") for family in FAMILIES),
+    *(("bitfit", family) for family in ("bert", "gpt2")),
+    ("compacter++", "bert"),
+]
 
 
-@pytest.mark.parametrize(("config", "family"), [*CASES, (BitFitConfig, "bert"), (BitFitConfig, "gpt2")])
-def test_an_adapter_is_saved_loaded_and_merged_by_peft(config, family, tmp_path):
-    options = {"selection": HEADS} if config is HiFiConfig else {}
-    options |= {"init_weights": False} if config is not HoulsbyConfig else {}
+@pytest.mark.parametrize(("method", "family"), CASES)
+@pytest.mark.filterwarnings("error:Found missing adapter keys")
+def test_an_adapter_is_saved_loaded_and_merged_by_peft(method, family, tmp_path):
     base = model_of(family)
     untouched = logits(base)
-    tuned = get_peft_model(copy.deepcopy(base), config(task_type="SEQ_CLS", **options))
+    tuned = get_peft_model(copy.deepcopy(base), METHODS[method]())
     expected = logits(tuned)
     assert not torch.equal(expected, untouched)
     with tuned.disable_adapter():
         assert torch.equal(logits(tuned), untouched)
     tuned.save_pretrained(tmp_path, save_embedding_layers=False)
-    loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
-    assert torch.equal(logits(loaded), expected)
-    if config is HoulsbyConfig:
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert sum(map(torch.numel, stored.values())) == tuned.get_nb_trainable_parameters()[0]
+    for meta in (False, True):
+        loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path, low_cpu_mem_usage=meta)
+        assert torch.equal(logits(loaded), expected)
+    if method not in MERGED:
         with pytest.raises(ValueError, match="cannot be merged"):
             loaded.merge_and_unload()
+        assert torch.equal(logits(loaded.unload()), untouched)
         return
     merged = loaded.merge_and_unload(safe_merge=True)
     torch.testing.assert_close(logits(merged), expected, rtol=1e-5, atol=1e-6)
     assert merged.state_dict().keys() == base.state_dict().keys()
 
 
-@pytest.mark.parametrize("config", [HiFiConfig(selection=[[0], [1]]), HoulsbyConfig()])
+@pytest.mark.parametrize(
+    ("config", "strategy", "options", "family"),
+    [
+        (HoulsbyConfig, "adapter", {"bottleneck": 8}, "bert"),
+        (CompacterConfig, "compacter", {"bottleneck": 8, "rule_std": 1.0, "n": 2}, "llama"),
+        (CompacterConfig, "compacter", {"bottleneck": 8, "rule_std": 1.0, "plus": True}, "bert"),
+        (
+            CompacterConfig,
+            "compacter",
+            {"bottleneck": 8, "rule_std": 1.0, "plus": True, "plus_place": "feed-forward"},
+            "gpt2",
+        ),
+    ],
+)
+def test_what_is_put_in_gives_the_logits_of_the_strategy(config, strategy, options, family):
+    base = model_of(family)
+    theirs = get_peft_model(copy.deepcopy(base), config(**options))
+    with peftlab.attach(base, strategy, **options) as ours:
+        # Both go through the layers in order; what is shared, peft keeps behind the model and we at its first place.
+        shared = {name: p for name, p in ours.attached.tuned().items() if name.endswith("rule")}
+        own = [p for name, p in ours.attached.tuned().items() if name not in shared]
+        tuned = [p for p in theirs.parameters() if p.requires_grad]
+        with torch.no_grad():
+            for parameter, value in zip(tuned, [*own, *shared.values()], strict=True):
+                parameter.copy_(value)
+        assert torch.equal(logits(theirs), logits(base))
+
+
+@pytest.mark.parametrize("config", [HiFiConfig(selection=[[0], [1]]), HoulsbyConfig(), CompacterConfig()])
 def test_heads_that_do_not_divide_the_hidden_size_take_several_adapters(config):
     """As in Qwen3-0.6B the output projection reads more than the hidden size; it is wrapped when the second comes."""
     sizes = {**small_sizes("qwen3"), "head_dim": 16}
@@ -83,7 +128,34 @@ def test_hifi_tunes_what_the_strategy_tunes():
     assert all(p.grad is None for p in theirs.parameters() if not p.requires_grad)
 
 
-def test_two_adapters_take_turns_and_add_up():
+@pytest.mark.parametrize("method", METHODS)
+def test_two_adapters_take_turns(method):
+    model = get_peft_model(model_of(), METHODS[method]())
+    first = logits(model)
+    assert torch.equal(logits(copy.deepcopy(model)), first)
+    model.add_adapter("other", METHODS[method]())
+    model.set_adapter("other")
+    assert not torch.equal(logits(model), first)
+    model(**TOKENS).logits.sum().backward()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert trained == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert not any("default" in name for name in trained)
+    model.set_adapter("default")
+    assert torch.equal(logits(model), first)
+    model.delete_adapter("other")
+    assert not any("other" in name for name in model.state_dict())
+    assert torch.equal(logits(model), first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_tuned_is_float32_on_a_model_of_half_precision(method):
+    model = get_peft_model(model_of().to(torch.bfloat16), METHODS[method]())
+    tuned = [p for name, p in model.named_parameters() if model.base_model.prefix in name]
+    assert {p.dtype for p in tuned} == {torch.float32}
+    assert logits(model).isfinite().all()
+
+
+def test_two_adapters_of_hifi_add_up():
     model = get_peft_model(model_of(), HiFiConfig(selection=HEADS, init_weights=False))
     first = logits(model)
     model.add_adapter("other", HiFiConfig(selection=[[1], [3]], init_weights=False))
@@ -116,8 +188,9 @@ def test_a_selection_that_does_not_fit_is_one_line(selection, told):
         get_peft_model(model_of(), HiFiConfig(selection=selection))
 
 
-def test_the_trainer_of_transformers_trains_it(tmp_path):
-    model = get_peft_model(model_of(), HiFiConfig(selection=HEADS, task_type="SEQ_CLS"))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_trainer_of_transformers_trains_it(method, tmp_path):
+    model = get_peft_model(model_of(), METHODS[method]())
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     tuned = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
     rows = [{"input_ids": TOKENS["input_ids"][i], "labels": i % 2} for i in (0, 1, 2, 0)]

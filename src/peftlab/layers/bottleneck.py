@@ -37,9 +37,9 @@ class Bottleneck(nn.Module):
         self.scale = scale
         self._function = _FUNCTIONS[nonlinearity]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [..., D] to [..., D]."""
-        return cast(Tensor, self.scale * self.up(self._function(self.down(inputs))))
+    def forward(self, inputs: Tensor, *shared: Tensor) -> Tensor:
+        """Map [..., D] to [..., D]; what is `shared` goes to both projections."""
+        return cast(Tensor, self.scale * self.up(self._function(self.down(inputs, *shared)), *shared))
 
 
 def linear_bottleneck(

@@ -19,23 +19,27 @@ class PHMLinear(nn.Module):
         inputs: width of x, a multiple of n.
         outputs: width of y, a multiple of n.
         init: how s and t start, `glorot-normal` with gain 1 or `glorot-uniform` with gain sqrt(2).
+        holds_rule: otherwise the rule is no parameter of the layer, and each `forward` is given one.
     """
 
-    def __init__(self, rule: nn.Parameter, inputs: int, outputs: int, init: Glorot) -> None:
+    rule: nn.Parameter | None
+
+    def __init__(self, rule: nn.Parameter, inputs: int, outputs: int, init: Glorot, holds_rule: bool = True) -> None:
         super().__init__()
         n = len(rule)
-        self.rule = rule
+        self.register_parameter("rule", rule if holds_rule else None)
         self.left = nn.Parameter(_glorot(init, n, inputs // n, 1))
         self.right = nn.Parameter(_glorot(init, n, 1, outputs // n))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [..., inputs] to [..., outputs]."""
-        return inputs @ self.matrix() + self.bias
+    def forward(self, inputs: Tensor, rule: Tensor | None = None) -> Tensor:
+        """Map [..., inputs] to [..., outputs], by the layer's own rule or by another."""
+        return inputs @ self.matrix(rule) + self.bias
 
-    def matrix(self) -> Tensor:
+    def matrix(self, rule: Tensor | None = None) -> Tensor:
         """Return H, [inputs, outputs]: entry (a p + b, c q + d) is sum_i A_i[a, c] s_i[b] t_i[d]."""
-        blocks = torch.einsum("iac,ib,id->abcd", self.rule, self.left.squeeze(2), self.right.squeeze(1))
+        rule = self.rule if rule is None else rule
+        blocks = torch.einsum("iac,ib,id->abcd", rule, self.left.squeeze(2), self.right.squeeze(1))
         return blocks.flatten(2).flatten(0, 1)
 
 
@@ -45,10 +49,16 @@ def shared_rule(n: int, std: float) -> nn.Parameter:
 
 
 def phm_bottleneck(
-    rule: nn.Parameter, width: int, bottleneck: int, nonlinearity: Nonlinearity, init: Glorot
+    rule: nn.Parameter,
+    width: int,
+    bottleneck: int,
+    nonlinearity: Nonlinearity,
+    init: Glorot,
+    holds_rule: bool = True,
 ) -> Bottleneck:
     """Return a bottleneck of two PHM layers: 3 * (width + bottleneck) weights besides the rule."""
-    down, up = PHMLinear(rule, width, bottleneck, init), PHMLinear(rule, bottleneck, width, init)
+    down = PHMLinear(rule, width, bottleneck, init, holds_rule)
+    up = PHMLinear(rule, bottleneck, width, init, holds_rule)
     return Bottleneck(down, up, nonlinearity)
 
 

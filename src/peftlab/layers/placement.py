@@ -118,6 +118,11 @@ def has_sites(view: BackboneView, placement: Placement) -> bool:
     return bool(_ways(view, placement))
 
 
+def sites(view: BackboneView, placement: Placement) -> tuple[Site, ...]:
+    """Return where in each layer adapters stand; nowhere where the architecture has not all of the places."""
+    return next((found for found, _ in _ways(view, placement)), ())
+
+
 def place(view: BackboneView, placement: Placement, make: Callable[[], nn.Module]) -> dict[tuple[int, Site], nn.Module]:
     """Return what is to stand in each place of each layer: a new adapter joined to the module that stands there.
 
@@ -134,8 +139,8 @@ def place(view: BackboneView, placement: Placement, make: Callable[[], nn.Module
     """
     ways = _ways(view, placement)
     require(bool(ways), f"placement={placement}: the layers of this backbone have no place for it")
-    sites, join = ways[0]
-    return {(layer, site): join(view.at(layer, site), make()) for layer in range(view.num_layers) for site in sites}
+    found, join = ways[0]
+    return {(layer, site): join(view.at(layer, site), make()) for layer in range(view.num_layers) for site in found}
 
 
 def _ways(view: BackboneView, placement: Placement) -> list[_Way]:

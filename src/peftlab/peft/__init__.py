@@ -1,4 +1,4 @@
-"""`import peftlab.peft`: HiFi, BitFit and Houlsby's adapter as methods of the peft library.
+"""`import peftlab.peft`: HiFi, BitFit, Houlsby's adapter and Compacter as methods of the peft library.
 
     from peft import get_peft_model
     from peftlab.peft import HiFiConfig
@@ -11,11 +11,22 @@ Trainer of transformers. A program that loads such an adapter imports this packa
 
 from peftlab.peft.biases import BitFitConfig, BitFitModel
 from peftlab.peft.bottlenecks import HoulsbyConfig, HoulsbyModel
+from peftlab.peft.compacters import CompacterConfig, CompacterModel
 from peftlab.peft.heads import HiFiConfig, HiFiModel
 from peftlab.peft.registering import register
 
-__all__ = ["BitFitConfig", "BitFitModel", "HiFiConfig", "HiFiModel", "HoulsbyConfig", "HoulsbyModel"]
+__all__ = [
+    "BitFitConfig",
+    "BitFitModel",
+    "CompacterConfig",
+    "CompacterModel",
+    "HiFiConfig",
+    "HiFiModel",
+    "HoulsbyConfig",
+    "HoulsbyModel",
+]
 
 register("hifi", HiFiConfig, HiFiModel)
 register("bitfit", BitFitConfig, BitFitModel)
 register("houlsby", HoulsbyConfig, HoulsbyModel)
+register("compacter", CompacterConfig, CompacterModel)
