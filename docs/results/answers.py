@@ -100,9 +100,7 @@ def _answer(asked: Asked) -> tuple[Answer, Comparison]:
     families = compare_all(study, asked.first)
     questions = ask(study, families, asked.first)[0]  # over tasks, where there are several
     (answer,) = [answer for answer in questions.answers if answer.other.label == asked.second]
-    (family,) = [
-        one for one in families if one.block == questions.block and one.over_tasks == questions.over_tasks
-    ]
+    (family,) = [one for one in families if one.block == questions.block and one.over_tasks == questions.over_tasks]
     (comparison,) = [one for one in family.comparisons if one.first.label == asked.second]
     return answer, comparison
 
