@@ -1,6 +1,6 @@
 """`python docs/results/answers.py`: the answers of `study.md`, from the records that lie beside it.
 
-`tests/report/test_answers_page.py` compares its table with that of the page: a changed record changes the page, or fails.
+A test compares its table with that of the page: a changed record changes the page, or fails.
 """
 
 import tarfile
@@ -62,7 +62,12 @@ ASKED = (
     ),
     *(
         Asked(f"Is HiFi ahead of {name}?", _FEW, "study", "table2-few", "hifi teleport=richness", other)
-        for name, other in (("LoRA", "lora"), ("the adapter", "adapter"), ("BitFit", "bitfit"), ("the linear probe", "classifier"))
+        for name, other in (
+            ("LoRA", "lora"),
+            ("the adapter", "adapter"),
+            ("BitFit", "bitfit"),
+            ("the linear probe", "classifier"),
+        )
     ),
     Asked("Is HiFi level with full fine-tuning?", _FEW, "study", "table2-few", "hifi teleport=richness", "full"),
     Asked("The same", "minilm, full MRPC", "study", "table2-full", "hifi teleport=richness", "full"),
