@@ -79,6 +79,14 @@ def test_hifi_tunes_what_others_are_compared_at():
         assert create_strategy("hifi", {}).attach(shape_of(MINILM), heads).num_tuned() == HIFI
 
 
+@pytest.mark.parametrize(("alpha", "scale"), [("auto", 1.0), (8, 8 / 3)])
+def test_the_scale_of_lora_stays_where_alpha_follows_the_rank(alpha, scale):
+    # 2 layers x 2 projections x 2 x 32 a rank.
+    fitted = create_strategy("lora", {"parameters": 3 * 256, "alpha": alpha}).fitted(tiny())
+    described = fitted.config(tiny())
+    assert described.lora_alpha / described.r == scale
+
+
 def test_a_size_that_was_chosen_is_as_one_that_was_given():
     deltas = []
     for options in ({"bottleneck": 5}, {"parameters": 4 * (65 * 5 + 32)}):
@@ -99,12 +107,13 @@ def test_a_size_that_was_chosen_is_as_one_that_was_given():
     ("name", "options", "message"),
     [
         # 2 layers x 2 projections x 2 x 32 a rank.
-        ("lora", {"parameters": 255}, "strategy.parameters=255: allowed is 256 or more, what lora tunes of tiny-bert"),
+        ("lora", {"parameters": 255}, "strategy.parameters=255: allowed are 256, what lora tunes with r=1, to "),
+        ("adapter", {"parameters": 10**18}, "allowed are 388, what adapter tunes with bottleneck=1, to "),
         ("lora", {"parameters": 10_000}, "strategy.r=39: allowed are 1 to 32, the hidden size of tiny-bert"),
         (
             "compacter",
             {"parameters": 1},
-            "allowed is 496 or more, what compacter tunes of tiny-bert with strategy.bott",
+            "allowed are 496, what compacter tunes with bottleneck=4, to ",
         ),
     ],
 )

@@ -47,7 +47,7 @@ class SizedStrategy(Strategy):
         """Return the strategy with numbers for the sizes that follow from the backbone.
 
         Raises:
-            UserError: `parameters` is below what the smallest size tunes.
+            UserError: `parameters` is below what the smallest size tunes, or above what the backbone has.
         """
         asked = [name for name in self.originals if getattr(self, name) == "auto"]
         numbers: dict[str, Any] = {name: self._in_proportion(name, backbone.view.hidden_size) for name in asked}
@@ -75,9 +75,9 @@ class SizedStrategy(Strategy):
         with torch.device("meta"):
             least = count(1)
             require(
-                least <= most,
-                f"strategy.parameters={most}: allowed is {least} or more, what {self.name} tunes of {backbone.name} "
-                f"with strategy.{self.sized_by}={self.step}",
+                least <= most <= backbone.size,
+                f"strategy.parameters={most}: allowed are {least}, what {self.name} tunes with {self.sized_by}="
+                f"{self.step}, to {backbone.size}, all of {backbone.name}",
             )
             # Each step adds as many weights as the first one, or more.
             highest = 1 + (most - least) // (count(2) - least)
