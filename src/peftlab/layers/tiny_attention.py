@@ -1,12 +1,27 @@
 """Attention with extremely small heads, put in after a layer's own attention (arXiv 2211.01979)."""
 
+import copy
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from peftlab.backbones.view import BackboneView, Site
+from peftlab.errors import require
+
 Init = Literal["published", "constructor"]
+
+# After attention's residual and LayerNorm; where norms stand before, after attention, whose residual follows.
+_SITES: tuple[Site, ...] = ("attention_norm", "attention_end")
+
+# Experts that begin alike get alike gradients; the authors break the tie with this much noise.
+_NOISE = 1e-6
+
+
+def site_of(view: BackboneView) -> Site:
+    """Return where in each layer it stands."""
+    return next(filter(view.has, _SITES))
 
 
 class Pads:
@@ -19,7 +34,14 @@ class Pads:
         self.where: Tensor | None = None
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Take note of the batch's attention mask [B, S], 0 for a pad."""
+        """Take note of the batch's attention mask [B, S], 0 for a pad.
+
+        Raises:
+            UserError: tokens of earlier calls are to be read from a cache, in which tiny attention has none.
+        """
+        past = named.get("past_key_values")
+        fresh = past is None or not past.get_seq_length()
+        require(fresh, "use_cache=true: tiny attention keeps no earlier tokens; allowed is false")
         mask = named.get("attention_mask")
         self.where = None if mask is None else mask == 0
 
@@ -69,32 +91,37 @@ class TinyAttention(nn.Module):
         return later.repeat_interleave(self.attention.num_heads, 0)
 
 
-class AfterAttention(nn.Module):
-    """h = frozen(x), then h + TinyAttention(h) for one expert after the other, each with an equal share.
+def alike(first: TinyAttention, count: int) -> list[TinyAttention]:
+    """Return as many experts that begin as `first` does; of several the projections are apart by noise."""
+    if count == 1:
+        return [first]
+    experts = [copy.deepcopy(first) for _ in range(count)]
+    with torch.no_grad():
+        for parameter in (p for expert in experts for p in expert.down.parameters()):
+            parameter.add_(torch.randn_like(parameter), alpha=_NOISE)
+    return experts
+
+
+class Mixture(nn.Module):
+    """h + TinyAttention(h) for one expert after the other, each with an equal share.
 
     Args:
-        frozen: the LayerNorm that ends the layer's attention, or what ends it before its residual is added.
-        experts: one, or a mixture.
-        pads: shared by all layers.
-        average: in evaluation, one expert with the average of all weights stands for the mixture.
+        experts: one, or several.
+        average: in evaluation, one expert with the average of all weights stands for several.
     """
 
-    def __init__(self, frozen: nn.Module, experts: list[TinyAttention], pads: Pads, average: bool) -> None:
+    def __init__(self, experts: list[TinyAttention], average: bool) -> None:
         super().__init__()
-        self.frozen = frozen
         self.experts = nn.ModuleList(experts)
-        self.average = average
-        self.pads = pads
+        self.average = average and len(experts) > 1
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map [B, S, D] to [B, S, D]."""
-        hidden = self.frozen(inputs)
+    def mixed(self, hidden: Tensor, pads: Tensor | None) -> Tensor:
+        """Map [B, S, D] to [B, S, D]; no token attends to where `pads` [B, S] is True."""
         if self.average and not self.experts.training:
-            arguments = (hidden, self.pads.where)
-            return cast(Tensor, hidden + functional_call(self.experts[0], self._averaged(), arguments))
+            return cast(Tensor, hidden + functional_call(self.experts[0], self._averaged(), (hidden, pads)))
         for expert in self.experts:
-            hidden = hidden + expert(hidden, self.pads.where) / len(self.experts)
-        return cast(Tensor, hidden)
+            hidden = hidden + expert(hidden, pads) / len(self.experts)
+        return hidden
 
     def deployed(self) -> dict[str, Tensor]:
         """Return what evaluation needs, by names in this module: each expert's weights, or their average as one's."""
@@ -111,3 +138,23 @@ class AfterAttention(nn.Module):
     def _averaged(self) -> dict[str, Tensor]:
         columns = [dict(expert.named_parameters()) for expert in self.experts]
         return {name: torch.stack([column[name] for column in columns]).mean(0) for name in columns[0]}
+
+
+class AfterAttention(Mixture):
+    """A mixture behind a frozen module.
+
+    Args:
+        frozen: the LayerNorm that ends the layer's attention, or what ends it before its residual is added.
+        experts: one, or a mixture.
+        pads: shared by all layers.
+        average: in evaluation, one expert with the average of all weights stands for the mixture.
+    """
+
+    def __init__(self, frozen: nn.Module, experts: list[TinyAttention], pads: Pads, average: bool) -> None:
+        super().__init__(experts, average)
+        self.frozen = frozen
+        self.pads = pads
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [B, S, D] to [B, S, D]."""
+        return self.mixed(self.frozen(inputs), self.pads.where)

@@ -1,4 +1,4 @@
-"""`import peftlab.peft`: HiFi, BitFit, Houlsby's adapter and Compacter as methods of the peft library.
+"""`import peftlab.peft`: HiFi, BitFit, Houlsby's adapter, Compacter and tiny attention in the peft library.
 
     from peft import get_peft_model
     from peftlab.peft import HiFiConfig
@@ -9,6 +9,7 @@ All else is peft's own: `save_pretrained`, `PeftModel.from_pretrained`, `merge_a
 Trainer of transformers. A program that loads such an adapter imports this package first.
 """
 
+from peftlab.peft.attentions import TinyAttentionConfig, TinyAttentionModel
 from peftlab.peft.biases import BitFitConfig, BitFitModel
 from peftlab.peft.bottlenecks import HoulsbyConfig, HoulsbyModel
 from peftlab.peft.compacters import CompacterConfig, CompacterModel
@@ -24,9 +25,12 @@ __all__ = [
     "HiFiModel",
     "HoulsbyConfig",
     "HoulsbyModel",
+    "TinyAttentionConfig",
+    "TinyAttentionModel",
 ]
 
 register("hifi", HiFiConfig, HiFiModel)
 register("bitfit", BitFitConfig, BitFitModel)
 register("houlsby", HoulsbyConfig, HoulsbyModel)
 register("compacter", CompacterConfig, CompacterModel)
+register("tiny_attention", TinyAttentionConfig, TinyAttentionModel)

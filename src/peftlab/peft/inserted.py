@@ -35,6 +35,10 @@ class InsertedLayer(Layer):
         """Return what an adapter adds to [..., D], in the type of its module."""
         return cast(Tensor, self.inserted[adapter_name](self.in_type_of(adapter_name, hidden)))
 
+    def behind(self, adapter_name: str, hidden: Tensor) -> Tensor:
+        """Return [..., D] with what an adapter adds to it."""
+        return hidden + self.made(adapter_name, hidden).to(hidden.dtype)
+
     def in_type_of(self, adapter_name: str, hidden: Tensor) -> Tensor:
         """Return hidden states in the type of an adapter's module, unless peft is told to leave types alone."""
         return self._cast_input_dtype(hidden, self.type_of(adapter_name))
@@ -48,7 +52,7 @@ class InsertedLayer(Layer):
         active = self.active()
         hidden: Tensor = self.base_layer(x, *args, **kwargs)
         for name in active:
-            hidden = hidden + self.made(name, hidden).to(hidden.dtype)
+            hidden = self.behind(name, hidden)
         return hidden
 
 

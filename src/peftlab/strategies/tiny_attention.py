@@ -1,6 +1,5 @@
 """Tiny-attention adapters (Zhao et al., 2022, arXiv 2211.01979): each token sees the others through a tiny head."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,17 +14,11 @@ from peftlab.backbones.view import Site
 from peftlab.delta.delta import check_backbone, delta_fingerprint, load_delta
 from peftlab.errors import prefix_errors, require
 from peftlab.layers.stillness import without_dropout
-from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention
+from peftlab.layers.tiny_attention import AfterAttention, Init, Pads, TinyAttention, alike, site_of
 from peftlab.strategies.attached import Attached, ParameterGroup
 from peftlab.strategies.bases.inserted import AttachedModules, InsertedStrategy, Modules
 from peftlab.strategies.bases.sized import SizedStrategy
 from peftlab.strategies.traits import Traits
-
-# After attention's residual and LayerNorm; where norms stand before, after attention, whose residual follows.
-_SITES: tuple[Site, ...] = ("attention_norm", "attention_end")
-
-# Experts that begin alike get alike gradients; the authors break the tie with this much noise.
-_NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -84,15 +77,14 @@ class TinyAttentionAdapter(SizedStrategy, InsertedStrategy):
     def build(self, backbone: Backbone) -> Modules:
         """Return what stands for each layer's LayerNorm after attention; all share one note of where pads are."""
         view = backbone.view
-        site = next(filter(view.has, _SITES))
+        site = site_of(view)
         pads, start = Pads(), self.read_start(backbone)
-        average = self.average and self.experts > 1
         return {
             (layer, site): AfterAttention(
                 view.at(layer, site),
                 self._experts(backbone, _inside(start, f"layers.{layer}.{site}.experts.0.")),
                 pads,
-                average,
+                self.average,
             )
             for layer in range(view.num_layers)
         }
@@ -102,13 +94,7 @@ class TinyAttentionAdapter(SizedStrategy, InsertedStrategy):
         first = TinyAttention(view.hidden_size, self.size, self.heads, self.dropout, self.init, view.causal)
         if start:
             first.load_state_dict(start)
-        if self.experts == 1:
-            return [first]
-        experts = [copy.deepcopy(first) for _ in range(self.experts)]
-        with torch.no_grad():
-            for parameter in (p for expert in experts for p in expert.down.parameters()):
-                parameter.add_(torch.randn_like(parameter), alpha=_NOISE)
-        return experts
+        return alike(first, self.experts)
 
     def read_start(self, backbone: Backbone) -> Mapping[str, Tensor]:
         """Return the tensors of the run to start from by the names of its delta; without one, none."""
