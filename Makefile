@@ -3,7 +3,7 @@
 # make demo-images   a small ViT learns some digits and is tuned on the others by four methods; no network, two minutes
 # make test    linter, type checker and tests
 # make test-adapters    our layers against the adapters library's, and its own as a strategy, in an environment of their own
-# make test-engines    sweeps by Slurm and by Ray, on this machine; Slurm itself: apt-get install slurm-wlm munge, as root
+# make test-engines    sweeps by Slurm, by Ray and by submitit, on this machine; Slurm itself: apt-get install slurm-wlm munge, as root
 # make notebooks   each notebook run from top to bottom into a page, report/notebooks/*.html
 # make coverage    which lines of src the tests run, in processes of their own too
 # make mutate  small changes of heads/, layers/ and delta/ one by one: do the tests notice? (about two hours)
@@ -97,10 +97,10 @@ test-adapters: $(ADAPTERS)/.installed
 	$(ADAPTERS)/bin/python -m pytest tests/oracles tests/strategies/test_adapterhub_strategy.py
 	$(ADAPTERS)/bin/python -m pytest tests/strategies/test_contract.py -k adapterhub --numprocesses 2
 
-# What both engines need stands beside what is pinned: nothing of it changes.
+# What the engines need stands beside what is pinned: nothing of it changes.
 test-engines: export OMP_NUM_THREADS = 1
 test-engines: setup-dev
-	$(INSTALL) --editable '.[slurm,ray]' -c constraints.txt
+	$(INSTALL) --editable '.[slurm,ray]' hydra-submitit-launcher==1.2.0 -c constraints.txt
 	$(BIN)/python -m pytest tests/engines tests/test_launchers.py
 
 lint: setup-dev

@@ -31,6 +31,8 @@ from peftlab.results.found import find_records
 RUN = f"+strategy=bitfit task=demo backbone=tiny trainer=cpu trainer.max_steps=100 checkpoint.every_steps=10 {QUIET}"
 LEASE = 10.0  # seconds until another machine's run is taken over
 PAUSE = (12.0, 36.0)  # seconds between two kills
+# Of the environment. Ray would itself kill runs where other programs have nearly filled the memory.
+ALONE = {"OMP_NUM_THREADS": "1", "RAY_memory_monitor_refresh_ms": "0"}
 FAILURES = 5  # of a command that nobody has killed, until the engine is given up
 _HEADER = """# Engines
 
@@ -156,7 +158,7 @@ class Commands:
             self.living[number] = subprocess.Popen(
                 [sys.executable, str(ROOT / "train.py"), *self.typed.split()],
                 cwd=self.folder,
-                env={**environment, "PEFTLAB_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"},
+                env={**environment, **ALONE, "PEFTLAB_CACHE": str(self.folder / "cache")},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -1,6 +1,7 @@
 """A sweep ends alike whichever launcher carries its runs: the table, the exit code, the failures by name.
 
-Every command here is typed in a process of its own, and joblib's launcher begins two more.
+Every command here is typed in a process of its own, and joblib's launcher begins two more. `make test-engines` installs
+submitit's.
 """
 
 import os
@@ -8,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from warm_python import warm_python
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 
 LAUNCHERS = {"basic": "", "joblib": "hydra/launcher=joblib hydra.launcher.n_jobs=2"}
+if find_spec("hydra_plugins.hydra_submitit_launcher"):
+    LAUNCHERS["submitit_local"] = "hydra/launcher=submitit_local"
 FAILING = "+hydra.callbacks.fail._target_=failing_jobs.Fail +hydra.callbacks.fail.rate=0.03 +hydra.callbacks.fail.how="
 # How one of four runs fails: what is added to the command, the failing rate, the exit code, the reason that is told.
 FAILURES = {
@@ -59,21 +63,22 @@ def test_one_run_of_four_fails_and_every_launcher_tells_the_same(failure, place,
     more, rate, code, reason = FAILURES[failure]
     printed = {}
     for launcher in LAUNCHERS:
-        folder = place if launcher == "basic" else tmp_path_factory.mktemp("joblib")
+        folder = place if launcher == "basic" else tmp_path_factory.mktemp(launcher)
         if folder != place:
             (folder / "glue").symlink_to(place / "glue")
         typed = sweep(f"0.01,0.02,{rate},0.04", launcher, more)
         done = train(typed, folder, **environment())
         assert done.returncode == code, done.stderr
-        assert done.stderr.count(reason.partition(":")[0]) >= 1
+        said = "".join(path.read_text() for path in folder.glob("out/.submitit/*/*_log.err"))
+        assert (done.stderr + said).count(reason.partition(":")[0]) >= 1
         records = find_records(folder / "out")
         assert sorted(record.status for record in records) == ["failed", "finished", "finished", "finished"]
         words = ["train.py", "-m", *typed.removesuffix(" -m").split()]
         assert {tuple(record.command) for record in records} == {tuple(words)}
         assert not (folder / "out" / ".outcomes").exists()
         printed[launcher] = told(done.stdout)
-    table = printed["joblib"]
-    assert table == printed["basic"]
+    table = printed["basic"]
+    assert printed == dict.fromkeys(LAUNCHERS, table)
     assert len(re.findall(r"^bitfit learning_rate=0\.\d+ \d+\.\d ± n/a[*†‡]* \d+\.\d 1 640 ", table, re.MULTILINE)) == 3
     failing = "1e\\+30" if rate == "1e30" else rate
     assert re.search(rf"^! bitfit learning_rate={failing}: seed 1 failed: {reason}", table, re.MULTILINE)

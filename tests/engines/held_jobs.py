@@ -11,6 +11,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from peftlab.signals import ENDING
+
 
 class Held(Callback):
     """In its second training step a run makes the file `held-SEED` and waits, once, for a signal or the file `go`."""
@@ -35,6 +37,6 @@ def wait(place: Path) -> None:
     before = signal.set_wakeup_fd(writer)
     place.write_text(str(os.getpid()))
     told = b""
-    while not {signal.SIGTERM, signal.SIGUSR2} & set(told) and not place.with_name("go").exists():
+    while not {*ENDING} & set(told) and not place.with_name("go").exists():
         told = os.read(reader, 1) if select.select([reader], [], [], 0.1)[0] else b""
     signal.set_wakeup_fd(before)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,8 @@ RAY = ["-c", "from ray.scripts.scripts import main; main()", "start", "--block",
 
 def environment() -> dict[str, str]:
     paths = [str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    # Ray would kill a run here wherever other programs have nearly filled the memory.
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
     return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **quiet}
 
 
@@ -96,29 +98,72 @@ def test_a_cluster_of_its_own_does_as_many_runs_at_a_time_as_its_gpus_have_room_
     assert len(re.findall(r"accuracy \d", done.stdout)) == 3
 
 
+class Held:
+    """A sweep of runs that are held in their second step."""
+
+    def __init__(self, place: Path, more: str) -> None:
+        self.place = place
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *f"{SWEEP} {HELD} {more}".split()],
+            cwd=place,
+            env={**os.environ, "PEFTLAB_CACHE": str(place / "cache"), **environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell has what it runs in the background ignore Ctrl-C, and the tests may run there.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def until(self, held: int) -> None:
+        """Wait until so many runs are held."""
+        end = time.monotonic() + 180
+        while len(list(self.place.glob("held-*"))) < held:
+            assert time.monotonic() < end
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_command_ends_it_and_its_processes(number, code, tmp_path):
+    sweep = Held(tmp_path, "seed=1,2,3 hydra.launcher.init.num_cpus=2")
+    sweep.until(held=2)
+    begun = family(sweep.process.pid)
+    sweep.process.send_signal(number)
+    out, err = sweep.process.communicate(timeout=120)
+    assert sweep.process.returncode == code
+    assert err.splitlines()[-1] == "error: interrupted"
+    statuses = {record.seed: record.status for record in find_records(tmp_path / "out")}
+    assert sorted(statuses.values()) == ["interrupted"] * 2
+    assert out.count("what is missing: python train.py resume=out") == 1
+    assert all(f"! bitfit: seed {seed} interrupted: interrupted by a signal" in out for seed in statuses)
+    assert not (tmp_path / "out" / ".outcomes").exists()
+    end = time.monotonic() + 20
+    while left := [pid for pid in begun if os.path.exists(f"/proc/{pid}")]:
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_no_memory_is_given_up(tmp_path):
+    nearly_full = {"RAY_memory_monitor_refresh_ms": "100", "RAY_memory_usage_threshold": "0.01"}
+    typed = f"{SWEEP} seed=1 hydra.launcher.remote.max_retries=1"
+    done = train(typed, tmp_path, timeout=240, **environment() | nearly_full)
+    assert done.returncode == 1, done.stderr
+    assert "error: hydra/launcher: RuntimeError: no word from run 0 (OutOfMemoryError): killed" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_run_of_a_node_that_is_killed_goes_on_elsewhere_from_its_checkpoint(cluster, tmp_path):
     address, nodes = cluster
-    command = f"{SWEEP} seed=1,2 hydra.launcher.init.address={address} {HELD} checkpoint.every_steps=1"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *command.split()],
-        cwd=tmp_path,
-        env={**os.environ, "PEFTLAB_CACHE": str(tmp_path / "cache"), **environment()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    end = time.monotonic() + 180
-    while len(list(tmp_path.glob("held-*"))) < 2:
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
+    sweep = Held(tmp_path, f"seed=1,2 hydra.launcher.init.address={address} checkpoint.every_steps=1")
+    sweep.until(held=2)
     there = family(nodes[1].pid)
     (lost,) = (seed for seed in (1, 2) if int((tmp_path / f"held-{seed}").read_text()) in there)
     end_node(nodes[1])
     (tmp_path / "go").touch()
-    err = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, err
+    err = sweep.process.communicate(timeout=240)[1]
+    assert sweep.process.returncode == 0, err
     records = {record.seed: record for record in find_records(tmp_path / "out")}
     assert {seed: (record.status, record.resumed) for seed, record in records.items()} == {
         lost: ("finished", 1),

@@ -74,6 +74,7 @@ def fit(
     sizes: dict[str, Any] | None = None,
     data_options: dict[str, Any] | None = None,
     spread: str = "auto",
+    gradient_checkpointing: bool = False,
     **trainer_options: Any,
 ) -> FitResult:
     """Tune a tiny BERT on the small task; `sizes` are entries of its config, `spread` is Lightning's strategy."""
@@ -84,7 +85,7 @@ def fit(
     options: dict[str, Any] = {"root": folder, "shots": None, "batch_size": BATCH, "max_length": 32, "cache_dir": None}
     data = TaskData(task, backbone.processor, seed=seed, **options | (data_options or {}))
     data.setup()
-    settings = TrainingSettings(1e-2, BATCH, epochs, 0.01, 0.1)
+    settings = TrainingSettings(1e-2, BATCH, epochs, 0.01, 0.1, gradient_checkpointing=gradient_checkpointing)
     module = FineTuning(backbone, data.kind, settings, {"validation": data.validation_names, "test": []})
     attach, stopwatch, curve = AttachStrategy(strategy, backbone, data, seed, folder), Stopwatch(), LearningCurve()
     best = best_checkpoint(folder, "accuracy")

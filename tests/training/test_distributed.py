@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fitting import TRAIN, VALIDATION, fit
 from test_resumption import outcome
-from two_ranks import SIZES
+from two_ranks import SIZES, SPREADS
 
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
@@ -32,12 +32,16 @@ def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
-@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+@pytest.fixture(scope="module", params=[*SPREADS])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
     done = start("two_ranks.py", folder, "hifi", request.param)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def spread_of(request: pytest.FixtureRequest) -> str:
+    return request.node.callspec.params["ranks"]
 
 
 def test_the_first_rank_selects_and_all_tune_the_same_heads(ranks: list[dict[str, Any]]):
@@ -54,8 +58,8 @@ def test_every_example_is_trained_on_once_an_epoch_and_evaluated_once(ranks: lis
     assert [(rank["examples"], rank["evaluated"]) for rank in ranks] == [(2 * TRAIN, VALIDATION)] * 2
 
 
-def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: Path):
-    alone = fit(tmp_path, HiFi(k=1, n=5), sizes=SIZES)
+def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: Path, request):
+    alone = fit(tmp_path, HiFi(k=1, n=5), sizes=SIZES, **SPREADS[spread_of(request)])
     assert ranks[0]["steps"] == alone.trainer.global_step
     assert ranks[0]["tokens"] == alone.module.tokens_seen
     assert ranks[0]["heads"] == alone.attach.selection.facts()["heads"]
@@ -66,7 +70,7 @@ def test_training_is_that_of_one_process(ranks: list[dict[str, Any]], tmp_path: 
 
 
 def test_of_frozen_weights_each_process_holds_all_or_its_part(ranks: list[dict[str, Any]], request):
-    share = 0.5 if request.node.callspec.params["ranks"] == "fsdp" else 1.0
+    share = 0.5 if spread_of(request).startswith("fsdp") else 1.0
     assert [rank["held"] for rank in ranks] == pytest.approx([share, share], abs=0.01)
 
 

@@ -1,6 +1,6 @@
 """`python two_ranks.py FOLDER [STRATEGY [SPREAD]]`: fit on two CPU processes; each writes what it saw into FOLDER.
 
-The strategy is HiFi, whose looks are counted, or Diff-Pruning in its two phases; SPREAD is ddp or fsdp. Not a test
+The strategy is HiFi, whose looks are counted, or Diff-Pruning in its two phases; SPREAD is one of SPREADS. Not a test
 itself.
 """
 
@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from fitting import fit
 from torch.distributed.tensor import DTensor
@@ -15,6 +16,9 @@ from torch.distributed.tensor import DTensor
 from peftlab.strategies.diff_pruning import DiffPruning
 from peftlab.strategies.hifi import HiFi
 
+LEAN: dict[str, Any] = {"precision": "bf16-mixed", "accumulate_grad_batches": 2, "gradient_checkpointing": True}
+# What a fit is given besides the Trainer's strategy, which is the first word.
+SPREADS: dict[str, dict[str, Any]] = {"ddp": {}, "fsdp": {}, "fsdp lean": LEAN}
 SIZES = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -31,7 +35,8 @@ STRATEGIES = {"hifi": Counted(k=1, n=5), "diff-pruning": DiffPruning(target=0.01
 
 def main(folder: Path, name: str = "hifi", spread: str = "ddp") -> None:
     strategy = STRATEGIES[name]
-    fitted = fit(folder / "data", strategy, sizes=SIZES, spread=spread, devices=2)
+    options = {"sizes": SIZES, "spread": spread.split()[0], **SPREADS[spread]}
+    fitted = fit(folder / "data", strategy, devices=2, **options)
     digest = hashlib.sha256()
     for value in fitted.weights().values():
         digest.update(value.numpy().tobytes())

@@ -8,6 +8,7 @@ such a run again elsewhere, and it goes on from its checkpoint.
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from peftlab.launchers.carried import Carried, CarryingLauncher, engine, killed
+from peftlab.outcome import outcomes_by_number
 
 # Unless the user says otherwise. Since 2.52 Ray asks for a token, or for this word; a cluster of one's own listens on
 # this machine alone. Lines of different runs that are alike would be shown once.
@@ -37,9 +39,11 @@ class RayLauncher(CarryingLauncher):
         """Give the runs to Ray and wait until each has ended or Ray has given it up."""
         for name, value in _VARIABLES.items():
             os.environ.setdefault(name, value)
+        # A run that no machine has the memory for would be begun again for ever.
+        os.environ.setdefault("RAY_task_oom_retries", str(self.options["remote"]["max_retries"]))
         ray = engine("ray", "ray")
-        ray.init(**_connection(self.options["init"]))
         try:
+            _begin(ray, self.options["init"])
             task = ray.remote(**self.options["remote"])(_done)
             waiting = [task.options(name=f"run {job.number}").remote(job) for job in jobs]
             try:
@@ -47,10 +51,23 @@ class RayLauncher(CarryingLauncher):
             except KeyboardInterrupt:
                 for one in waiting:
                     ray.cancel(one)
-                ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
+                _until_written(sweep, jobs)
                 raise
         finally:
             ray.shutdown()
+
+
+def _begin(ray: Any, options: Mapping[str, Any]) -> None:
+    """Begin a cluster or join one, and leave SIGTERM its meaning: Ray would end the command without a table."""
+    before, ended = signal.getsignal(signal.SIGTERM), False
+    try:
+        ray.init(**_connection(options))
+    except SystemExit:
+        ended = True
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if ended:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _connection(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +86,15 @@ def _done(run: Carried) -> JobReturn:
     # Ray blocks it there: a run that is cancelled would write its checkpoint and go on.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return run(engine("ray", "ray").get_runtime_context().get_task_id())
+
+
+def _until_written(sweep: Path, jobs: Sequence[Carried]) -> None:
+    """Wait until each run that had begun has left its outcome, and so its checkpoint: Ray calls it ended at once."""
+    token, end = getattr(jobs[0].task, "token", ""), time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        if all(outcome.status != "started" for outcome in outcomes_by_number(sweep, token).values()):
+            return
+        time.sleep(_POLL / 10)
 
 
 def _results(ray: Any, jobs: Sequence[Carried], waiting: Sequence[Any]) -> list[JobReturn]:
