@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from omegaconf import OmegaConf
 
@@ -20,6 +20,7 @@ def register() -> None:
     resolvers: dict[str, Callable[..., object]] = {
         "folder_digest": folder_digest,
         "path_part": path_part,
+        "searched_rate": searched_rate,
         "program": lambda: program("train", "python train.py"),
         "unique": lambda: unique,
     }
@@ -30,3 +31,20 @@ def register() -> None:
 def path_part(name: object) -> str:
     """Return a name as one part of a path, which leads nowhere else and tells no secret."""
     return re.sub(r"[^\w.+-]|^\.", "_", shortened(str(redact(str(name))), _LONGEST))
+
+
+def searched_rate(draw: str, trial: int, rates: Sequence[float]) -> object:
+    """Return the learning rate of a trial: of a grid the rate of that place, or a random draw between its ends.
+
+    A draw is log-uniform and does not depend on the seed of the run; a trial lies at the same place between the ends
+    of every strategy's rates. What is no trial is returned as a text that says so, which no rate is.
+    """
+    if draw == "log-uniform" and trial >= 0:
+        import numpy as np  # with the stream, which `--help` has no use for
+
+        from peftlab.streams import Stream, seed_of
+
+        place = np.random.default_rng(seed_of(Stream.SEARCHED_RATES, 0, trial)).random()
+        low, high = min(rates), max(rates)
+        return float(f"{low * (high / low) ** place:.6g}")
+    return rates[trial] if draw == "grid" and 0 <= trial < len(rates) else "no such search.trial"

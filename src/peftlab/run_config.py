@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 from peftlab.backbones.spec import BackboneSpec, folder_name
 from peftlab.errors import require, shown
@@ -94,6 +94,7 @@ class SearchOptions:
 
     trial: int
     rates: Mapping[str, Any]
+    draw: Literal["grid", "log-uniform"] = "grid"
 
 
 @dataclass(frozen=True)

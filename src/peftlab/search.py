@@ -10,7 +10,7 @@ import argparse
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,28 +19,17 @@ from peftlab.command_line import add_plugins_option, any_output, program
 from peftlab.errors import UserError, require
 from peftlab.files import write_text_atomic
 from peftlab.registry import load_plugins
-from peftlab.results.aggregate import mean
 from peftlab.results.backbones import Backbones
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
-from peftlab.results.scores import PERCENT, Scale, common_scale
-
-TaskSeed = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One rate of one strategy: the mean score of its tasks, and how many runs collapsed or failed."""
-
-    rate: float
-    mean: float | None
-    lost: int
-    runs: frozenset[TaskSeed]
+from peftlab.results.scores import Scale
+from peftlab.results.trials import TaskSeed, Trial, Trials, holdout_of, rate_of, trials_of
+from peftlab.results.tuning_curves import BOUND, TuningCurves, tuning_curves
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The trials of each row of the recipe, best first, their scale, and the rows whose trials are not all there.
+    """The trials of each row of the recipe, and the backbone and the held-out examples that they share.
 
     `choice` is what chooses the backbone on a command line, `recipe` what its new recipe builds upon.
     """
@@ -49,9 +38,7 @@ class SearchResult:
     choice: str
     recipe: str
     held_out: str
-    scale: Scale
-    trials: dict[str, list[Trial]]
-    incomplete: dict[str, str]
+    trials: Trials
 
 
 def find_best(records: Iterable[RunRecord]) -> SearchResult:
@@ -65,21 +52,10 @@ def find_best(records: Iterable[RunRecord]) -> SearchResult:
     by_row = _by_rate(records)
     backbones = Backbones(records)
     settings = {(backbones.name(record), _held_out(record)) for record in records}
-    scale = _scale(records)
-    worst = _worst(records, scale)
-    trials = {
-        row: sorted(
-            (_trial(rate, runs, scale, worst) for rate, runs in rates.items()),
-            key=lambda trial: (trial.lost, scale.order(trial.mean), trial.rate),
-        )
-        for row, rates in by_row.items()
-    }
+    trials = trials_of(by_row)
     require(len(settings) == 1, f"one search has one backbone and one split, here are {sorted(settings)}")
     ((backbone, held_out),) = settings
-    skipped = {_row(run): f"skipped on {run.task}: {run.reason}" for run in records if run.status == "skipped"}
-    return SearchResult(
-        backbone, *_choice(backbone, records[0]), held_out, scale, trials, _incomplete(trials) | skipped
-    )
+    return SearchResult(backbone, *_choice(backbone, records[0]), held_out, trials)
 
 
 def _by_rate(records: Iterable[RunRecord]) -> dict[str, dict[float, dict[TaskSeed, RunRecord]]]:
@@ -97,27 +73,41 @@ def _by_rate(records: Iterable[RunRecord]) -> dict[str, dict[float, dict[TaskSee
 
 
 def to_recipe(result: SearchResult, folder: Path) -> str:
-    """Return the winners as a file for ``conf/recipe``, with every trial beside its strategy."""
+    """Return the winners as a file for ``conf/recipe``, with every trial beside its strategy and its tuning curve."""
     name = f"{result.backbone}-searched"
-    done = {row: trials for row, trials in result.trials.items() if row not in result.incomplete}
-    runs = sorted(set().union(*(trial.runs for trials in result.trials.values() for trial in trials)))
+    trials, scale = result.trials, result.trials.scale
+    done = {row: found for row, found in trials.of.items() if row not in trials.incomplete}
+    runs = sorted(set().union(*(trial.runs for found in trials.of.values() for trial in found)))
     tasks, seeds = (", ".join(dict.fromkeys(str(run[i]) for run in runs)) for i in (0, 1))
-    count = max((len(trials) for trials in done.values()), default=0)
-    shown = result.scale.factor.replace("×", "x") + result.scale.remark
+    count = max((len(found) for found in done.values()), default=0)
+    shown = scale.factor.replace("×", "x") + scale.remark
     lines = [
         f"# python train.py +strategy=NAME task=TASK {result.choice} recipe={name}",
         f"# Made by: python -m peftlab.search {folder} --write conf/recipe/{name}.yaml",
         f"# {count} rates a strategy, {result.held_out}, tasks {tasks}, seeds {seeds}; the best mean over tasks.",
-        f"# Beside each: mean{shown} of every rate, and how many of its runs collapsed or failed.",
+        f"# Beside each: mean{shown} of every rate, and which of its runs collapsed or failed.",
         f"defaults: [{result.recipe}]",
         "searched:" if done else "searched: {}",
         *(
-            f"  {row}: {{learning_rate: {_number(trials[0].rate)}}}   # {_told(trials, result.scale)}"
-            for row, trials in sorted(done.items())
+            f"  {row}: {{learning_rate: {_number(found[0].rate)}}}   # {_told(found, scale)}"
+            for row, found in sorted(done.items())
         ),
-        *(f"# {row}: not searched alike: {why}" for row, why in sorted(result.incomplete.items())),
+        *(f"# {row}: not searched alike: {why}" for row, why in sorted(trials.incomplete.items())),
+        *_curve_lines(tuning_curves(trials)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _curve_lines(curves: TuningCurves | None) -> list[str]:
+    """Return the tuning curves as comments: the median best of so many trials, with its band."""
+    if curves is None:
+        return []
+    columns = [["best of", *curves.curves]]
+    columns += [[str(budget), *(curves.text(row, budget) for row in curves.curves)] for budget in curves.budgets]
+    widths = [max(map(len, column)) for column in columns]
+    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True)]
+    title = f"The median best of so many trials; all bands hold together in 95 % of searches ({BOUND})."
+    return ["#", f"# {title}", *(f"#   {row}" for row in table), *(f"# {sentence}" for sentence in curves.sentences())]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,18 +143,18 @@ def _choice(backbone: str, record: RunRecord) -> tuple[str, str]:
 
 
 def _rate(record: RunRecord) -> float:
-    rate = record.config.get("training", {}).get("learning_rate")
-    require(isinstance(rate, (int, float)), f"{record.folder}: not a trial of a search, it was given no learning rate")
-    return float(rate)
+    rate = rate_of(record)
+    require(rate is not None, f"{record.folder}: not a trial of a search, it was given no learning rate")
+    assert rate is not None
+    return rate
 
 
 def _held_out(record: RunRecord) -> str:
-    holdout = record.config.get("data", {}).get("holdout")
-    require(
-        holdout is not None or record.shots is not None,
-        f"{record.folder}: validated on the set that a comparison reports; a search needs data.holdout=SHARE",
-    )
-    return f"data.holdout={holdout}" if record.shots is None else f"shots={record.shots}"
+    held_out = holdout_of(record)
+    needed = "validated on the set that a comparison reports; a search needs data.holdout=SHARE"
+    require(held_out is not None, f"{record.folder}: {needed}")
+    assert held_out is not None
+    return held_out
 
 
 def _row(record: RunRecord) -> str:
@@ -172,56 +162,6 @@ def _row(record: RunRecord) -> str:
 
     options = {name: value for name, value in record.config["strategy"].items() if name != "name"}
     return create_strategy(record.strategy, options).recipe
-
-
-def _scale(records: Iterable[RunRecord]) -> Scale:
-    """Return the scale of a mean over the tasks; UserError where their metrics have none in common."""
-    scales = {record.task: Scale.of(record.metric) for record in records if record.metric}
-    common = common_scale(scales.values()) if scales else PERCENT
-    told = ", ".join(f"{scale.name} of {task}{scale.remark}" for task, scale in sorted(scales.items()))
-    require(common is not None, f"a search takes one mean over its tasks, and {told} have none: search them apart")
-    assert common is not None
-    return common
-
-
-def _worst(records: Iterable[RunRecord], scale: Scale) -> dict[str, float]:
-    """Return the worst score of each task that has one."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        score = _score(record, scale)
-        if score is not None:
-            scores[record.task].append(score)
-    return {task: scale.worst(found) for task, found in scores.items()}
-
-
-def _score(record: RunRecord, scale: Scale) -> float | None:
-    value = record.metric.validation if record.metric else None
-    return None if value is None else scale.score(value)
-
-
-def _trial(rate: float, runs: Mapping[TaskSeed, RunRecord], scale: Scale, worst: Mapping[str, float]) -> Trial:
-    over = {run: record for run, record in runs.items() if record.status in ("finished", "failed")}
-    scores: dict[str, list[float | None]] = defaultdict(list)
-    for (task, _), record in over.items():
-        score = _score(record, scale)
-        scores[task].append(worst.get(task) if score is None else score)
-    return Trial(
-        rate=rate,
-        mean=mean(map(mean, scores.values())),
-        lost=sum(record.collapsed or _score(record, scale) is None for record in over.values()),
-        runs=frozenset(over),
-    )
-
-
-def _incomplete(trials: Mapping[str, list[Trial]]) -> dict[str, str]:
-    most = max(map(len, trials.values()))
-    runs = frozenset[TaskSeed]().union(*(trial.runs for row in trials.values() for trial in row))
-    lacking = {}
-    for row, found in trials.items():
-        missing = sum(len(runs - trial.runs) for trial in found)
-        if missing or len(found) < most:
-            lacking[row] = f"{len(found)} of {most} rates, {missing} of their runs are missing"
-    return lacking
 
 
 def _number(rate: float) -> str:
@@ -233,12 +173,13 @@ def _number(rate: float) -> str:
 def _told(trials: list[Trial], scale: Scale) -> str:
     ends = {f(trial.rate for trial in trials) for f in (min, max)}
     edge = "at the edge of its rates; " if trials[0].rate in ends and len(trials) > 1 else ""
-    return edge + ", ".join(_trial_in_words(trial, scale) for trial in sorted(trials, key=lambda trial: trial.rate))
+    lost = f"at its best {trials[0].losses}; " if trials[0].lost else ""
+    return edge + lost + ", ".join(_trial_in_words(trial, scale) for trial in sorted(trials, key=lambda of: of.rate))
 
 
 def _trial_in_words(trial: Trial, scale: Scale) -> str:
     score = "no score" if trial.mean is None else scale.text(trial.mean)
-    return f"{trial.rate:g}: {score}{f' ({trial.lost} lost)' if trial.lost else ''}"
+    return f"{trial.rate:g}: {score}{f' ({trial.losses})' if trial.lost else ''}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ USER, PLUGIN = "user", "plugin"
 _HARMLESS = {"mode", "run", "sweep", "sweeper"}
 _POWERFUL = re.compile(r"\b(hydra|plugins)\b|@")
 # What refers to other options or to the moment, and to nothing of this machine: its environment, its files.
-_REFERENCE = re.compile(r"\$\{(?:[\w.]+|(?:oc\.select|now|folder_digest|path_part|unique):[^${}]*)\}")
+_REFERENCE = re.compile(r"\$\{(?:[\w.]+|(?:oc\.select|now|folder_digest|path_part|unique|searched_rate):[^${}]*)\}")
 
 
 class ReplayedFolder(FileConfigSource):

@@ -38,6 +38,8 @@ class Stream(Enum):
     RANDOM_PARTS = 16  # heads and inner values that S2FT tunes (masks.random_parts)
     HEAD_SCALES_ORDER = 17  # the order of examples that LoFiT's scaling vectors are tuned on (strategies.lofit)
     HEAD_SCALES = 18  # what these vectors begin with, and dropout meanwhile (heads.scaling)
+    # The same whatever the seed.
+    SEARCHED_RATES = 19  # learning rates of a search, where they are drawn, one a part (resolvers)
 
 
 _SEEDS = 2**32

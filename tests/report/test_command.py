@@ -19,7 +19,11 @@ def test_the_command_writes_tables_and_one_page(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "4 runs of 2 strategies on RTE" in done.stdout
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        *(f"{name}.{kind}" for name in ("table1", "table2", "table3", "instability") for kind in ("md", "tex", "csv")),
+        *(
+            f"{name}.{kind}"
+            for name in ("table1", "table2", "table3", "instability", "tuning")
+            for kind in ("md", "tex", "csv")
+        ),
         *("index.html", "comparison.csv", "tests.csv", "examples.csv", "answers.csv", "runs.csv"),
     }
 

@@ -140,7 +140,7 @@ def trial(rate: float, value: float | None, **fields) -> RunRecord:
 
 def test_a_search_takes_the_rate_with_the_lowest_error() -> None:
     result = find_best([trial(1e-3, 0.5), trial(3e-3, 0.3), trial(1e-2, 0.4)])
-    assert [found.rate for found in result.trials["lora"]] == [3e-3, 1e-2, 1e-3]
+    assert [found.rate for found in result.trials.of["lora"]] == [3e-3, 1e-2, 1e-3]
     recipe = to_recipe(result, Path("out"))
     assert "lora: {learning_rate: 0.003}   # 0.001: 0.500, 0.003: 0.300, 0.01: 0.400" in recipe
     assert "# Beside each: mean (lower is better) of every rate, and" in recipe
@@ -148,7 +148,7 @@ def test_a_search_takes_the_rate_with_the_lowest_error() -> None:
 
 def test_a_failed_run_counts_as_the_worst_of_its_task() -> None:
     runs = [trial(1e-3, None, seed=1), trial(1e-3, 0.2, seed=2), trial(3e-3, 0.5, seed=1), trial(3e-3, 0.6, seed=2)]
-    found = {trial.rate: (trial.mean, trial.lost) for trial in find_best(runs).trials["lora"]}
+    found = {trial.rate: (trial.mean, trial.lost) for trial in find_best(runs).trials.of["lora"]}
     assert found == {1e-3: (pytest.approx(0.4), 1), 3e-3: (pytest.approx(0.55), 0)}
 
 

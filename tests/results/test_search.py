@@ -1,6 +1,7 @@
 """The equal-budget search: the best rate by a stated rule, as a recipe that a comparison takes."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from records import failed, finished
+from scipy.stats import kstest
 
+from peftlab import resolvers
 from peftlab.cli import CONF
 from peftlab.errors import UserError
+from peftlab.resolvers import searched_rate
 from peftlab.results.record import Metric, RunRecord
 from peftlab.search import find_best, main, to_recipe
 from peftlab.strategies.registry import strategy_names
@@ -35,7 +39,7 @@ def trial(strategy: str, rate: float | None, score: float | None, task: str = "m
 
 
 def best(*records: RunRecord) -> dict[str, float]:
-    return {row: trials[0].rate for row, trials in find_best(records).trials.items()}
+    return {row: trials[0].rate for row, trials in find_best(records).trials.of.items()}
 
 
 def test_the_best_mean_over_tasks_wins():
@@ -46,7 +50,7 @@ def test_the_best_mean_over_tasks_wins():
 
 def test_each_task_counts_alike_however_many_seeds_it_has():
     runs = [trial("lora", 1e-3, 0.8, "mrpc", seed=seed) for seed in (1, 2, 3)] + [trial("lora", 1e-3, 0.2, "cola")]
-    (found,) = find_best(runs).trials["lora"]
+    (found,) = find_best(runs).trials.of["lora"]
     assert found.mean == pytest.approx(50)
 
 
@@ -82,7 +86,7 @@ def test_a_variant_with_a_row_of_its_own_is_searched_apart():
 def test_a_strategy_with_fewer_trials_is_given_no_rate(runs, why):
     complete = [trial("bitfit", rate, 0.5) for rate in (1e-3, 3e-3)]
     outcome = find_best([*complete, *runs])
-    assert outcome.incomplete.keys() == {"lora"}
+    assert outcome.trials.incomplete.keys() == {"lora"}
     recipe = to_recipe(outcome, Path("out"))
     assert yaml.safe_load(recipe)["searched"] == {"bitfit": {"learning_rate": 1e-3}}
     assert re.search(rf"^# lora: not searched alike: .*{why}", recipe, re.MULTILINE)
@@ -111,8 +115,29 @@ def test_the_recipe_tells_every_trial_and_where_the_best_is_at_the_edge():
     lines = to_recipe(find_best(runs), Path("out")).splitlines()
     assert "# 3 rates a strategy, data.holdout=0.2, tasks mrpc, seeds 1; the best mean over tasks." in lines
     assert "  lora: {learning_rate: 0.003}   # 0.001: 50.0, 0.003: 60.0, 0.01: 55.0" in lines
-    told = "at the edge of its rates; 0.001: 0.0 (1 lost), 0.003: 40.0, 0.01: 50.0"
+    told = "at the edge of its rates; 0.001: 0.0 (every run collapsed), 0.003: 40.0, 0.01: 50.0"
     assert f"  bitfit: {{learning_rate: 0.01}}   # {told}" in lines
+
+
+def test_of_several_seeds_those_that_collapse_are_named_with_every_rate():
+    scores = {(1e-3, seed): 0.8 for seed in (1, 2, 3)} | {(3e-3, seed): 0.9 for seed in (1, 2)} | {(3e-3, 3): 0.3}
+    runs = [trial("lora", rate, score, seed=seed, collapsed=score == 0.3) for (rate, seed), score in scores.items()]
+    recipe = to_recipe(find_best(runs), Path("out"))
+    told = "0.001: 80.0, 0.003: 70.0 (1 of 3 runs collapsed, mrpc seed 3)"
+    assert f"  lora: {{learning_rate: 0.001}}   # at the edge of its rates; {told}\n" in recipe
+    alone = [run for run in runs if run.config["training"]["learning_rate"] == 3e-3]
+    assert "   # at its best 1 of 3 runs collapsed, mrpc seed 3; 0.003:" in to_recipe(find_best(alone), Path("out"))
+
+
+def test_the_recipe_has_the_tuning_curves_as_comments():
+    runs = [trial(name, rate, score + rate) for name, score in (("lora", 0.5), ("full", 0.7)) for rate in (1e-3, 3e-3)]
+    lines = to_recipe(find_best(runs), Path("out")).splitlines()
+    table = lines.index("#   best of  1                2")
+    assert lines[table + 1 : table + 4] == [
+        "#   full     70.1 [0*, 100*]  70.3 [0*, 100*]",
+        "#   lora     50.1 [0*, 100*]  50.3 [0*, 100*]",
+        "# Best of 1 and 2 trials: no two are told apart.",
+    ]
 
 
 def test_the_command_writes_a_recipe_that_goes_before_the_backbones_own(tmp_path, capsys):
@@ -149,8 +174,21 @@ def test_every_strategy_has_the_same_number_of_rates_an_even_factor_apart():
 @pytest.mark.parametrize(("strategy", "trial"), [("hifi", 0), ("full", 3), ("ia3", 4)])
 def test_a_trial_takes_the_strategys_own_rate_or_the_default_one(strategy, trial):
     GlobalHydra.instance().clear()
+    resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         typed = ["experiment=search", f"+strategy={strategy}", f"search.trial={trial}"]
         config = OmegaConf.to_container(compose("config", overrides=typed), resolve=True)
     assert config["training"]["learning_rate"] == RATES.get(strategy, RATES["default"])[trial]
     assert config["data"]["holdout"] == 0.2
+
+
+def test_random_trials_lie_log_uniformly_between_the_ends_and_at_one_place_for_all_strategies():
+    low, high = 1e-4, 1e-2
+    drawn = [searched_rate("log-uniform", number, [low, 1e-3, high]) for number in range(400)]
+    assert drawn[:3] == [searched_rate("log-uniform", number, [high, low]) for number in range(3)]
+    assert len(set(drawn)) == 400
+    assert low <= min(drawn) < max(drawn) <= high
+    places = [math.log(rate / low) / math.log(high / low) for rate in drawn]
+    assert kstest(places, "uniform").pvalue > 0.01
+    other = [searched_rate("log-uniform", number, [1e-3, 1e-1]) for number in range(3)]
+    assert other == pytest.approx([10 * rate for rate in drawn[:3]], rel=1e-5)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from peftlab.report import answers, overview, page, provenance, tables, writers
+from peftlab.report import answers, overview, page, provenance, tables, tuning, writers
 from peftlab.report.comparisons import ComparisonFamily, verdict
 from peftlab.report.examples import Examples, on_examples
 from peftlab.report.instability import instability
@@ -14,12 +14,14 @@ ABSENT = {
     "table2": "No run has a score.",
     "table3": "No strategy has variants that differ in an option given as a word.",
     "instability": "No run collapsed or failed.",
+    "tuning": f"There are no {tuning.RUNS}.",
 }
 MAKERS: dict[str, Callable[[Study], list[Table]]] = {
     "table1": tables.deployment,
     "table2": tables.performance,
     "table3": tables.ablation,
     "instability": instability,
+    "tuning": tuning.tables,
 }
 
 

@@ -3,6 +3,7 @@
 A *value* is what a record holds (0.853); a *score* is what a reader sees (85.3).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ METRIC_NAMES = {
     "pearson": "Pear.",
     "mse": "MSE",
 }
+CORRELATIONS = {"matthews", "spearman", "pearson"}  # which go down to -1; other fractions end at 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Scale:
     def lower_is_better(self) -> bool:
         """Whether the lower of two scores is the better one."""
         return self.better == "lower"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest score that the metric can have; infinite where it has none or none is known."""
+        if self.unit == "%":
+            return (-100.0 if self.metric in CORRELATIONS else 0.0), 100.0
+        return (0.0 if self.metric == "mse" else -math.inf), math.inf
 
     @property
     def digits(self) -> int:
