@@ -16,6 +16,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from models import strategy_or_skip
+from peftlab import resolvers
 from peftlab.arguments import choices, normalise
 from peftlab.backbones.loading import BackboneSpec
 from peftlab.cli import CONF
@@ -38,6 +39,7 @@ GLUE = ("qnli", "sst2", "mnli", "cola", "mrpc", "stsb", "rte", "qqp")
 @cache
 def composed(*overrides):
     """Return the configuration that a command line gives, as a run sees it."""
+    resolvers.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_container(compose("config", overrides=normalise(list(overrides))), resolve=True)

@@ -160,7 +160,7 @@ def test_a_run_that_another_process_does_is_left_to_it(work, typed, monkeypatch,
             "+strategy=bitfit experiment=search search.trial=9",
             "training.learning_rate=no such search.trial: ",
         ),
-        ("+strategy=bitfit experiment=search search.trial=x", "Index 'x' (str) is not an int"),
+        ("+strategy=bitfit experiment=search search.trial=x", "search.trial=x: allowed is a whole number"),
         ("+strategy=bitfit seed=${nowhere}", "Interpolation key 'nowhere' not found"),
     ],
 )

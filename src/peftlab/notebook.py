@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from IPython.display import Markdown, display
 from omegaconf import OmegaConf
 
+from peftlab import resolvers
 from peftlab.arguments import normalise
 from peftlab.cli import CONF
 from peftlab.report import writers
@@ -48,6 +49,7 @@ def train(command: str) -> None:
 
 def configured(overrides: str) -> dict[str, Any]:
     """Return the configuration that ``python train.py OVERRIDES`` gives to its run."""
+    resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", normalise(shlex.split(overrides))), resolve=True)
     assert isinstance(config, dict)

@@ -33,13 +33,15 @@ def path_part(name: object) -> str:
     return re.sub(r"[^\w.+-]|^\.", "_", shortened(str(redact(str(name))), _LONGEST))
 
 
-def searched_rate(draw: str, trial: int, rates: Sequence[float]) -> object:
+def searched_rate(draw: str, trial: object, rates: Sequence[float]) -> object:
     """Return the learning rate of a trial: of a grid the rate of that place, or a random draw between its ends.
 
     A draw is log-uniform and does not depend on the seed of the run; a trial lies at the same place between the ends
     of every strategy's rates. What is no trial is returned as a text that says so, which no rate is.
     """
-    if draw == "log-uniform" and trial >= 0:
+    if not isinstance(trial, int) or trial < 0:
+        return "no such search.trial"
+    if draw == "log-uniform":
         import numpy as np  # with the stream, which `--help` has no use for
 
         from peftlab.streams import Stream, seed_of
@@ -47,4 +49,4 @@ def searched_rate(draw: str, trial: int, rates: Sequence[float]) -> object:
         place = np.random.default_rng(seed_of(Stream.SEARCHED_RATES, 0, trial)).random()
         low, high = min(rates), max(rates)
         return float(f"{low * (high / low) ** place:.6g}")
-    return rates[trial] if draw == "grid" and 0 <= trial < len(rates) else "no such search.trial"
+    return rates[trial] if draw == "grid" and trial < len(rates) else "no such search.trial"

@@ -33,7 +33,7 @@ def report(folder: Path, slug: str) -> subprocess.CompletedProcess[str]:
 def test_the_figures_stand_by_their_order_each_with_a_name_of_its_own() -> None:
     found = draw_all(study({"a": [0.5, 0.6], "b": [0.6, 0.7]}), [])
     assert [figure.slug for figure in found] == [
-        "scores", "duels", "pareto", "learning", "options", "iterations", "heads", "covariance", "robustness",
+        "scores", "duels", "pareto", "learning", "tuning", "options", "iterations", "heads", "covariance", "robustness",
         "robustness-correlation", "spectra", "landscape",
     ]  # fmt: skip
     assert [figure.order for figure in found] == sorted({figure.order for figure in found})
