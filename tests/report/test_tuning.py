@@ -37,6 +37,17 @@ def test_a_search_has_a_row_a_strategy_whatever_its_rates() -> None:
     assert "short has no curve: 1 of 5 rates, 1 of their runs are missing." in table.notes
 
 
+def test_conditions_that_are_taken_together_stay_apart_in_a_trial() -> None:
+    other = [
+        trial(0.1, name, number, backbone="other", seed=seed)
+        for name in ("lora", "<b>")
+        for number in range(5)
+        for seed in (1, 2)
+    ]
+    (table,) = tuning.tables(gather([*search(), *other], together=True))
+    assert dict(table.rows)["lora"][0].text.startswith("31.0 ")  # the mean of 52 and 10
+
+
 def test_a_seed_that_collapsed_counts_and_is_told() -> None:
     records = [*search(), trial(0.0, "lora", 4, seed=3, collapsed=True)]
     records += [trial(0.5, name, number, seed=3) for name, number in [("lora", n) for n in range(4)]]

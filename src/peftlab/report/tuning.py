@@ -55,7 +55,7 @@ def _search(study: Study, block: Block) -> Search | None:
         for run in cell.runs:
             rate = rate_of(run)
             if run.config.get("search") and holdout_of(run) and rate is not None:
-                by_rate[of.label][rate][run.task, run.seed] = run
+                by_rate[of.label][rate][cell.setting.task, run.seed] = run
     if not by_rate:
         return None
     try:

@@ -70,9 +70,10 @@ def trials_of(by_rate: Mapping[str, Mapping[float, Runs]]) -> Trials:
     Raises:
         UserError: tasks whose metrics have no common mean.
     """
-    records = [record for rates in by_rate.values() for runs in rates.values() for record in runs.values()]
+    each = [run for rates in by_rate.values() for runs in rates.values() for run in runs.items()]
+    records = [record for _, record in each]
     scale, bounds = _scale(records)
-    worst = _worst(records, scale)
+    worst = _worst(each, scale)
     trials = {
         row: sorted(
             (_trial(rate, runs, scale, worst) for rate, runs in rates.items()),
@@ -117,13 +118,13 @@ def _scale(records: Iterable[RunRecord]) -> tuple[Scale, tuple[float, float]]:
     return common, (low, high)
 
 
-def _worst(records: Iterable[RunRecord], scale: Scale) -> dict[str, float]:
+def _worst(each: Iterable[tuple[TaskSeed, RunRecord]], scale: Scale) -> dict[str, float]:
     """Return the worst score of each task that has one."""
     scores: dict[str, list[float]] = defaultdict(list)
-    for record in records:
+    for (task, _), record in each:
         score = _score(record, scale)
         if score is not None:
-            scores[record.task].append(score)
+            scores[task].append(score)
     return {task: scale.worst(found) for task, found in scores.items()}
 
 
