@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-CPU = ("startup", "steps", "twins", "precision", "scoring", "sweep", "epoch", "predict")
+CPU = ("startup", "steps", "pretrained", "twins", "precision", "scoring", "sweep", "epoch", "predict")
 
 
 def main() -> None:

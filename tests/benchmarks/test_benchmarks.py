@@ -5,10 +5,12 @@ import sys
 import pytest
 import torch
 
-from bench import gpu, models, scoring, steps, twins
+from bench import gpu, models, pretrained, scoring, steps, twins
 from bench.models import Shape
 from bench.precision import measure as measure_precision
 from bench.precision import measure_held
+from peftlab.backbones.loading import BackboneSpec, load_backbone
+from peftlab.output_layer import classes
 
 TINY = Shape(2, 4, 32, vocabulary=200)
 
@@ -66,6 +68,21 @@ def test_scoring_is_measured_against_forward_passes_and_the_papers_way():
     assert [row.target for row in rows] == [1.10, 1.10, 5.0, 0.0]
     # The same richness by a decomposition of each head.
     assert rows[-1].value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"), [("mpnet", {}), ("gemma3_text", {"num_key_value_heads": 1, "head_dim": 8})]
+)
+def test_other_families_are_measured_against_a_model_of_the_same_configuration(kind, shared):
+    made = load_backbone(
+        BackboneSpec(kind, random={"model_type": kind, **TINY.sizes(), **shared}), classes(models.LABELS), seed=1
+    )
+    theirs = pretrained.plain(made)
+    assert {name: p.shape for name, p in theirs.named_parameters()} == {
+        name: p.shape for name, p in made.model.named_parameters()
+    }
+    rows = [*pretrained.scoring(made, 2, 8, rounds=1), *pretrained.steps(made, 2, 8, rounds=1)]
+    assert [row.target for row in rows] == [1.20, 1.20, 0.60, 1.00]
 
 
 def test_mixed_precision_is_measured_against_float32():
