@@ -1,7 +1,11 @@
 """What all tests share: where real data lies, and the reason when it does not."""
 
+import contextlib
 import gc
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,26 @@ def pytest_configure() -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Put the environment back as it was before."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Iterator[Any]:
+    # Libraries leave variables (wandb's service, Lightning's port), with which all later commands would be new
+    # interpreters (`warm_python`): nine seconds each in the place of one.
+    with kept_environment():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, kept_environment
 from runs import SILENT, SMALL
 from warm_python import warm_python
 
@@ -60,6 +60,16 @@ def test_another_environment_than_what_was_imported_under_is_a_new_interpreter(v
     (tmp_path / "looks_around.py").write_text(LOOKS_AROUND)
     done = launched("warm", "looks_around.py", folder=tmp_path, input="", env={**os.environ, **variables})
     assert done.stderr == "False\n"
+
+
+def test_what_a_test_left_in_the_environment_makes_no_later_command_a_new_interpreter(tmp_path):
+    (tmp_path / "looks_around.py").write_text(LOOKS_AROUND)
+    before = dict(os.environ)
+    with kept_environment():
+        os.environ["WANDB_SERVICE"] = os.environ["HOME"] = "left"
+        del os.environ["PATH"]
+    assert dict(os.environ) == before
+    assert launched("warm", "looks_around.py", folder=tmp_path, input="").stderr == "True\n"
 
 
 @pytest.mark.parametrize(
