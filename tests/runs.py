@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from conftest import ROOT
+from peftlab import resolvers
 from peftlab.arguments import normalise
 from peftlab.cli import CONF
 from peftlab.errors import UserError
@@ -33,6 +34,7 @@ def composed(overrides: str) -> dict[str, Any]:
 @cache
 def _composed(overrides: str, cache_dir: str | None) -> dict[str, Any]:
     """Compose: a third of what a run of two steps takes. Of the environment a configuration reads `PEFTLAB_CACHE`."""
+    resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", overrides=normalise(overrides.split())), resolve=True)
     assert isinstance(config, dict)

@@ -62,11 +62,11 @@ OPTIONS = [
     ("backbone.attention=flash", "backbone.attention=flash: allowed are auto, sdpa, eager"),
     (
         "backbone.random.model_type=bloom",
-        "where 'bloom' keeps its attention heads is not known (known: albert, bert, deberta",
+        "where 'bloom' keeps its attention heads is not known (known: albert, bert, camembert",
     ),
     (
         "backbone.random.model_type=nonsense",
-        "where 'nonsense' keeps its attention heads is not known (known: albert, bert, deberta",
+        "where 'nonsense' keeps its attention heads is not known (known: albert, bert, camembert",
     ),
     ("backbone.random.num_attention_heads=5", "backbone.random: The hidden size (32) is not a multiple"),
     ("+backbone.path=nowhere backbone.random=null", "backbone.path=nowhere: no such folder"),

@@ -1,113 +1,203 @@
-"""`python docs/results/answers.py`: the answers of `study.md`, from the records that lie beside it.
+"""`python docs/results/answers.py`: tables of `study.md` and `ranking.md`, from the records beside them.
 
-A test compares its table with that of the page: a changed record changes the page, or fails.
+A test compares the tables with those of the pages: a changed record changes a page, or fails.
 """
 
 import tarfile
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from peftlab.report.answers import Answer, ask
-from peftlab.report.comparisons import Comparison, compare_all
-from peftlab.report.study import read
+from peftlab.report.answers import Answer, Questions, ask
+from peftlab.report.comparisons import Comparison, ComparisonFamily, compare_all
+from peftlab.report.study import Study, read
+from peftlab.results.aggregate import Cell
 
 RESULTS = Path(__file__).resolve().parent
 HALF_A_POINT = 0.5
-HEADER = (
-    "question",
-    "where",
-    "answer",
-    "difference",
-    "95 % interval",
-    "behind / equal / ahead, %",
-    "pairs",
-    "could have been shown",
-)
+NUMBERS = ("difference", "95 % interval", "behind / equal / ahead, %", "pairs", "could have been shown")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A method against another one, in the records below a folder of an archive; `together`: over all conditions.
+class Records:
+    """The records below a folder of a page's archive, compared with one method; `together`: over all conditions."""
 
-    The archives are named after their page; `first` and `second` are the labels of the methods there.
-    """
-
-    question: str
-    where: str
     archive: str
     folder: str
-    first: str
-    second: str
+    reference: str
     together: bool = False
 
 
-_DIGITS = "digits, four backbones"
-_FEW = "minilm, 16 shots, MRPC, SST-2, CoLA, RTE"
-_RANKED = "hifi d=0.85 score={} score_after_steps=0 teleport=richness"
-_RANKING = "hifi score={} teleport={}"
+@dataclass(frozen=True)
+class Question:
+    """What a reader asks: the reference of the records against `other`, by its label there."""
 
-ASKED = (
-    *(
-        Asked(f"Are PageRank's heads better than {than}?", "minilm, 16 shots, MRPC, RTE", "study", "table3-few",
-              _RANKING.format("pagerank", "richness"), _RANKING.format(score, "uniform"))
-        for than, score in (
-            ("random ones", "random"),
-            ("those of the lowest rank", "pagerank-inverse"),
-            ("the richest", "richness"),
-            ("the most correlated", "correlation"),
-        )
+    words: str
+    where: str
+    records: Records
+    other: str
+
+
+RANKED = "hifi d=0.85 score={} score_after_steps=0 teleport=richness"
+RANKING = Records("ranking", ".", RANKED.format("pagerank"), together=True)
+BACKBONES = {"low": "0 to 4", "high": "5 to 9", "even": "even", "odd": "odd"}  # what they were trained on
+CHOICES = {
+    "PageRank": RANKED.format("pagerank"),
+    "random, drawn anew with each seed": RANKED.format("random"),
+    "PageRank, inverse": RANKED.format("pagerank-inverse"),
+    "PageRank, d = 0.5": RANKED.format("pagerank").replace("0.85", "0.5"),
+    "richness alone": RANKED.format("richness"),
+    "gradient (Michel et al.)": RANKED.format("gradient"),
+    "Fisher information": RANKED.format("fisher"),
+}
+
+_FEW = Records("study", "table2-few", "hifi teleport=richness")
+_HEADS = Records("study", "table3-few", "hifi score=pagerank teleport=richness")
+_FULL = Records("study", "table2-full", "hifi teleport=richness")
+_METHODS = Records("study", "digits/methods", "hifi")
+_SHARES = Records("study", "digits/allocation", "hifi allocation=share")
+_THREE = Records("study", "digits/heads", 'hifi k=3 rows=["q", "k", "v"]')
+_OUTPUTS = Records("study", "digits/heads", 'hifi k=3 rows=["v", "o"]')
+_SHOTS = "minilm, 16 shots, four tasks"
+_PARTS = "digits"
+
+QUESTIONS = (
+    Question(
+        "Are PageRank's heads better than random ones?", "digits, four backbones", RANKING, RANKED.format("random")
     ),
-    *(
-        Asked(f"Is HiFi ahead of {name}?", _FEW, "study", "table2-few", "hifi teleport=richness", other)
-        for name, other in (
-            ("LoRA", "lora"),
-            ("the adapter", "adapter"),
-            ("BitFit", "bitfit"),
-            ("the linear probe", "classifier"),
-        )
+    Question("", "minilm, 16 shots, MRPC and RTE", _HEADS, "hifi score=random teleport=uniform"),
+    Question("… than those of the lowest rank?", "digits, four backbones", RANKING, RANKED.format("pagerank-inverse")),
+    Question("", "minilm, 16 shots, MRPC and RTE", _HEADS, "hifi score=pagerank-inverse teleport=uniform"),
+    Question("… than the richest?", "digits, four backbones", RANKING, RANKED.format("richness")),
+    Question("… than those that labels choose (Fisher)?", "digits, four backbones", RANKING, RANKED.format("fisher")),
+    Question("Is HiFi level with full fine-tuning?", _PARTS, _METHODS, "full"),
+    Question("", _SHOTS, _FEW, "full"),
+    Question("", "minilm, full MRPC", _FULL, "full"),
+    Question("Is it ahead of LoRA?", "digits, r = 8", _METHODS, "lora r=8"),
+    Question("", "digits, r = 18: HiFi's count", _METHODS, "lora r=18"),
+    Question("", _SHOTS, _FEW, "lora"),
+    Question("… of the adapter?", "digits, width 64", _METHODS, "adapter bottleneck=64"),
+    Question("", "digits, width 17: HiFi's count", _METHODS, "adapter bottleneck=17"),
+    Question("", _SHOTS, _FEW, "adapter"),
+    Question("… of BitFit?", _PARTS, _METHODS, "bitfit"),
+    Question("", _SHOTS, _FEW, "bitfit"),
+    Question("… of Child-Tuning?", _PARTS, _METHODS, "child-tuning"),
+    Question("… of the classifier alone?", _PARTS, _METHODS, "classifier"),
+    Question("", _SHOTS, _FEW, "classifier"),
+    Question("Are three heads of eight better than one?", _PARTS, _THREE, 'hifi k=1 rows=["q", "k", "v"]'),
+    Question("… than all eight?", _PARTS, _THREE, 'hifi k=8 rows=["q", "k", "v"]'),
+    Question("Are V and O better than Q, K, V at the same count?", _PARTS, _OUTPUTS, 'hifi k=2 rows=["q", "k", "v"]'),
+    Question(
+        "Are shares by richness better than the same k in each layer?", _PARTS, _SHARES, "hifi allocation=uniform"
     ),
-    Asked("Is HiFi level with full fine-tuning?", _FEW, "study", "table2-few", "hifi teleport=richness", "full"),
-    Asked("The same", "minilm, full MRPC", "study", "table2-full", "hifi teleport=richness", "full"),
-)  # fmt: skip
+    Question("… than the same shares dealt by chance?", _PARTS, _SHARES, "hifi allocation=share-random"),
+)
 
 
-def table(asked: Iterable[Asked] = ASKED) -> str:
+def answers() -> str:
     """Return the table of answers as Markdown."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|---|---:|---:|---:|---:|---:|"]
-    lines += ["| " + " | ".join(_row(one)) + " |" for one in asked]
-    return "\n".join(lines) + "\n"
+    return _table(("question", "where", "answer"), [_row(question) for question in QUESTIONS])
 
 
-def _row(asked: Asked) -> list[str]:
-    answer, comparison = _answer(asked)
-    low, high = answer.interval or (None, None)
+def ranking() -> str:
+    """Return each choice of heads less PageRank's over the four backbones as Markdown, the best first."""
+    study, rows = _study(RANKING), []
+    tasks = _tasks()
+    for name, label in CHOICES.items():
+        cells = {cell.setting.task: cell for cell in study.cells if cell.method.label == label}
+        means = [f"{cells[task].mean:.1f}" for task in tasks]
+        if label == RANKING.reference:
+            rows.append((0.0, [name, *means, *[""] * len(NUMBERS)]))
+        else:
+            answer, comparison = _found(RANKING, label)
+            rows.append((-answer.mean, [name, *means, *_numbers(answer, comparison, less=True)]))
+    rows.sort(key=lambda row: -row[0])
+    return _table(("heads chosen by", *BACKBONES.values()), [row for _, row in rows])
+
+
+def methods() -> str:
+    """Return every method on the digits with its rate, its weights and its accuracy as Markdown, the best first."""
+    rows = []
+    for cell in sorted(_study(_METHODS).cells, key=lambda cell: -(cell.mean or 0.0)):
+        training = cell.finished[0].training
+        assert training is not None
+        weights = [f"{cell.tuned:,.0f}", f"{cell.share:.2f}"]
+        rows.append(
+            [f"`{cell.method.label}`", f"{training.learning_rate:g}", *weights, _score(cell), str(len(cell.scores))]
+        )
+    return _lines(("method", "rate", "tuned weights", "%", "accuracy", "seeds"), 1, rows)
+
+
+def heads() -> str:
+    """Return HiFi's choices on the digits (how many heads, of which layers, which rows) as Markdown."""
+    rows = []
+    for folder in ("heads", "allocation"):
+        for cell in _study(Records("study", f"digits/{folder}", "")).cells:
+            rows.append([f"`{cell.method.details}`", f"{cell.tuned:,.0f}", _score(cell), str(len(cell.scores))])
+    return _lines(("HiFi with", "tuned weights", "accuracy", "seeds"), 1, sorted(rows))
+
+
+def _score(cell: Cell) -> str:
+    return f"{cell.mean:.1f} ± {cell.std:.1f}"
+
+
+def _table(first: tuple[str, ...], rows: list[list[str]]) -> str:
+    return _lines((*first, *NUMBERS), len(first), rows)
+
+
+def _lines(header: tuple[str, ...], words: int, rows: list[list[str]]) -> str:
+    """Return a table whose first columns, so many, are words, and whose others are numbers."""
+    rule = ("---",) * words + ("---:",) * (len(header) - words)
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in (header, rule, *rows))
+
+
+def _row(question: Question) -> list[str]:
+    answer, comparison = _found(question.records, question.other)
+    return [question.words, question.where, answer.kind, *_numbers(answer, comparison)]
+
+
+def _numbers(answer: Answer, comparison: Comparison, less: bool = False) -> list[str]:
+    """Return what `NUMBERS` names of the reference against the other; `less`: of the other against the reference."""
+    sign = -1.0 if less else 1.0
+    interval = sorted(sign * bound for bound in answer.interval or ())
     within = next((equality for equality in answer.equalities if equality.rope == HALF_A_POINT), None)
     posterior = within.posterior if within else None
-    shares = (posterior.behind, posterior.equal, posterior.ahead) if posterior else ()
+    shares = [posterior.behind, posterior.equal, posterior.ahead] if posterior else []
     shown = comparison.detectable
     return [
-        asked.question,
-        asked.where,
-        answer.kind,
-        f"{answer.mean:+.1f}",
-        f"{low:.1f} to {high:.1f}" if low is not None and high is not None else "the same in all pairs",
-        " / ".join(f"{100 * share:.0f}" for share in shares),
+        f"{sign * answer.mean:+.1f}",
+        f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "the same in all pairs",
+        " / ".join(f"{100 * share:.0f}" for share in (reversed(shares) if less else shares)),
         str(answer.pairs),
         f"{shown:.1f}" if shown is not None else "",
     ]
 
 
-def _answer(asked: Asked) -> tuple[Answer, Comparison]:
-    study = read([Path(_unpacked(asked.archive).name) / "records" / asked.folder], asked.together)
-    families = compare_all(study, asked.first)
-    questions = ask(study, families, asked.first)[0]  # over tasks, where there are several
-    (answer,) = [answer for answer in questions.answers if answer.other.label == asked.second]
-    (family,) = [one for one in families if one.block == questions.block and one.over_tasks == questions.over_tasks]
-    (comparison,) = [one for one in family.comparisons if one.first.label == asked.second]
+def _found(records: Records, other: str) -> tuple[Answer, Comparison]:
+    questions, family = _asked(records)
+    (answer,) = [answer for answer in questions.answers if answer.other.label == other]
+    (comparison,) = [one for one in family.comparisons if one.first.label == other]
     return answer, comparison
+
+
+@cache
+def _asked(records: Records) -> tuple[Questions, ComparisonFamily]:
+    families = compare_all(_study(records), records.reference)
+    questions = ask(_study(records), families, records.reference)[0]  # over tasks, where there are several
+    (family,) = [one for one in families if (one.block, one.over_tasks) == (questions.block, questions.over_tasks)]
+    return questions, family
+
+
+@cache
+def _study(records: Records) -> Study:
+    return read([Path(_unpacked(records.archive).name) / "records" / records.folder], records.together)
+
+
+def _tasks() -> list[str]:
+    """Return the conditions of the ranking in the order of `BACKBONES`: each lies in a folder of that name."""
+    folder = Path(_unpacked(RANKING.archive).name) / "records"
+    return [read([folder / name], together=True).settings[0].task for name in BACKBONES]
 
 
 @cache
@@ -119,4 +209,4 @@ def _unpacked(archive: str) -> tempfile.TemporaryDirectory[str]:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(answers(), methods(), heads(), ranking(), sep="\n", end="")
