@@ -142,8 +142,11 @@ def test_the_average_of_experts_is_stored_alone(tmp_path):
 def test_tiny_attention_refuses_a_cache_that_it_is_not_in():
     model = get_peft_model(model_of("gpt2"), TinyAttentionConfig())
     cache = model(**TOKENS, use_cache=True).past_key_values
+    further = {"input_ids": TOKENS["input_ids"][:, :1], "past_key_values": cache}
     with pytest.raises(UserError, match="use_cache"):
-        model(input_ids=TOKENS["input_ids"][:, :1], past_key_values=cache)
+        model(**further)
+    with model.disable_adapter():
+        model(**further)
 
 
 def test_a_model_without_biases_has_nothing_for_bitfit():

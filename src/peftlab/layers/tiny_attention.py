@@ -31,19 +31,24 @@ class Pads:
     """
 
     def __init__(self) -> None:
-        self.where: Tensor | None = None
+        self._where: Tensor | None = None
+        self._continued = False
 
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Take note of the batch's attention mask [B, S], 0 for a pad.
+    @property
+    def where(self) -> Tensor | None:
+        """Where pads are.
 
         Raises:
             UserError: tokens of earlier calls are to be read from a cache, in which tiny attention has none.
         """
-        past = named.get("past_key_values")
-        fresh = past is None or not past.get_seq_length()
-        require(fresh, "use_cache=true: tiny attention keeps no earlier tokens; allowed is false")
-        mask = named.get("attention_mask")
-        self.where = None if mask is None else mask == 0
+        require(not self._continued, "use_cache=true: tiny attention keeps no earlier tokens; allowed is false")
+        return self._where
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Take note of the batch's attention mask [B, S], 0 for a pad, and of whether it continues an earlier one."""
+        mask, past = named.get("attention_mask"), named.get("past_key_values")
+        self._where = None if mask is None else mask == 0
+        self._continued = past is not None and past.get_seq_length() > 0
 
 
 class TinyAttention(nn.Module):
