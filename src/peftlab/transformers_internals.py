@@ -6,7 +6,7 @@ says what it breaks.
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
@@ -67,6 +67,12 @@ def own_cache(value: Any) -> Any:
     found = copy(value)
     found.layers = [copy(layer) for layer in value.layers]
     return found
+
+
+def earlier_tokens(given: Mapping[str, Any]) -> int:
+    """Return how many tokens of earlier calls a forward pass with these arguments reads from a cache."""
+    past = given.get("past_key_values")
+    return 0 if past is None else int(past.get_seq_length())
 
 
 def attend_through(attention: nn.Module, name: str, around: Callable[..., Any]) -> Callable[[], None]:

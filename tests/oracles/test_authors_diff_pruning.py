@@ -57,7 +57,11 @@ class Ours:
         options = {name: SETTINGS[name] for name in ("l0", "alpha", "alpha_rate", "finetune_rate")}
         target = SETTINGS["target"][kind]
         strategy = DiffPruning(structured=kind == "structured", l0_form="sum", target=target, **options)
-        view = SimpleNamespace(classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"))
+        named = {name: p for name, p in self.model.named_parameters() if not name.startswith("classifier.")}
+        view = SimpleNamespace(
+            classifier_parameters=lambda: self.model.classifier.named_parameters("classifier"),
+            tunable_parameters=lambda: named,
+        )
         tiny = cast(Backbone, SimpleNamespace(name="tiny", model=self.model, view=view))
         self.strategy = cast(AttachedDifference, strategy.attach(tiny))
         self.phases = PhaseSchedule(self.strategy, 2 * SETTINGS["steps"])

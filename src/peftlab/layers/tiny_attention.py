@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from peftlab.backbones.view import BackboneView, Site
 from peftlab.errors import require
+from peftlab.transformers_internals import earlier_tokens
 
 Init = Literal["published", "constructor"]
 
@@ -46,9 +47,9 @@ class Pads:
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Take note of the batch's attention mask [B, S], 0 for a pad, and of whether it continues an earlier one."""
-        mask, past = named.get("attention_mask"), named.get("past_key_values")
+        mask = named.get("attention_mask")
         self._where = None if mask is None else mask == 0
-        self._continued = past is not None and past.get_seq_length() > 0
+        self._continued = earlier_tokens(named) > 0
 
 
 class TinyAttention(nn.Module):
