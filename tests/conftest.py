@@ -36,8 +36,8 @@ def kept_environment() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Iterator[Any]:
-    # Libraries leave variables (wandb's service, Lightning's port), with which all later commands would be new
-    # interpreters (`warm_python`): nine seconds each in the place of one.
+    # Libraries leave variables (wandb its service's), with which all later commands would be new interpreters:
+    # `warm_python` serves those of its own environment.
     with kept_environment():
         return (yield)
 

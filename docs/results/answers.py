@@ -60,7 +60,7 @@ _SHARES = Records("study", "digits/allocation", "hifi allocation=share")
 _THREE = Records("study", "digits/heads", 'hifi k=3 rows=["q", "k", "v"]')
 _OUTPUTS = Records("study", "digits/heads", 'hifi k=3 rows=["v", "o"]')
 _SHOTS = "minilm, 16 shots, four tasks"
-_PARTS = "digits"
+_DIGITS = "digits"
 
 QUESTIONS = (
     Question(
@@ -71,7 +71,7 @@ QUESTIONS = (
     Question("", "minilm, 16 shots, MRPC and RTE", _HEADS, "hifi score=pagerank-inverse teleport=uniform"),
     Question("… than the richest?", "digits, four backbones", RANKING, RANKED.format("richness")),
     Question("… than those that labels choose (Fisher)?", "digits, four backbones", RANKING, RANKED.format("fisher")),
-    Question("Is HiFi level with full fine-tuning?", _PARTS, _METHODS, "full"),
+    Question("Is HiFi level with full fine-tuning?", _DIGITS, _METHODS, "full"),
     Question("", _SHOTS, _FEW, "full"),
     Question("", "minilm, full MRPC", _FULL, "full"),
     Question("Is it ahead of LoRA?", "digits, r = 8", _METHODS, "lora r=8"),
@@ -80,18 +80,18 @@ QUESTIONS = (
     Question("… of the adapter?", "digits, width 64", _METHODS, "adapter bottleneck=64"),
     Question("", "digits, width 17: HiFi's count", _METHODS, "adapter bottleneck=17"),
     Question("", _SHOTS, _FEW, "adapter"),
-    Question("… of BitFit?", _PARTS, _METHODS, "bitfit"),
+    Question("… of BitFit?", _DIGITS, _METHODS, "bitfit"),
     Question("", _SHOTS, _FEW, "bitfit"),
-    Question("… of Child-Tuning?", _PARTS, _METHODS, "child-tuning"),
-    Question("… of the classifier alone?", _PARTS, _METHODS, "classifier"),
+    Question("… of Child-Tuning?", _DIGITS, _METHODS, "child-tuning"),
+    Question("… of the classifier alone?", _DIGITS, _METHODS, "classifier"),
     Question("", _SHOTS, _FEW, "classifier"),
-    Question("Are three heads of eight better than one?", _PARTS, _THREE, 'hifi k=1 rows=["q", "k", "v"]'),
-    Question("… than all eight?", _PARTS, _THREE, 'hifi k=8 rows=["q", "k", "v"]'),
-    Question("Are V and O better than Q, K, V at the same count?", _PARTS, _OUTPUTS, 'hifi k=2 rows=["q", "k", "v"]'),
+    Question("Are three heads of eight better than one?", _DIGITS, _THREE, 'hifi k=1 rows=["q", "k", "v"]'),
+    Question("… than all eight?", _DIGITS, _THREE, 'hifi k=8 rows=["q", "k", "v"]'),
+    Question("Are V and O better than Q, K, V at the same count?", _DIGITS, _OUTPUTS, 'hifi k=2 rows=["q", "k", "v"]'),
     Question(
-        "Are shares by richness better than the same k in each layer?", _PARTS, _SHARES, "hifi allocation=uniform"
+        "Are shares by richness better than the same k in each layer?", _DIGITS, _SHARES, "hifi allocation=uniform"
     ),
-    Question("… than the same shares dealt by chance?", _PARTS, _SHARES, "hifi allocation=share-random"),
+    Question("… than the same shares dealt by chance?", _DIGITS, _SHARES, "hifi allocation=share-random"),
 )
 
 
