@@ -3,8 +3,8 @@
 Around: a random plane through the weights, its axes filter-normalised after Li et al. (2018), the same draw, scale,
 grid and examples for every run, and sharpness as a number. Along: where a run kept its trajectory
 (checkpoint.trajectory=N), the plane of its first two principal axes. All in the space of the backbone's own weights:
-a run is merged first, and a method that cannot be merged is refused. An interrupted landscape is resumed by the same
-command.
+a run is merged first, and a method that cannot be merged is refused. With --matched runs are compared at one loss,
+not at their ends. An interrupted landscape is resumed by the same command.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     any_output()
     given = _parser().parse_args(arguments)
     settings = LandscapeOptions(
-        **{name: getattr(given, name) for name in _HELP}, embeddings=not given.without_embeddings
+        **{name: getattr(given, name) for name in _HELP},
+        embeddings=not given.without_embeddings,
+        matched=given.matched,
     )
     try:
         load_plugins(given.plugins)
@@ -70,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=told)
     parser.add_argument(
         "--without-embeddings", action="store_true", help="leave embeddings where they are along random directions"
+    )
+    parser.add_argument(
+        "--matched",
+        action="store_true",
+        help="take each run where its path (checkpoint.trajectory=N) first reaches the lowest loss that all reach",
     )
     parser.add_argument("--data-root", metavar="FOLDER", help="the task's files, when they are not where they were")
     parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, where the runs' are gone")

@@ -9,11 +9,12 @@ import torch
 
 from peftlab.data.module import TaskData
 from peftlab.landscape.directions import Direction, embedding_names, random_direction
+from peftlab.landscape.matching import match_losses, rebuild_at
 from peftlab.landscape.principal import PrincipalPlane, differences, principal_plane
 from peftlab.landscape.sharpness import rises, summarise
 from peftlab.landscape.surface import MovableWeights, axis, rows
 from peftlab.landscape.tuned import FixedLoss, TunedRun
-from peftlab.results.landscapes import Landscape, LandscapeOptions, RunLandscape, Surface, Trajectory, Waypoint
+from peftlab.results.landscapes import Landscape, LandscapeOptions, Place, RunLandscape, Surface, Trajectory, Waypoint
 
 # How far the grid of the paths' planes reaches beyond the paths, as a share of their extent.
 _MARGIN = 0.25
@@ -25,8 +26,10 @@ class Spot:
     Directions 0 and 1 span the random plane; sharpness is measured along these and those that follow.
     """
 
-    def __init__(self, run: TunedRun, data: TaskData, settings: LandscapeOptions, device: torch.device) -> None:
-        backbone = run.rebuild()
+    def __init__(
+        self, run: TunedRun, place: Place | None, data: TaskData, settings: LandscapeOptions, device: torch.device
+    ) -> None:
+        backbone = run.rebuild() if place is None else rebuild_at(run, place)
         torch.nn.Module.to(backbone.model, device)
         self.movable = MovableWeights(backbone.model)
         self.loss = FixedLoss(backbone, data, settings.examples, settings.seed)
@@ -81,6 +84,8 @@ class Survey:
 
         The planes of the paths share one grid, as large as all of them together need: they come last.
         """
+        if self._settings.matched and self.landscape.runs[0].place is None:
+            self._match(runs)
         for part, run in zip(self.landscape.runs, runs, strict=True):
             self._look_around(part, run)
         ways = [part.trajectory for part in self.landscape.runs if part.trajectory]
@@ -94,18 +99,27 @@ class Survey:
     def _settings(self) -> LandscapeOptions:
         return self.landscape.settings
 
+    def _match(self, runs: Sequence[TunedRun]) -> None:
+        """Say where on its path each run is taken."""
+        places = match_losses(runs, self.data, self._settings, self.device)
+        for part, place in zip(self.landscape.runs, places, strict=True):
+            part.place = place
+            self.tell(f"{_name(part)}: has the loss of all after {place.step:.1f} steps")
+        self._save()
+
     def _look_around(self, part: RunLandscape, run: TunedRun) -> None:
         """Measure all that one run alone decides."""
         settings, found = self._settings, part.sharpness.rises
-        if part.surface.whole and len(found) == settings.directions and bool(part.trajectory) == bool(run.steps):
+        steps = [] if settings.matched else run.steps
+        if part.surface.whole and len(found) == settings.directions and bool(part.trajectory) == bool(steps):
             return
-        spot = self._spot(run)
+        spot = self._spot(run, part.place)
         part.loss = at_home = spot.loss()
         self.tell(f"{_name(part)}: loss {at_home:.4f}")
-        if run.steps and part.trajectory is None:
+        if steps and part.trajectory is None:
             part.trajectory = spot.follow()
             first, second = part.trajectory.explained
-            self.tell(f"{_name(part)}: a path of {len(run.steps)} points; its plane holds {first + second:.1%} of it")
+            self.tell(f"{_name(part)}: a path of {len(steps)} points; its plane holds {first + second:.1%} of it")
             self._save()
         missing = range(len(found), settings.directions)
         for pair in rises(spot.movable, spot.loss, spot.direction, missing, settings.sharpness_radius, at_home):
@@ -121,7 +135,7 @@ class Survey:
         if (way.surface.x, way.surface.y) != (grid.x, grid.y):
             way.surface = grid
         if not way.surface.whole:
-            spot = self._spot(run)
+            spot = self._spot(run, None)
             self._fill(way.surface, spot, lambda: spot.path()[1].axes, f"{_name(part)}, plane of its path")
 
     def _fill(self, surface: Surface, spot: Spot, plane: Callable[[], tuple[Direction, Direction]], what: str) -> None:
@@ -134,8 +148,8 @@ class Survey:
             minutes = (time.monotonic() - since) / count * (len(left) - count) / 60
             self.tell(f"{what}: row {done + count} of {len(surface.y)}, about {minutes:.1f} minutes left")
 
-    def _spot(self, run: TunedRun) -> Spot:
-        return Spot(run, self.data, self._settings, self.device)
+    def _spot(self, run: TunedRun, place: Place | None) -> Spot:
+        return Spot(run, place, self.data, self._settings, self.device)
 
     def _save(self) -> None:
         self.landscape.write(self.folder)

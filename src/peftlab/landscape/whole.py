@@ -47,7 +47,7 @@ def draw(
     check(settings)
     runs = find_runs(folders, backbone_path)
     for run in runs:
-        if not run.steps:
+        if not run.steps and not settings.matched:
             tell(f"{run.folder}: it kept no weights on its way (checkpoint.trajectory=N keeps N): no path is drawn")
     with exclusive_lock(out, patience=0.0) as alone:
         require(alone, f"{out}: another process is at work in this folder; give --out another")

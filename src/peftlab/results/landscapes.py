@@ -23,7 +23,8 @@ class LandscapeOptions:
 
     `seed` draws the directions and the examples, `points` is the grid's side, `radius` half the width of the random
     plane, relative to the weights. Sharpness is measured along `directions` of length `sharpness_radius`. With
-    `embeddings` false, embeddings are not moved along random directions.
+    `embeddings` false, embeddings are not moved along random directions. `matched` takes each run not at its end but
+    where its path first reaches the lowest loss that all of them reach.
     """
 
     seed: int = 0
@@ -33,6 +34,7 @@ class LandscapeOptions:
     directions: int = 10
     sharpness_radius: float = 0.2
     embeddings: bool = True
+    matched: bool = False
 
 
 @dataclass
@@ -87,8 +89,25 @@ class Trajectory:
 
 
 @dataclass
+class Place:
+    """Weights on a run's path: those after the step `after`, moved by `share` of the way to those after `before`."""
+
+    after: int
+    before: int
+    share: float
+
+    @property
+    def step(self) -> float:
+        """The steps that lead there, in fractions between two that were kept."""
+        return self.after + self.share * (self.before - self.after)
+
+
+@dataclass
 class RunLandscape:
-    """One run: the loss at its weights, around them on the random plane, and on the plane of its path if it has one."""
+    """One run: the loss at its weights, around them on the random plane, and on the plane of its path if it has one.
+
+    `place` is where on its path it was taken, where runs were matched in loss; that plane is then not drawn.
+    """
 
     id: str
     strategy: str
@@ -97,6 +116,7 @@ class RunLandscape:
     surface: Surface = field(default_factory=Surface)
     sharpness: Sharpness = field(default_factory=Sharpness)
     trajectory: Trajectory | None = None
+    place: Place | None = None
 
 
 @dataclass(kw_only=True)

@@ -131,7 +131,7 @@ def _add_path(figure: go.Figure, run: RunLandscape, around: bool, where: dict[st
             **where,
         )
     star = {"symbol": "star", "size": 13, "color": PATH, "line": {"color": "white", "width": 1}}
-    told = f"the run's weights: loss {_number(run.loss)}<extra></extra>"
+    told = f"the weights: loss {_number(run.loss)}<extra></extra>"
     figure.add_scatter(x=[0], y=[0], mode="markers", marker=star, hovertemplate=told, **where)
 
 
@@ -148,8 +148,12 @@ def _notes(landscape: Landscape) -> list[str]:
         sharp, way = run.sharpness, run.trajectory
         error = "" if sharp.error is None else f" ± {_number(sharp.error)}"
         told = f"loss {_number(run.loss)}, sharpness {_number(sharp.mean)}{error} (highest {_number(sharp.worst)})"
-        lines.append(f"{called[run.id]}: {told}{_path_in_words(way) if way else '; it kept no path'}.")
+        lines.append(f"{called[run.id]}: {told}{_path_in_words(way) if way else _without_path(run)}.")
     return lines
+
+
+def _without_path(run: RunLandscape) -> str:
+    return "; it kept no path" if run.place is None else f"; taken after {run.place.step:.1f} steps, where losses match"
 
 
 def _path_in_words(way: Trajectory) -> str:
