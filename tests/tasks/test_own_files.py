@@ -120,6 +120,13 @@ def test_class_names_of_a_saved_dataset_keep_their_order_and_its_splits_are_foun
     }
 
 
+def test_a_label_that_pandas_lacks_is_no_class(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": pa.array([0.0, 1.0, float("nan")])}), path)
+    with pytest.raises(UserError, match="column 'label': no label in 1 of 3 rows"):
+        described("text", train=path)
+
+
 COLUMNS = [
     ("text", {"Sentence": "a", "idx": 1, "Label": "x"}, ["Sentence"], "Label"),
     ("text", {"body": "a", "id": 1, "label": "x"}, ["body"], "label"),
@@ -128,6 +135,18 @@ COLUMNS = [
         "choice",
         {"premise": "a", "choice2": "c", "choice1": "b", "label": 0},
         ["premise", "choice1", "choice2"],
+        "label",
+    ),
+    (
+        "choice",
+        {"premise": "a", **{f"choice{number}": f"c{number}" for number in range(12)}, "label": 10},
+        ["premise", *(f"choice{number}" for number in range(12))],
+        "label",
+    ),
+    (
+        "choice",
+        {"question": "a", "Option B": "c", "option a": "b", "label": 0},
+        ["question", "option a", "Option B"],
         "label",
     ),
     ("choice", {"question": "a", "options": ["b", "c"], "answer": 1}, ["question", "options"], "answer"),
@@ -218,7 +237,24 @@ MISTAKES: list[tuple[str, list[dict[str, Any]] | str, dict[str, Any], str]] = [
     ("text", "", {}, "a.jsonl: the file is empty"),
     ("text", "\n\n", {}, "a.jsonl: the file is empty"),
     ("text", '{"text": "a", "label": "x"}\n[1]\n', {}, "a.jsonl:2: must be a JSON object, found list"),
-    ("text", [{"text": "a", "label": "x"}, {"text": "b"}, {"text": "c", "label": "y"}], {}, "label"),
+    (
+        "text",
+        [{"text": "a", "label": "x"}, {"text": "b"}, {"text": "c", "label": "y"}, {"text": "d", "label": " "}],
+        {},
+        "column 'label': no label in 2 of 4 rows",
+    ),
+    (
+        "text",
+        [{"text": "a", "label": [0]}, {"text": "b", "label": [1]}],
+        {},
+        "label [0]; allowed are texts and numbers",
+    ),
+    (
+        "text",
+        [{"text": "a", "label": 1}, {"text": "b", "label": 1.0}, {"text": "c", "label": 2}],
+        {},
+        "labels 1 and 1.0 are one number; allowed is one spelling",
+    ),
     ("tokens", [{"tokens": ["a"], "tags": ["NN"]}], {}, "tag 'NN'; allowed are O, B-TYPE and I-TYPE (IOB2)"),
     ("tokens", [{"tokens": ["a"], "tags": ["O"]}], {}, "no word has a tag other than O"),
     (
@@ -236,6 +272,25 @@ MISTAKES: list[tuple[str, list[dict[str, Any]] | str, dict[str, Any], str]] = [
     ),
     ("choice", [{"text": "a", "choices": ["b", "c"], "label": 2}], {}, "a.jsonl:1: label 2; allowed are 0 to 1"),
     ("questions", [{"question": "q", "context": None, "answer": "b"}], {}, "question without context"),
+    (
+        "questions",
+        [{"question": "q", "context": "a b", "answer": "b"}, {"question": "r", "context": "a b", "answer": None}],
+        {},
+        "column 'answer': no label in 1 of 2 rows; where a question has no answer, its answers are an empty list",
+    ),
+    *(
+        ("questions", [{"question": "q", "context": "a b", "answers": answers}], {}, message)
+        for answers, message in (
+            (["b"], "a.jsonl:1: answers ['b']; allowed is a list of tables, each with text and answer_start"),
+            (5, "a.jsonl:1: answers 5; allowed is a list of tables"),
+            ([{"text": "b"}], "a.jsonl:1: answers: {'text': 'b'} without answer_start"),
+            ({"text": "b", "answer_start": 2}, "a.jsonl:1: answers: text 'b'; allowed is a list of texts"),
+            ({"text": ["b"], "answer_start": 2}, "answers: answer_start 2; allowed is a list of whole numbers"),
+            ({"text": ["b"], "answer_start": [2.0]}, "answers: answer_start [2.0]; allowed is a list of whole numbers"),
+            ({"text": None, "answer_start": None}, "answers: text None; allowed is a list of texts"),
+            ({"text": ["b"], "answer_start": []}, "answers: 1 texts and 0 places; allowed is a place for each text"),
+        )
+    ),
     ("text", [{"id": 1, **GOOD[0]}, {"id": 1, **GOOD[1]}], {}, "a.jsonl:2: id 1 stands in line 1 already"),
     ("text", GOOD, {"validation": 1.5}, "data.validation=1.5: allowed is a file, or a share in (0, 1)"),
     ("text", GOOD, {"validation": "nowhere.csv"}, "nowhere.csv: no such file"),
@@ -306,3 +361,19 @@ def test_predictions_read_any_format_with_the_columns_of_training_labelled_or_no
     (given,) = from_file(kind, path)
     assert (given.row["text_a"], given.row["text_b"], given.labelled) == ("slept", "dog", False)
     assert [given.labelled for given in from_file(kind, train)] == [True, True]
+
+
+def test_answers_that_a_test_set_hides_are_no_label_and_no_mistake(tmp_path: Path):
+    asked = {"question": "who?", "context": "ann met bob"}
+    train = write(tmp_path / "a.jsonl", [{**asked, "answer": "ann"}])
+    kind = kind_of(described("questions", train=train, validation=train))
+    hidden = write(tmp_path / "new.csv", [{**asked, "answer": answer} for answer in ("ann", "")])
+    assert [given.labelled for given in from_file(kind, hidden)] == [True, False]
+
+
+def test_a_label_that_is_no_number_is_none_to_predict(tmp_path: Path):
+    train = write(tmp_path / "a.jsonl", [{"text": "a", "label": 0.5}, {"text": "b", "label": 2.0}])
+    kind = kind_of(described("text", train=train, validation=train))
+    path = tmp_path / "new.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": pa.array([1.0, float("nan")])}), path)
+    assert [given.labelled for given in from_file(kind, path)] == [True, False]

@@ -222,6 +222,16 @@ class TaskKind(ABC):
         """Return of each answer whether it is right; None: answers of this kind are more or less so, as scores are."""
         return None
 
+    def hides(self, value: Any) -> bool:
+        """Return whether what stands in the place of a label is none: so test sets hide theirs.
+
+        None, NaN, an empty text, and -1 where the task has no such label.
+        """
+        if value is None or value != value or (isinstance(value, str) and not value.strip()):
+            return True
+        lowest = self.task.range[0] if self.task.range else 0.0
+        return str(value) == "-1" and "-1" not in self.task.labels and lowest > -1
+
     def stand_in(self, row: Mapping[str, Any]) -> Any:
         """Return what stands in the column `label` of a row that has none; no prediction depends on it.
 

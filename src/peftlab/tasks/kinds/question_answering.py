@@ -43,6 +43,7 @@ def of_questions(rules: tuple[Rule, Rule], answerable: bool | None = None) -> Me
     return Metric(mean)
 
 
+_CELLS = {str: "texts", int: "whole numbers"}
 F1, EXACT_MATCH = (f1, f1_with_none), (exact_match, exact_match)
 
 
@@ -110,14 +111,14 @@ class QuestionAnswering(TaskKind):
             value: SQuAD's own list of answers, or the Hub's table of two lists.
             spelt: nothing of it is needed.
         """
-        if isinstance(value, Mapping):
-            texts, starts = list(value.get("text", [])), list(value.get("answer_start", []))
-        else:
-            texts, starts = [one["text"] for one in value], [one["answer_start"] for one in value]
-        whole = all(isinstance(text, str) for text in texts) and all(isinstance(start, int) for start in starts)
-        fits = whole and len(texts) == len(starts)
-        require(fits, f"answers: {len(texts)} texts and {len(starts)} places; allowed is a place for each text")
-        return {"text": texts, "answer_start": starts}
+        table = value if isinstance(value, Mapping) else _as_table(value)
+        texts, starts = table.get("text", []), table.get("answer_start", [])
+        for name, cells, of in (("text", texts, str), ("answer_start", starts, int)):
+            right = isinstance(cells, list | tuple) and all(isinstance(cell, of) for cell in cells)
+            require(right, f"answers: {name} {cells!r}; allowed is a list of {_CELLS[of]}")
+        told = f"answers: {len(texts)} texts and {len(starts)} places; allowed is a place for each text"
+        require(len(texts) == len(starts), told)
+        return {"text": list(texts), "answer_start": list(starts)}
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Refuse a question without words or context, and one without an answer where each has one."""
@@ -209,6 +210,10 @@ class QuestionAnswering(TaskKind):
         pairs = zip(predictions.outputs, predictions.gold, strict=True)
         return [best_of(exact_match, answer.text, gold) == 1 for answer, gold in pairs]
 
+    def hides(self, value: Any) -> bool:
+        """Return whether the answers are left out: where each question has one, no answer is none, too."""
+        return super().hides(value) or not (self.unanswerable or self.label(value)["text"])
+
     def stand_in(self, row: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Return an answer of no words."""
         return {"text": [""], "answer_start": [0]}
@@ -238,6 +243,16 @@ class QuestionAnswering(TaskKind):
         found = [Answer([Span(text, 0, 0, 1.0)], -1.0) if text else Answer([], 1.0, False) for text in texts]
         perfect = Predictions(torch.arange(4), found, [label["text"] for label in labels])
         return KindExample(cls(task, **options), rows, perfect)  # type: ignore[arg-type]
+
+
+def _as_table(answers: Any) -> dict[str, list[Any]]:
+    """Return SQuAD's list of answers as the Hub's table."""
+    whole = isinstance(answers, list | tuple) and all(isinstance(one, Mapping) for one in answers)
+    require(whole, f"answers {answers!r}; allowed is a list of tables, each with text and answer_start")
+    for one in answers:
+        lacking = [name for name in ("text", "answer_start") if name not in one]
+        require(not lacking, f"answers: {dict(one)!r} without {' and '.join(lacking)}")
+    return {name: [one[name] for one in answers] for name in ("text", "answer_start")}
 
 
 def _in_context(context: str, label: Mapping[str, Sequence[Any]]) -> bool:

@@ -14,7 +14,7 @@ from peftlab.errors import UserError, nearest, require
 from peftlab.tasks.sources.formats import json_of
 
 _IDS = ("id", "index", "idx", "guid", "")
-_NUMBERED = re.compile(r"(?:choice|ending|option|answer)[ _]?(?:\d+|[a-e])", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:choice|ending|option|answer)[ _]?(\d+|[a-e])", re.IGNORECASE)
 
 Row = Mapping[str, Any]
 
@@ -124,7 +124,9 @@ def _words(columns: Sequence[str]) -> list[str]:
 def _choices(columns: Sequence[str]) -> list[str]:
     first = _first(("premise", "context", "ctx", "question", "sentence", "text", "sent1", "text_a"), columns)
     several = _first(("choices", "endings", "options", "answers"), columns)
-    numbered = sorted(column for column in columns if _NUMBERED.fullmatch(column))
+    found = {column: match[1].lower() for column in columns if (match := _NUMBERED.fullmatch(column))}
+    # By number: the tenth does not stand before the second.
+    numbered = sorted(found, key=lambda column: (len(found[column]), found[column], column))
     offered = [several] if several is not None else numbered
     return [first, *offered] if first is not None and offered else []
 

@@ -43,7 +43,7 @@ def examples_of(
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Yield rows with their labels, and whether they have one of their own: where not, `kind.stand_in` gives it.
 
-    None, an empty text, and -1 where the task has no such label, are no labels: so test sets hide theirs.
+    Where `kind.hides` a label, as test sets hide theirs, there is none.
 
     Args:
         kind: knows its task's labels, and what a row of it is.
@@ -56,7 +56,7 @@ def examples_of(
     """
     for where, row in rows:
         with prefix_errors(f"{where}: "):
-            known = labelled and not _is_hidden(kind, row["label"])
+            known = labelled and not kind.hides(row["label"])
             label = _label(kind, row["label"], spelt) if known else kind.stand_in(row)
             kind.check_row({**row, "label": label})
         yield {**row, "label": label}, known
@@ -81,13 +81,6 @@ def _noting(rows: Iterable[tuple[str, Mapping[str, Any]]], names: list[str]) -> 
     for where, row in rows:
         names[:] = row
         yield where, row
-
-
-def _is_hidden(kind: TaskKind, value: Any) -> bool:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return True
-    lowest = kind.task.range[0] if kind.task.range else 0.0
-    return str(value) == "-1" and "-1" not in kind.task.labels and lowest > -1
 
 
 def _label(kind: TaskKind, value: Any, spelt: list[str] | None) -> Any:

@@ -19,6 +19,10 @@ def _of_texts(
         return {}
     if names:
         return {"labels": list(names)}
+    missing = sum(map(_is_missing, values))
+    require(not missing, f"no label in {missing} of {len(values)} rows")
+    odd = next((value for value in values if isinstance(value, list | Mapping)), None)
+    require(odd is None, f"label {odd!r}; allowed are texts and numbers, one a row")
     numbers = [_number(value) for value in values]
     if (
         scores
@@ -28,10 +32,11 @@ def _of_texts(
         known = [number for number in numbers if number is not None]
         return {"range": [float(math.floor(min(known))), float(math.ceil(max(known)))]}
     counts = Counter(str(value) for value in values)
-    require("" not in counts, f"{counts['']} rows have no label")
     require(len(counts) > 1, f"all rows have the label {''.join(counts)!r}; allowed are two labels or more")
     told = f"{len(counts)} unlike labels in {len(values)} rows are no classes; data.label=NAME names another column"
     require(len(counts) <= max(_FEW, len(values) // 2), told)
+    twice = next((label for label in counts if f"{label}.0" in counts), None)
+    require(twice is None, f"labels {twice} and {twice}.0 are one number; allowed is one spelling")
     return {"labels": sorted(counts, key=_in_order)}
 
 
@@ -60,6 +65,9 @@ def _of_choices(values: Sequence[Any], names: Sequence[str] | None, task: Mappin
 
 def _of_questions(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any]) -> dict[str, Any]:
     """Return whether questions may go without an answer, as one of these does."""
+    missing = sum(map(_is_missing, values)) - sum(value == "" for value in values)
+    told = "where a question has no answer, its answers are an empty list or an empty text"
+    require(not missing, f"no label in {missing} of {len(values)} rows; {told}")
     options = dict(task.get("options") or {})
     if "unanswerable" in options or all(map(_answers, values)):
         return {}
@@ -77,6 +85,11 @@ INFERENCES: dict[str, Callable[[Sequence[Any], Sequence[str] | None, Mapping[str
 
 def _answers(value: Any) -> bool:
     return bool(value.get("text")) if isinstance(value, Mapping) else bool(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a cell is empty: pandas writes a missing number as NaN."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: Any) -> float | None:
