@@ -10,10 +10,17 @@ from bench.models import LARGE, Batch, Shape, backbone, batch, our_step, spread_
 from bench.paired import alternate
 from bench.report import Row, publish, single, slower
 from bench.scoring import XI, batches, examples
+from peftlab.backbones.loading import Backbone
+from peftlab.backbones.spec import Bits
 from peftlab.heads.richness import singular_values
 from peftlab.heads.scoring import score_heads
+from peftlab.heads.selection import ChosenHeads
+from peftlab.strategies.registry import create_strategy
+from peftlab.training.frozen import keep_frozen, rounded_matrices
 
 BATCH, LENGTH, EXAMPLES, ROUNDS = 32, 128, 300, 7
+CODES: tuple[Bits, ...] = ("nf4", "int8")
+Step = Callable[[], Tensor]
 NO_GPU = "bench.gpu: there is no CUDA GPU here; the other benchmarks measure the CPU"
 
 
@@ -79,6 +86,54 @@ def kernels(shape: Shape, inputs: Batch) -> list[Row]:
     ]
 
 
+def codes(shape: Shape, inputs: Batch) -> list[Row]:
+    """Return the rows of a frozen backbone in four and eight bits against float32: memory and time of a step.
+
+    A step's loss is that of the same numbers in float32, whose matrices autocast rounds to bf16 as it does theirs.
+    """
+    rows = []
+    for strategy in ("hifi", "lora"):
+        chosen = spread_heads(shape) if strategy == "hifi" else None
+
+        def made(bits: Bits | None, strategy: str = strategy, chosen: ChosenHeads | None = chosen) -> Step:
+            return our_step(strategy, shape, inputs, selection=chosen, precision=torch.bfloat16, bits=bits)
+
+        whole = _peak(made(None))
+        for bits in CODES:
+            peak = _peak(made(bits))
+            what = f"{strategy}, backbone.quantize={bits}"
+            rows.append(
+                single(f"{what}: peak memory of a step", "float32", peak / whole, "x", 1.0, f"{peak / 1e6:.0f} MB")
+            )
+            contenders = {"codes": made(bits), "float32": made(None)}
+            seconds = alternate({name: _waited(action) for name, action in contenders.items()}, ROUNDS, warm_up=2)
+            rows.append(slower(f"{what}: a step", "float32", seconds["codes"], seconds["float32"]))
+    return rows
+
+
+def exactness(shape: Shape, inputs: Batch) -> list[Row]:
+    """Return the rows of how far logits move, in shares of the largest, when numbers are kept as codes."""
+    rows = []
+    for bits in CODES:
+        made = backbone(shape, bits=bits)
+        torch.nn.Module.to(made.model, inputs["labels"].device)
+        rounded = rounded_matrices(made)
+        attached = create_strategy("bitfit", {}).attach(made)
+        before = _logits(made, inputs)
+        keep_frozen(attached, rounded)
+        apart = float((_logits(made, inputs) - before).abs().max() / before.abs().max())
+        rows.append(single(f"backbone.quantize={bits}: logits move by", "the same numbers in float32", apart, "", 0.0))
+    return rows
+
+
+@torch.no_grad()
+def _logits(made: Backbone, inputs: Batch) -> Tensor:
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    with torch.autocast(inputs["labels"].device.type, dtype=torch.bfloat16):
+        logits: Tensor = made.model(**given).logits
+    return logits.float()
+
+
 def main() -> None:
     """Measure and publish.
 
@@ -93,8 +148,19 @@ def main() -> None:
         *decompositions(LARGE, BATCH, device),
         *steps.measure(LARGE, BATCH, LENGTH, ROUNDS, torch.bfloat16, "cuda"),
         *kernels(LARGE, batch(LARGE, BATCH, LENGTH, "cuda")),
+        *codes(LARGE, batch(LARGE, BATCH, LENGTH, "cuda")),
+        *exactness(LARGE, batch(LARGE, BATCH, LENGTH, "cuda")),
     ]
     publish("gpu", f"On a GPU: BERT-large shape, bf16, batch {BATCH} x {LENGTH}", made, device="cuda")
+
+
+def _peak(step: Step) -> int:
+    """Return the most bytes that are allocated on the device while a step is taken, which is alone there."""
+    for _ in range(2):
+        step()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return torch.cuda.max_memory_allocated()
 
 
 def _waited(action: Callable[[], object]) -> Callable[[], object]:

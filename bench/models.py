@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
+from peftlab.backbones.spec import Bits
 from peftlab.output_layer import classes
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
+from peftlab.training.frozen import keep_frozen, rounded_matrices
 from peftlab.training.optimiser import build_optimiser
 
 LABELS = ("no", "yes")
@@ -44,10 +46,11 @@ BASE = Shape(12, 12, 768)
 LARGE = Shape(24, 16, 1024)
 
 
-def backbone(shape: Shape, attention: str = "auto") -> Backbone:
-    """Return our backbone of a shape."""
+def backbone(shape: Shape, attention: str = "auto", bits: Bits | None = None) -> Backbone:
+    """Return our backbone of a shape; with `bits` the matrices of its layers hold what codes stand for."""
     options = {"model_type": "bert", **shape.sizes()}
-    return load_backbone(BackboneSpec("bench", attention=attention, random=options), classes(LABELS), seed=1)  # type: ignore[arg-type]
+    spec = BackboneSpec("bench", attention=attention, quantize=bits, random=options)  # type: ignore[arg-type]
+    return load_backbone(spec, classes(LABELS), seed=1)
 
 
 def plain(shape: Shape) -> BertForSequenceClassification:
@@ -79,11 +82,14 @@ def our_step(
     options: Mapping[str, Any] | None = None,
     selection: Any = None,
     precision: torch.dtype = torch.float32,
+    bits: Bits | None = None,
 ) -> Callable[[], Tensor]:
     """Return a training step of one of our strategies: forward, backward, clipping, optimiser."""
-    made = backbone(shape)
+    made = backbone(shape, bits=bits)
     nn.Module.to(made.model, inputs["labels"].device)
+    rounded = rounded_matrices(made)
     attached = create_strategy(strategy, options or {}).attach(made, selection)
+    keep_frozen(attached, rounded)
     made.model.train()
     optimiser = build_optimiser(attached.parameter_groups(), 1e-4, 0.01)
     return step(made.model, optimiser, inputs, precision)

@@ -24,6 +24,7 @@ from peftlab.tasks.sources.own import own_task
 from peftlab.tasks.task import Task
 from peftlab.training.arguments import check_sharding, check_trainer
 from peftlab.training.own_callbacks import own_callbacks
+from peftlab.training.precision import check_kept
 from peftlab.training.settings import LOSS, TrainingSettings, resolve_settings
 
 
@@ -123,7 +124,7 @@ def make_plan(config: Mapping[str, Any], cache: RunCache) -> Plan:
         UserError: as `make_parts`; data or a backbone's files that are missing.
     """
     parts = make_parts(config)
-    _check_dtype(parts.spec, parts.given.trainer.get("precision"))
+    check_kept(parts.spec, parts.given.trainer, parts.settings.compile)
     # A backbone that is not there, not known, or has no output layer for the task, is told before data is fetched.
     backbone, family = content_hashes(parts.spec), architecture(model_type(parts.spec))
     family.output_names(parts.kind.output_layer.auto_class)
@@ -138,13 +139,6 @@ def _check_best_by(metric: str | None, kind: TaskKind) -> None:
     names = [*kind.task.metrics, LOSS]
     more = f"; task.metrics=[{','.join([*kind.task.metrics, str(metric)])}] adds it" if metric in kind.metrics else ""
     require(metric in (None, *names), f"training.best_by={metric}: allowed are {', '.join(names)}{more}")
-
-
-def _check_dtype(spec: BackboneSpec, precision: object) -> None:
-    require(
-        spec.dtype == "float32" or str(precision).startswith("bf16"),
-        f"backbone.dtype={spec.dtype}: trainer.precision={precision}; allowed are bf16-mixed and bf16-true",
-    )
 
 
 def check_fit(plan: Parts, backbone: Backbone) -> None:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from peftlab.backbones.spec import folder_name
 from peftlab.command_line import typed_command
 from peftlab.data.module import TaskData
@@ -86,6 +88,11 @@ def count_parameters(attached: Attached) -> record.Parameters:
         classifier=sum(p.numel() for p in attached.classifier().values()),
         sizes=attached.sizes,
     )
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Return the bytes of a model's parameters, each once, on all devices together."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def describe_run(config: Mapping[str, Any], result: RunRecord) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from peftlab.previous_run import (
     read_earlier,
     set_unreadable_aside,
 )
-from peftlab.recording import count_parameters, describe_run, fill_results, new_record, recorded_config
+from peftlab.recording import count_parameters, describe_run, fill_results, new_record, recorded_config, weights_bytes
 from peftlab.results import record
 from peftlab.results.environment import PeakMemory, device_name, versions
 from peftlab.results.record import RunRecord
@@ -167,7 +167,7 @@ def execute(plan: Plan, result: RunRecord, at: Workplace, begun: float) -> None:
     with PeakMemory(device.type) as memory:
         fitted = fit_and_evaluate(trainer, module, data, callbacks)
     if trainer.is_global_zero:
-        result.memory = record.Memory(memory.peak_bytes, memory.kind)
+        result.memory = record.Memory(memory.peak_bytes, memory.kind, weights_bytes(backbone.model))
         result.delta = _keep_delta(plan, module.attached, at.folder)
         result.parameters = count_parameters(module.attached)
         if plan.data.keep_predictions:

@@ -104,6 +104,14 @@ def test_the_worker_of_another_environment_answers_line_by_line(tmp_path):
         assert [ask("step"), ask("step")] == [7.0, 8.0]
 
 
+def test_a_frozen_backbone_in_codes_answers_as_its_numbers_do_and_steps_alike():
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install bitsandbytes")
+    inputs = models.batch(TINY, 2, 8)
+    assert [row.value for row in gpu.exactness(TINY, inputs)] == [0.0, 0.0]
+    losses = [float(models.our_step("lora", TINY, inputs, bits=bits)()) for bits in (None, "int8")]
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)
+
+
 def test_without_a_gpu_its_benchmark_says_so_in_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as stopped:

@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     "task.files.format": "csv",
     "backbone.attention": "eager",
     "backbone.dtype": "bfloat16",
+    "backbone.quantize": "nf4",
     "backbone.random.model_type": "roberta",
     "shots.per_class": 4,
     "shots.epochs": 7,

@@ -16,8 +16,9 @@ from peftlab.backbones.architecture import architecture
 from peftlab.backbones.bfloat16 import round_matrices
 from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.modality import MODALITIES, Modality, Processor, modality_of
+from peftlab.backbones.quantised import round_layers
 from peftlab.backbones.sources import file_hashes, file_stamps, find_files
-from peftlab.backbones.spec import Attention, BackboneSpec, Kept
+from peftlab.backbones.spec import Attention, BackboneSpec, Bits, Kept
 from peftlab.backbones.tiny import random_model
 from peftlab.backbones.view import BackboneView
 from peftlab.cache import RunCache
@@ -38,7 +39,8 @@ class Backbone:
     """A loaded model with a task's output layer. `fingerprint` is taken before anything touches the model.
 
     `size` counts the parameters of the base model, without the task's output layer. `processor`: its tokenizer, or its
-    image processor. `dtype`: in which training keeps the matrices that nothing tunes.
+    image processor. `dtype`: in which training keeps the matrices that nothing tunes; `quantize`: in which codes those
+    of the layers.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Backbone:
     fingerprint: str
     size: int
     dtype: Kept = "float32"
+    quantize: Bits | None = None
 
     @property
     def modality(self) -> Modality:
@@ -58,7 +61,8 @@ class Backbone:
 def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: RunCache | None = None) -> Backbone:
     """Load a backbone with a task's output layer, which is drawn from `seed`.
 
-    Weights are float32, on the CPU, in evaluation mode; with `spec.dtype` bfloat16 matrices hold numbers of that type.
+    Weights are float32, on the CPU, in evaluation mode; with `spec.dtype` bfloat16 matrices hold numbers of that type,
+    with `spec.quantize` those of layers hold numbers that its codes stand for.
     Parts that the files lack (a pooler) are drawn from a fixed seed, so that the fingerprint depends on the files
     alone.
 
@@ -79,13 +83,16 @@ def load_backbone(spec: BackboneSpec, output: OutputLayer, seed: int, cache: Run
         if spec.dtype == "bfloat16":
             round_matrices(model)
         view = BackboneView(model, output.auto_class)
+        if spec.quantize:
+            round_layers(view, spec.quantize)
         if output.auto_class == MULTIPLE_CHOICE:
             model.register_forward_pre_hook(_one_choice_a_row, with_kwargs=True)
         if spec.kernels:
             _use_kernels(model, spec.attention)
         _draw_output_layer(model, view, seed)
     size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for _, p in view.classifier_parameters())
-    return Backbone(spec.name_of(identity), model.eval(), processor, view, identity, size, spec.dtype)
+    name = spec.name_of(identity)
+    return Backbone(name, model.eval(), processor, view, identity, size, spec.dtype, spec.quantize)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from peftlab.errors import UserError, require
 
 Attention = Literal["auto", "sdpa", "eager"]
 Kept = Literal["float32", "bfloat16"]
+Bits = Literal["nf4", "fp4", "int8"]
 SHORT = 8  # digits of a fingerprint that stand in a name
 _LONGEST = 60  # characters of a folder's name that do
 
@@ -21,7 +22,7 @@ class BackboneSpec:
     A `path` goes before all else. `revision`: a branch, tag, pull request (refs/pr/N) or commit of the repository, null
     for its main branch. `parts`: packages that carry the pieces of an archive, in order. `kernels`: whether attention,
     dropout and products are the laboratory's own where those are faster. `dtype`: in which the matrices that nothing
-    tunes are kept.
+    tunes are kept. `quantize`: in which codes of four or eight bits those of the layers are.
     """
 
     name: str | None
@@ -34,12 +35,17 @@ class BackboneSpec:
     attention: Attention = "auto"
     kernels: bool = True
     dtype: Kept = "float32"
+    quantize: Bits | None = None
     random: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("attention", self.attention, Attention), ("dtype", self.dtype, Kept)):
-            if value not in get_args(allowed):
-                raise UserError(f"backbone.{name}={value}: allowed are {', '.join(get_args(allowed))}")
+        for name, value, allowed in (
+            ("attention", self.attention, get_args(Attention)),
+            ("dtype", self.dtype, get_args(Kept)),
+            ("quantize", self.quantize or "null", ("null", *get_args(Bits))),
+        ):
+            if value not in allowed:
+                raise UserError(f"backbone.{name}={value}: allowed are {', '.join(allowed)}")
         require(self.name is not None or self.path is not None, "backbone=folder: backbone.path=FOLDER says which")
 
     @property

@@ -63,6 +63,12 @@ def export_peft(
         output = delta.facts.output_layer
         # Stock layers: what is written is for a machine that has no others.
         spec = replace(backbone_spec(folder, delta.facts, backbone_path, option), kernels=False)
+        # Whoever loads it has the weights as they are in their files.
+        require(
+            spec.quantize is None,
+            f"backbone.quantize={spec.quantize}: peft would put it onto weights that are not rounded; "
+            "python -m peftlab.merge writes the whole model",
+        )
         attached = apply_delta(delta, load_backbone(spec, output, seed=0), option)
         model, expected = _as_peft(attached, spec, output)
         with disk_errors(target), atomic_folder(target) as temporary:

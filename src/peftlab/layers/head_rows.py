@@ -174,14 +174,6 @@ class HeadColumnsLinear(HeadLinear):
         matrix[:, self.columns] = self.weight_columns.to(matrix.dtype)
 
 
-def _product(fast: bool, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x W^T + b of [..., D], [N, D] and [N] as [..., N], by the way that the frozen layer takes."""
-    if fast:
-        return product(inputs, weight, bias)
-    with torch.autocast(inputs.device.type, enabled=False):
-        return F.linear(inputs, weight, bias)
-
-
 class _RowsTunedLinear(torch.autograd.Function):
     """y = x W^T + b with dL/dW computed only for the chosen rows: g[:, rows]^T x.
 
@@ -201,7 +193,7 @@ class _RowsTunedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs, rows)
         ctx.whole, ctx.rows_type, ctx.fast = whole, weight_rows.dtype, fast
-        return _product(fast, inputs, whole, bias)
+        return product(inputs, whole, bias, fast)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -209,11 +201,11 @@ class _RowsTunedLinear(torch.autograd.Function):
         inputs, rows = ctx.saved_tensors
         needs_inputs, needs_rows, _, needs_bias, *_ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        to_inputs = _product(ctx.fast, gradient, ctx.whole.T) if needs_inputs else None
+        to_inputs = product(gradient, ctx.whole.T, fast=ctx.fast) if needs_inputs else None
         to_rows = None
         if needs_rows:
             own = flat.index_select(1, rows)
-            to_rows = _product(ctx.fast, own.T, inputs.reshape(-1, inputs.shape[-1]).T).to(ctx.rows_type)
+            to_rows = product(own.T, inputs.reshape(-1, inputs.shape[-1]).T, fast=ctx.fast).to(ctx.rows_type)
         to_bias = flat.sum(0) if needs_bias else None
         return to_inputs, to_rows, None, to_bias, None, None
 
@@ -236,7 +228,7 @@ class _ColumnsTunedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs.reshape(-1, inputs.shape[-1]).index_select(1, columns))
         ctx.whole, ctx.columns_type, ctx.fast = whole, weight_columns.dtype, fast
-        return _product(fast, inputs, whole, bias)
+        return product(inputs, whole, bias, fast)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -244,6 +236,6 @@ class _ColumnsTunedLinear(torch.autograd.Function):
         (own,) = ctx.saved_tensors
         needs_inputs, needs_columns, *_ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        to_inputs = _product(ctx.fast, gradient, ctx.whole.T) if needs_inputs else None
-        to_columns = _product(ctx.fast, flat.T, own.T).to(ctx.columns_type) if needs_columns else None
+        to_inputs = product(gradient, ctx.whole.T, fast=ctx.fast) if needs_inputs else None
+        to_columns = product(flat.T, own.T, fast=ctx.fast).to(ctx.columns_type) if needs_columns else None
         return to_inputs, to_columns, None, None, None, None

@@ -15,7 +15,7 @@ from peftlab.version import __version__
 
 LIBRARIES = (
     "torch", "transformers", "lightning", "peft", "datasets", "torchmetrics",
-    "hydra-core", "omegaconf", "safetensors",
+    "hydra-core", "omegaconf", "safetensors", "bitsandbytes",
 )  # fmt: skip
 
 

@@ -126,10 +126,14 @@ class Throughput:
 
 @dataclass
 class Memory:
-    """Peak of the run: resident memory of the process (rss) or allocated device memory (cuda), in bytes."""
+    """Peak of the run: resident memory of the process (rss) or allocated device memory (cuda), in bytes.
+
+    `weights_bytes`: of all weights as training keeps them, what is frozen in fewer bits too; None in older records.
+    """
 
     peak_bytes: int | None
     kind: Literal["rss", "cuda"]
+    weights_bytes: int | None = None
 
 
 @dataclass

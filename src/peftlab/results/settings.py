@@ -36,6 +36,7 @@ LEGACY_DEFAULTS = {
     "training.warmup_steps": "null",
     "backbone.kernels": "true",
     "backbone.dtype": "float32",
+    "backbone.quantize": "null",
     "trainer.reload_dataloaders_every_n_epochs": "0",
     "trainer.sync_batchnorm": "false",
 }

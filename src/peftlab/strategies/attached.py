@@ -155,8 +155,8 @@ class Attached(ABC):
     def after_step(self) -> None:
         """Act on the parameters after an optimiser step, whose gradients are still there."""
 
-    def before_sharding(self) -> None:
-        """Keep no copy of frozen weights from now on: each device will hold a part of them (`trainer=fsdp`)."""
+    def keep_no_copies(self) -> None:
+        """Keep no copy of frozen weights from now on: each device holds a part of them, or they take few bits."""
 
     def logged_metrics(self) -> dict[str, float]:
         """Return numbers worth a line in the log at the end of an epoch. Default: none."""

@@ -13,7 +13,6 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from peftlab.backbones.bfloat16 import keep_frozen_in_bfloat16
 from peftlab.backbones.loading import Backbone
 from peftlab.data.module import TaskData
 from peftlab.files import content_sha256, remove_files
@@ -21,6 +20,7 @@ from peftlab.strategies.contract import Selection, SelectionContext, Strategy
 from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import Better
 from peftlab.training.checkpoint_files import read_checkpoint
+from peftlab.training.frozen import keep_frozen, rounded_matrices
 from peftlab.training.lightning_internals import relocated_best
 from peftlab.training.module import FineTuning
 from peftlab.training.sharding import ShardedBackbone
@@ -66,9 +66,9 @@ class AttachStrategy(Callback):
         self.selection = trainer.strategy.broadcast(selection)
         assert isinstance(pl_module, FineTuning)
         seed_everything(seed_of(Stream.INSERTED, self._seed), workers=True, verbose=False)
+        rounded = rounded_matrices(self._backbone)
         pl_module.attached = self.strategy.attach(self._backbone, self.selection)
-        if self._backbone.dtype == "bfloat16":
-            keep_frozen_in_bfloat16(self._backbone.model)
+        keep_frozen(pl_module.attached, rounded)
         # Training starts from the same random state whether heads were scored or a selection was reused.
         # Each rank draws its own dropout.
         own = seed_of(Stream.TRAINING, self._seed, trainer.global_rank)

@@ -1,4 +1,7 @@
-"""The precision of a run: `trainer.precision=auto` is what the device computes natively; what it emulates is told."""
+"""The precision of a run: `trainer.precision=auto` is what the device computes natively; what it emulates is told.
+
+In what a frozen backbone is kept depends on it, and on the device.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -6,9 +9,14 @@ from typing import Any
 
 import torch
 
+from peftlab.backbones.quantised import library
+from peftlab.backbones.spec import BackboneSpec
+from peftlab.errors import require
 from peftlab.kernels.processor import bf16_over_float32, has_native_bf16
+from peftlab.training.arguments import SHARDED
 
 AUTO, HALF, SINGLE = "auto", "bf16-mixed", "32-true"
+_WHOLE = (SINGLE, HALF, "16-mixed")  # in which weights are float32
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +43,40 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
             "trainer.precision=auto chooses what is fast",
             *(precision, lacks, factor),
         )
+
+
+def check_kept(spec: BackboneSpec, trainer: Mapping[str, Any], backend: str | None) -> None:
+    """Refuse to keep a frozen backbone in what a run does not compute with.
+
+    Args:
+        spec: the backbone.
+        trainer: `conf/trainer`, its precision resolved.
+        backend: `training.compile`.
+
+    Raises:
+        UserError: says what is allowed.
+        MissingPackageError: a package that this needs is not installed.
+    """
+    precision = trainer.get("precision")
+    require(
+        spec.dtype == "float32" or str(precision).startswith("bf16"),
+        f"backbone.dtype={spec.dtype}: trainer.precision={precision}; allowed are bf16-mixed and bf16-true",
+    )
+    if spec.quantize is None:
+        return
+    accelerator = trainer.get("accelerator") or AUTO
+    device, refused = _device(accelerator), f"backbone.quantize={spec.quantize}: "
+    require(
+        device == "cuda",
+        f"{refused}trainer.accelerator={accelerator} is {device} here; allowed is a CUDA GPU, else quantize=null",
+    )
+    # What is true in sixteen bits would round the scales.
+    require(precision in _WHOLE, f"{refused}trainer.precision={precision}; allowed are {', '.join(_WHOLE)}")
+    strategy = trainer.get("strategy")
+    require(strategy != SHARDED, f"{refused}trainer.strategy={strategy}; allowed is ddp")
+    # Each layer is then of a class of its own, and compiled for itself.
+    require(backend is None, f"{refused}training.compile={backend}; allowed is null")
+    library(spec.quantize)
 
 
 def _device(accelerator: str) -> str:

@@ -61,7 +61,7 @@ def share_out(attached: Attached, device: torch.device) -> None:
     name = attached.strategy.name
     frozen = any(parameter not in trained for parameter in model.parameters())
     require(frozen, f"trainer.strategy={SHARDED}: allowed is ddp, strategy {name} leaves nothing frozen to share out")
-    attached.before_sharding()
+    attached.keep_no_copies()
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     layers = dict.fromkeys(view.layer(index) for index in range(view.num_layers))  # one may serve several depths
     for module in (*layers, *_embeddings(model), model):

@@ -1,7 +1,7 @@
 """Strategies whose layers another library puts into the backbone in place, without a wrapper around it."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,7 +88,7 @@ class AttachedLibrary(Attached):
 
     def _insert(self, selection: Any) -> None:
         self._tuned_names: set[str] = set()
-        self._own = {id(tensor) for tensor in self.model.state_dict(keep_vars=True).values()}
+        own = list(self.model.state_dict(keep_vars=True).values())
         classifier = self._classifier_modules()
         with self.strategy.told(self.backbone):
             self.put_in()
@@ -102,6 +102,8 @@ class AttachedLibrary(Attached):
         shared = {id(p) for p in self.classifier().values()}
         named = self.model.named_parameters()
         self._tuned_names = {name for name, p in named if p.requires_grad and id(p) not in shared}
+        # By name: how the backbone's own weights are kept may change while it trains.
+        self._added = self._new(own)
 
     def _classifier_modules(self) -> list[nn.Module]:
         return [module for part in self.backbone.view.classifier_modules() for module in part.modules()]
@@ -109,11 +111,14 @@ class AttachedLibrary(Attached):
     def _stored(self) -> Mapping[str, Tensor]:
         """Return what the library added to the model's state, each tensor once, and whatever else is tuned."""
         state = self.model.state_dict(keep_vars=True)
+        return {**self.tuned(), **self.classifier(), **{name: state[name] for name in self._added}}
+
+    def _new(self, own: Iterable[Tensor]) -> list[str]:
+        """Return the names, each tensor's first, of what the model's state holds beside `own` and what is trained."""
         trained = {**self.tuned(), **self.classifier()}
-        known = self._own | {id(p) for p in trained.values()}
-        added: dict[str, Tensor] = {}
-        for name, tensor in state.items():
+        known = {id(tensor) for tensor in (*own, *trained.values())}
+        found: dict[int, str] = {}
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
             if id(tensor) not in known:
-                known.add(id(tensor))
-                added[name] = tensor
-        return {**trained, **added}
+                found.setdefault(id(tensor), name)
+        return list(found.values())

@@ -77,7 +77,7 @@ class AttachedHeads(AttachedReplacements):
             for part, parameter in module.named_parameters(recurse=False)
         }
 
-    def before_sharding(self) -> None:
+    def keep_no_copies(self) -> None:
         """Let the layers compute beside the frozen ones: a whole matrix of their own would be a copy."""
         for _, module in self._modules.values():
             module.keeps_whole = False
