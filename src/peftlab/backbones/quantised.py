@@ -119,7 +119,7 @@ def _linear(model: nn.Module) -> Iterator[Any]:
 
     Layers of classes derived from them use their matrix otherwise.
     """
-    whole = (module for module in model.modules() if type(module) in (nn.Linear, Conv1D))
+    whole: Iterator[Any] = (module for module in model.modules() if type(module) in (nn.Linear, Conv1D))
     return (module for module in whole if module.weight.shape[-1] % 2 == 0)
 
 
@@ -133,7 +133,7 @@ def _is_exact(weight: Tensor, bits: Bits) -> bool:
     return torch.equal(_round_trip(weight, bits), weight.detach().cpu())
 
 
-def _parametrise(module: nn.Module, bits: Bits) -> None:
+def _parametrise(module: Any, bits: Bits) -> None:
     device = module.weight.device
     module.weight.data = module.weight.data.cpu()
     parametrize.register_parametrization(module, "weight", Codes(bits, module.weight.shape))
