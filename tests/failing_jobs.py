@@ -12,7 +12,10 @@ from hydra.experimental.callback import Callback
 
 
 class Fail(Callback):
-    """In the second training step of the run with learning rate `rate`: crash, kill the process, or take for ever."""
+    """In the second training step of the run with learning rate `rate`: crash, kill the process, or take for ever.
+
+    `unbegun` kills it before Hydra lets the run begin.
+    """
 
     def __init__(self, how: str, rate: float) -> None:
         self.how, self.rate = how, rate
@@ -22,6 +25,8 @@ class Fail(Callback):
 
         train = getattr(FineTuning, "undisturbed", FineTuning.training_step)
         fails, how = config.training.learning_rate == self.rate, self.how
+        if fails and how == "unbegun":
+            fail("killed")
 
         def training_step(module: Any, batch: Any, index: int) -> Any:
             if fails and index == 1:

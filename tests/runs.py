@@ -3,7 +3,10 @@
 import copy
 import csv
 import os
+import signal
 import subprocess
+import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,3 +93,25 @@ def train(arguments: str, folder: Path, timeout: float = 120, **environment: str
         text=True,
         timeout=timeout,
     )
+
+
+def begin(
+    arguments: str, folder: Path, python: Sequence[str] = (sys.executable,), **environment: str
+) -> subprocess.Popen[str]:
+    """Begin `python train.py ARGUMENTS` in a folder; it can be told by a signal, and what it prints is read later."""
+    return subprocess.Popen(
+        [*python, str(ROOT / "train.py"), *arguments.split()],
+        cwd=folder,
+        env={**os.environ, "PEFTLAB_CACHE": str(folder / "cache"), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what it runs in the background ignore Ctrl-C, and the tests may run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def carried_environment() -> dict[str, str]:
+    """Return what lets processes that an engine begins find our code and the modules beside the tests."""
+    paths = [str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -4,19 +4,16 @@ Every command here is typed in a process of its own, and joblib's launcher begin
 submitit's.
 """
 
-import os
 import re
 import signal
-import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from peftlab.results.found import find_records
-from runs import SILENT, SMALL, train
+from runs import SILENT, SMALL, begin, carried_environment, train
 from warm_python import warm_python
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
@@ -37,12 +34,6 @@ def place(tmp_path: Path, glue: Path) -> Path:
     """A folder to type commands in, with a made-up RTE."""
     (tmp_path / "glue").symlink_to(glue)
     return tmp_path
-
-
-def environment() -> dict[str, str]:
-    """Return what lets processes find `failing_jobs`."""
-    paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
 def sweep(rates: str, launcher: str, more: str = "") -> str:
@@ -67,7 +58,7 @@ def test_one_run_of_four_fails_and_every_launcher_tells_the_same(failure, place,
         if folder != place:
             (folder / "glue").symlink_to(place / "glue")
         typed = sweep(f"0.01,0.02,{rate},0.04", launcher, more)
-        done = train(typed, folder, **environment())
+        done = train(typed, folder, **carried_environment())
         assert done.returncode == code, done.stderr
         said = "".join(path.read_text() for path in folder.glob("out/.submitit/*/*_log.err"))
         assert (done.stderr + said).count(reason.partition(":")[0]) >= 1
@@ -88,7 +79,7 @@ def test_one_run_of_four_fails_and_every_launcher_tells_the_same(failure, place,
 @pytest.mark.slow
 def test_joblib_s_processes_may_have_loaders_of_their_own(place):
     typed = sweep("0.01,0.02", "joblib", "data.num_workers=1")
-    done = train(typed, place, **environment())
+    done = train(typed, place, **carried_environment())
     assert done.returncode == 0, done.stderr
     assert [record.status for record in find_records(place / "out")] == ["finished", "finished"]
 
@@ -96,14 +87,14 @@ def test_joblib_s_processes_may_have_loaders_of_their_own(place):
 @pytest.mark.slow
 def test_a_run_whose_process_is_killed_is_named_and_the_same_command_does_it(place):
     typed = sweep("0.01,0.03", "joblib", f"{FAILING}killed")
-    done = train(typed, place, **environment())
+    done = train(typed, place, **carried_environment())
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "hydra/launcher: TerminatedWorkerError: " in line
     assert "Traceback" not in done.stderr
     assert re.search(r"^! bitfit learning_rate=0.03: seed 1 has not finished", done.stdout, re.MULTILINE)
     assert "what is missing: python train.py resume=out" in done.stdout
-    assert train("resume=out", place, **environment()).returncode == 0
+    assert train("resume=out", place, **carried_environment()).returncode == 0
     assert [record.status for record in find_records(place / "out")] == ["finished", "finished"]
 
 
@@ -111,16 +102,7 @@ def test_a_run_whose_process_is_killed_is_named_and_the_same_command_does_it(pla
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_command_ends_it_and_its_processes(number, code, place):
     typed = sweep("0.03,0.03", "joblib", f"{FAILING}slow").replace("0.03,0.03", "0.03 seed=1,2")
-    process = subprocess.Popen(
-        [*warm_python(), str(ROOT / "train.py"), *typed.split()],
-        cwd=place,
-        env={**os.environ, "PEFTLAB_CACHE": str(place / "cache"), **environment()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell has what it runs in the background ignore Ctrl-C, and the tests may run there.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = begin(typed, place, warm_python(), **carried_environment())
     until = time.monotonic() + 120
     while len(list(place.glob("out/*/metrics.csv"))) + len(list(place.glob("out/*/result.json"))) < 2:
         assert time.monotonic() < until

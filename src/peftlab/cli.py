@@ -22,7 +22,7 @@ from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError, require
 from peftlab.hydra_internals import forget_hydra, jobs_of
 from peftlab.job import Job, quiet_libraries, tell
-from peftlab.job_files import SweepFiles
+from peftlab.job_files import SweepFiles, write_command
 from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
 from peftlab.registry import load_plugins
 from peftlab.results.pairs import swept_options, what_a_sweep_can_show
@@ -71,6 +71,8 @@ class Told(Callback):
     outcome: ClassVar[Outcome | None] = None
     token: ClassVar[str] = ""
     before: ClassVar[SweepFiles | None] = None
+    runs: ClassVar[int] = 0
+    hydra: ClassVar[Any] = None
     waits: ClassVar[bool] = False
     dry: ClassVar[bool] = False
 
@@ -86,6 +88,7 @@ class Told(Callback):
         # A sweeper that searches asks for its next runs by itself, and cannot ask for the same again.
         Told.waits = jobs is not None and config.wait is True
         Told.swept = swept_options(jobs or [])
+        Told.runs, Told.hydra = len(jobs or []), config.hydra
         begin_sweep(Told.sweep, Told.token, None if jobs is None else len(jobs))
         print(f"{'a sweep' if jobs is None else f'{len(jobs)} runs'} into {Told.sweep}", flush=True)
         for line in what_a_sweep_can_show(jobs or []):
@@ -104,20 +107,27 @@ class Told(Callback):
     @classmethod
     def begin(cls, dry: bool = False) -> None:
         """Begin a command, whose jobs are known by its token; a dry one ends before the first."""
-        cls.sweep = cls.outcome = cls.before = None
-        cls.waits = False
+        cls.sweep = cls.outcome = cls.before = cls.hydra = None
+        cls.waits, cls.runs = False, 0
         cls.swept = frozenset()
         cls.dry = dry
         cls.token = secrets.token_hex(8)
 
     @classmethod
-    def outcomes(cls) -> list[Outcome]:
-        """Return what became of the jobs of the command; of a sweep that was refused nothing is kept."""
+    def outcomes(cls, refused: bool) -> list[Outcome]:
+        """Return what became of the jobs of the command that have begun; of a sweep that was refused nothing is kept.
+
+        Args:
+            refused: whether the command as a whole was.
+        """
         if cls.sweep is None:
             return [cls.outcome] if cls.outcome is not None else []
         outcomes = take_outcomes(cls.sweep, cls.token)
-        if cls.before is not None and all(outcome.status == "mistake" for outcome in outcomes):
+        refused = refused or bool(outcomes)
+        if cls.before is not None and refused and all(outcome.status == "mistake" for outcome in outcomes):
             cls.before.put_back(typed_command())
+        elif len(outcomes) < cls.runs:  # the runs write the command down, and perhaps none has begun
+            write_command(cls.sweep, typed_command(), cls.hydra)
         return outcomes
 
 
@@ -136,7 +146,7 @@ def _main() -> int:
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     resolvers.register()
-    code, outcomes, interrupted = 0, [], None
+    code, outcomes, waiting, interrupted = 0, [], 0, None
     try:
         dry, words = arguments.without_dry_run(sys.argv[1:])
         commands = resume.replayed(words)
@@ -145,17 +155,20 @@ def _main() -> int:
         return 2
     for words in commands:
         Told.begin(dry)
+        wrong = 0
         try:
-            code = _with_others(words) or code
+            wrong = _with_others(words)
         except KeyboardInterrupt as error:
             interrupted = error
-        outcomes += Told.outcomes()
+        code = wrong or code
+        begun = Told.outcomes(refused=wrong == 2)
+        outcomes, waiting = outcomes + begun, waiting + max(Told.runs - len(begun), 0)
         if interrupted:
             break
     # Of the processes of a distributed run the first one speaks, of the runs of a sweep the sweep.
     code = code or (1 if interrupted else exit_code(outcomes))
-    if outcomes and os.environ.get("LOCAL_RANK", "0") == "0" and Part.of_environment() is None:
-        report(outcomes, Told.sweep, Told.swept, code)
+    if (outcomes or waiting) and os.environ.get("LOCAL_RANK", "0") == "0" and Part.of_environment() is None:
+        report(outcomes, Told.sweep, Told.swept, code, waiting)
     if interrupted:
         raise interrupted
     return code
@@ -223,14 +236,15 @@ def prepare(typed: list[str]) -> None:
         load_plugins(search_path.plugin_names(typed, CONF))
 
 
-def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], code: int) -> None:
+def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], code: int, waiting: int = 0) -> None:
     """Print the table of what the runs gave, earlier ones that were not repeated among them.
 
     Args:
-        outcomes: of the jobs of this command.
+        outcomes: of the jobs of this command that have begun.
         sweep: the sweep's folder; None for a single run, which says where its record is.
         swept: the options that the sweep varies.
         code: the exit code of the command.
+        waiting: how many jobs have not begun.
     """
     from peftlab.results.table import print_sweep, sweep_in_markdown
 
@@ -257,6 +271,8 @@ def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], c
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
     if busy := statuses.count("busy"):
         print(f"{busy} were left to another process that is at work on them")
+    if waiting and code:
+        print(f"{waiting} of {len(outcomes) + waiting} have not begun")
     if sweep is not None and sweep.is_dir() and (code or busy):
         print(f"what is missing: {resume.hint(sweep, sys.argv[1:])}")
 

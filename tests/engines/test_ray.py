@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from peftlab.results.found import find_records
-from runs import SILENT, SMALL, train
+from runs import SILENT, SMALL, begin, carried_environment, train
 
 pytest.importorskip("ray", reason="the extra ray is not installed: make test-engines")
 HELD = "+hydra.callbacks.held._target_=engines.held_jobs.Held"
@@ -28,11 +27,10 @@ RAY = ["-c", "from ray.scripts.scripts import main; main()", "start", "--block",
 
 
 def environment() -> dict[str, str]:
-    paths = [str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     # Ray's runs would yield to all other programs, and be killed where these have nearly filled the memory.
     quiet |= {"RAY_worker_niceness": "0", "RAY_memory_monitor_refresh_ms": "0"}
-    return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **quiet}
+    return carried_environment() | quiet
 
 
 def node(*options: str) -> subprocess.Popen[bytes]:
@@ -104,16 +102,7 @@ class Held:
 
     def __init__(self, place: Path, more: str) -> None:
         self.place = place
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *f"{SWEEP} {HELD} {more}".split()],
-            cwd=place,
-            env={**os.environ, "PEFTLAB_CACHE": str(place / "cache"), **environment()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell has what it runs in the background ignore Ctrl-C, and the tests may run there.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        self.process = begin(f"{SWEEP} {HELD} {more}", place, **environment())
 
     def until(self, held: int) -> None:
         """Wait until so many runs are held."""

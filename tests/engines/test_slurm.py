@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from conftest import ROOT
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
-from runs import SILENT, SMALL
+from runs import SILENT, SMALL, begin, carried_environment
 
 pytest.importorskip("submitit", reason="the extra slurm is not installed: make test-engines")
 HERE = ROOT / "bench" / "slurm_here.sh"
@@ -38,9 +37,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     subprocess.run(["sh", HERE, "start", folder], check=True, env={**os.environ, "PORT": str(port)}, timeout=60)
-    paths = [str(ROOT / "src"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": os.pathsep.join(paths)}
-    yield {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
+    yield {**carried_environment(), "SLURM_CONF": str(folder / "slurm.conf")}
     subprocess.run(["sh", HERE, "stop", folder], check=True, timeout=60)
 
 
@@ -51,14 +48,7 @@ class Sweep:
         self.place, self.environment = place, environment
         steps = "trainer.max_steps=4 checkpoint.every_epoch=false"
         arguments = f"+strategy=bitfit task=demo {SMALL} {SILENT} {steps} hydra.sweep.dir={name} {launcher} -m seed=1,2"
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *arguments.split()],
-            cwd=place,
-            env=environment | {"PEFTLAB_CACHE": str(place / "cache")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = begin(arguments, place, **environment)
 
     def until(self, holds: Callable[[], object]) -> None:
         end = time.monotonic() + 120
@@ -68,7 +58,9 @@ class Sweep:
             time.sleep(0.2)
 
     def ask(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env={**os.environ, **self.environment}, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     def job(self, seed: int) -> str:

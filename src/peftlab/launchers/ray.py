@@ -7,6 +7,7 @@ such a run again elsewhere, and it goes on from its checkpoint.
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 
+from peftlab.errors import UserError
 from peftlab.launchers.carried import Carried, CarryingLauncher, engine, killed
 from peftlab.outcome import outcomes_by_number
 
@@ -29,14 +31,24 @@ _VARIABLES = {
 # What the runs, which are no children of this process, must know of its environment; tokens stay here.
 _PASSED = ("PEFTLAB_", "HF_HOME", "HF_HUB_")
 _POLL = 1.0  # seconds
+_ANSWER = 10.0  # seconds in which a cluster answers
 _PATIENCE = 60.0  # seconds that interrupted runs have for their checkpoints
+# Seconds that the runs' last lines have for their way, from a file over Ray's log monitor to this process. Its shutdown
+# drops what is not there by then, and nothing tells when all is (ray-project/ray#31931, ray-project/kuberay#1975); Ray
+# itself waits for half a second where a program ends.
+_LAST_LINES = 1.0
 
 
 class RayLauncher(CarryingLauncher):
     """Hydra's launcher; `options` are `init`, the arguments of `ray.init`, and `remote`, those of `ray.remote`."""
 
     def carry(self, jobs: Sequence[Carried], sweep: Path) -> Sequence[JobReturn]:
-        """Give the runs to Ray and wait until each has ended or Ray has given it up."""
+        """Give the runs to Ray and wait until each has ended or Ray has given it up.
+
+        Raises:
+            UserError: no cluster listens at the address.
+        """
+        _check_listens(self.options["init"].get("address"))
         for name, value in _VARIABLES.items():
             os.environ.setdefault(name, value)
         # A run that no machine has the memory for would be begun again for ever.
@@ -53,8 +65,21 @@ class RayLauncher(CarryingLauncher):
                     ray.cancel(one)
                 _until_written(sweep, jobs)
                 raise
+            finally:
+                time.sleep(_LAST_LINES)
         finally:
             ray.shutdown()
+
+
+def _check_listens(address: str | None) -> None:
+    """Refuse a HOST:PORT where nobody listens: Ray would ask again for many minutes."""
+    host, _, port = str(address).rpartition(":")
+    if host and port.isdigit() and "//" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+        except OSError as error:
+            told = error.strerror or error
+            raise UserError(f"hydra.launcher.init.address={address}: no cluster of Ray's answers ({told})") from error
 
 
 def _begin(ray: Any, options: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ job back into the queue, where it goes on from the checkpoint.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 
+from peftlab.errors import UserError, require
 from peftlab.launchers.carried import Carried, CarryingLauncher, engine, killed, returned
 from peftlab.outcome import Outcome
 from peftlab.signals import ENDING, Signals
@@ -53,13 +55,25 @@ class SlurmLauncher(CarryingLauncher):
     """Hydra's launcher; `options` are those of submitit's `SlurmExecutor`, `max_num_timeout` among them."""
 
     def carry(self, jobs: Sequence[Carried], sweep: Path) -> Sequence[JobReturn]:
-        """Submit the runs as one array and wait until each has left its result or is gone from Slurm."""
+        """Submit the runs as one array and wait until each has left its result or is gone from Slurm.
+
+        Raises:
+            UserError: there is no Slurm here, or it refuses the runs.
+        """
         submitit = engine("submitit", "slurm")
+        for tool in ("sbatch", "srun"):
+            require(
+                shutil.which(tool) is not None,
+                f"hydra/launcher=slurm: this machine has no {tool}; allowed are machines that submit to Slurm",
+            )
         options = dict(self.options)
         folder = sweep.absolute() / _FOLDER
         executor = submitit.SlurmExecutor(folder, max_num_timeout=options.pop("max_num_timeout"))
         executor.update_parameters(**{name: value for name, value in options.items() if value is not None})
-        submitted = executor.map_array(Attempt(), jobs)
+        try:
+            submitted = executor.map_array(Attempt(), jobs)
+        except submitit.core.utils.FailedJobError as error:
+            raise UserError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from error
         array = submitted[0].job_id.partition("_")[0]
         print(f"{len(jobs)} runs in Slurm's queue as job {array}; what they say: {folder}/{array}_*", flush=True)
         try:
