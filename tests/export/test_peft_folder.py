@@ -18,6 +18,7 @@ from peftlab.errors import UserError
 from peftlab.export import command
 from peftlab.export.peft_folder import export_peft
 from peftlab.export.sparse import sparse_delta
+from peftlab.masks.child_network import ChildNetwork
 from peftlab.strategies.hifi import ChosenHeads
 from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import describe_delta
@@ -32,10 +33,15 @@ def run_of(name, options, folder: Path, kind: str = "bert"):
     backbone, strategy = load_backbone(spec, output_layer(LABELS), seed=3), create_strategy(name, options)
     backbone.model.save_pretrained(folder / "base")
     stock = AutoModelForSequenceClassification.from_pretrained(folder / "base")
-    attached = strategy.attach(backbone, HEADS if name == "hifi" else None)
+    own = backbone.view.tunable_parameters()
+    child = ChildNetwork({name: (torch.arange(p.numel()) % 5 == 1).view(p.shape) for name, p in own.items()}, 0.0, 1)
+    attached = strategy.attach(backbone, {"hifi": HEADS, "child-tuning": child}.get(name))
     generator = torch.Generator().manual_seed(5)
     for parameter in {**attached.tuned(), **attached.classifier()}.values():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    attached.after_step()
+    if phases := attached.phases(2):
+        phases.begin(1)
     (folder / "run").mkdir()
     save_delta(describe_delta(attached, asdict(spec), "mrpc", LABELS, {}), folder / "run")
     tokens = backbone.processor(*TEXTS, padding=True, return_tensors="pt")
@@ -75,6 +81,21 @@ def test_the_weights_of_hifi_are_equal_to_the_bit(tmp_path):
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["modules_to_save"] == ["classifier", "score"]  # what peft calls the output layers of its task
     assert str(tmp_path) not in json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("hifi", {"k": 2}), ("bitfit", {}), ("diff-pruning", {}), ("child-tuning", {"strict": True, "p": 0.2})],
+)
+def test_single_weights_of_any_layer_are_what_peft_loads_with_our_methods(name, options, tmp_path):
+    expected, stock, tokens = run_of(name, options, tmp_path)
+    made = export_peft(tmp_path / "run", tmp_path / "out", form="sparse")
+    assert (made.method, made.apart) == ("SPARSE_DIFFERENCE", 0)
+    assert "import peftlab.peft" in (tmp_path / "out" / "README.md").read_text()
+    loaded = PeftModel.from_pretrained(stock, tmp_path / "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**tokens).logits, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(loaded.merge_and_unload()(**tokens).logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_sums_that_are_rounded_are_mended_by_a_second_entry():

@@ -1,12 +1,13 @@
 """Our methods as methods of peft: its own functions save, load, merge and combine them."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import Trainer, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 import peftlab
 from peftlab.backbones.loading import BackboneSpec, load_backbone
@@ -14,7 +15,7 @@ from peftlab.backbones.tiny import character_tokenizer
 from peftlab.check.small import small_backbone, small_sizes
 from peftlab.errors import UserError
 from peftlab.output_layer import classes
-from peftlab.peft import BitFitConfig, CompacterConfig, HiFiConfig, HoulsbyConfig, TinyAttentionConfig
+from peftlab.peft import BitFitConfig, CompacterConfig, HiFiConfig, HoulsbyConfig, SparseConfig, TinyAttentionConfig
 
 HEADS = [[0], [1, 2]]
 FAMILIES = ["bert", "llama", "gpt2", "modernbert", "gemma3_text"]
@@ -30,6 +31,12 @@ def logits(model, tokens=TOKENS):
         return model.eval()(**tokens).logits
 
 
+def some_places(model):
+    """Return a mask of every fifth weight of all parameters, but for the classifier's, as a child network is."""
+    own = {name: p for name, p in model.named_parameters() if not name.startswith(("classifier", "score"))}
+    return {name: (torch.arange(p.numel()) % 5 == 1).view(p.shape) for name, p in own.items()}
+
+
 # How each begins here: not where the untouched model is, so that it is seen to act.
 METHODS = {
     "hifi": lambda: HiFiConfig(selection=HEADS, init_weights=False, task_type="SEQ_CLS"),
@@ -39,12 +46,13 @@ METHODS = {
     "compacter++": lambda: CompacterConfig(bottleneck=8, rule_std=1.0, plus=True, task_type="SEQ_CLS"),
     "tiny-attention": lambda: TinyAttentionConfig(size=4, init="constructor", task_type="SEQ_CLS"),
     "tiny-experts": lambda: TinyAttentionConfig(size=4, experts=2, init="constructor", task_type="SEQ_CLS"),
+    "sparse": lambda: SparseConfig(places=some_places(model_of()), init_weights=False, task_type="SEQ_CLS"),
 }
-MERGED = ("hifi", "bitfit")
+MERGED = ("hifi", "bitfit", "sparse")
 CASES = [
     *((method, family) for method in ("hifi", "houlsby", "compacter", "tiny-attention") for family in FAMILIES),
     *(("bitfit", family) for family in ("bert", "gpt2")),
-    *((method, "bert") for method in ("compacter++", "tiny-experts")),
+    *((method, "bert") for method in ("compacter++", "tiny-experts", "sparse")),
 ]
 
 
@@ -60,7 +68,8 @@ def test_an_adapter_is_saved_loaded_and_merged_by_peft(method, family, tmp_path)
         assert torch.equal(logits(tuned), untouched)
     tuned.save_pretrained(tmp_path, save_embedding_layers=False)
     stored = load_file(tmp_path / "adapter_model.safetensors")
-    assert sum(map(torch.numel, stored.values())) == tuned.get_nb_trainable_parameters()[0]
+    values = [tensor for name, tensor in stored.items() if not name.endswith("_places")]
+    assert sum(map(torch.numel, values)) == tuned.get_nb_trainable_parameters()[0]
     for meta in (False, True):
         loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path, low_cpu_mem_usage=meta)
         # torch takes another kernel for attention whose weights need no gradients.
@@ -149,6 +158,19 @@ def test_tiny_attention_refuses_a_cache_that_it_is_not_in():
         model(**further)
 
 
+def test_a_model_with_tiny_attention_generates_what_it_answers_to_the_whole_text():
+    sizes = {**small_sizes("llama"), "vocab_size": 50, "eos_token_id": None, "pad_token_id": 0}
+    plain = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    cached, given = plain.generation_config.use_cache, {"input_ids": TOKENS["input_ids"]}
+    model = get_peft_model(plain, TinyAttentionConfig(size=4, init="constructor", task_type="CAUSAL_LM"))
+    expected = TOKENS["input_ids"]
+    for _ in range(4):
+        answer = logits(model, {"input_ids": expected})[:, -1].argmax(-1, keepdim=True)
+        expected = torch.cat([expected, answer], 1)
+    assert torch.equal(model.generate(**given, max_new_tokens=4, do_sample=False), expected)
+    assert model.unload().generation_config.use_cache == cached
+
+
 def test_a_model_without_biases_has_nothing_for_bitfit():
     with pytest.raises(ValueError, match="the layers of the model have no biases"):
         get_peft_model(model_of("llama"), BitFitConfig())
@@ -192,6 +214,91 @@ def test_what_is_tuned_is_float32_on_a_model_of_half_precision(method):
     tuned = [p for name, p in model.named_parameters() if model.base_model.prefix in name]
     assert {p.dtype for p in tuned} == {torch.float32}
     assert logits(model).isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adapters_are_added_up_rightly_or_not_at_all(method):
+    base, config = model_of(), METHODS[method]()
+    config.task_type = None
+    model = get_peft_model(copy.deepcopy(base), config)
+    model.add_adapter("other", copy.deepcopy(config))
+    if method not in MERGED:
+        with pytest.raises(ValueError, match="cannot be added up"):
+            model.add_weighted_adapter(["default", "other"], [0.5, 2.0], "both")
+        assert list(model.peft_config) == ["default", "other"]
+        return
+    first, before = logits(model), base.state_dict()
+    merged = {}
+    for name in ("default", "other"):
+        model.set_adapter(name)
+        merged[name] = copy.deepcopy(model).merge_and_unload().state_dict()
+    assert any(not torch.equal(merged["default"][name], merged["other"][name]) for name in before)
+    model.add_weighted_adapter(["default", "other"], [0.5, 2.0], "both")
+    summed = {
+        name: value + 0.5 * (merged["default"][name] - value) + 2.0 * (merged["other"][name] - value)
+        for name, value in before.items()
+        if value.is_floating_point()
+    }
+    model.set_adapter("both")
+    base.load_state_dict(summed, strict=False)
+    torch.testing.assert_close(logits(model), logits(base), rtol=1e-4, atol=1e-5)
+    model.set_adapter("default")
+    assert torch.equal(logits(model), first)
+
+
+def test_what_two_adapters_keep_whole_is_not_added_up():
+    model = get_peft_model(model_of(), METHODS["hifi"]())
+    model.add_adapter("other", METHODS["hifi"]())
+    with pytest.raises(ValueError, match="modules_to_save"):
+        model.add_weighted_adapter(["default", "other"], [1.0, 1.0], "both")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a compiler of C++")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_compiled_model_gives_the_numbers_of_the_plain_one(method):
+    torch.compiler.reset()
+    model = get_peft_model(model_of(), METHODS[method]()).eval()
+    found = []
+    for called in (model, torch.compile(model)):
+        model.zero_grad()
+        loss = called(**TOKENS, labels=torch.tensor([0, 1, 0])).loss
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sparse_difference_has_the_gradients_of_a_masked_model(family):
+    """As Child-Tuning D masks them."""
+    base = model_of(family).eval()
+    masks, labels = some_places(base), torch.tensor([0, 1, 0])
+    model = get_peft_model(copy.deepcopy(base), SparseConfig(places=masks)).eval()
+    for one in (base, model):
+        one(**TOKENS, labels=labels).loss.backward()
+    own = dict(base.named_parameters())
+    checked = 0
+    for name, module in model.base_model.model.named_modules():
+        for leaf, (places, values) in module.parts("default").items() if hasattr(module, "parts") else ():
+            expected = own[f"{name}.{leaf}"].grad
+            found = torch.zeros_like(values) if values.grad is None else values.grad
+            whole = torch.zeros_like(found) if expected is None else expected.flatten()[places]
+            torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
+            checked += len(places)
+    assert checked == sum(int(mask.sum()) for mask in masks.values())
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        (None, "allowed are masks by parameter"),
+        ({"bert.nowhere.weight": torch.tensor([1])}, "bert.nowhere.weight: the model has no such weight or bias"),
+        ({"classifier.bias": torch.tensor([0, 9])}, "classifier.bias: place 9 of 2 weights"),
+    ],
+)
+def test_places_that_do_not_fit_are_one_line(places, told):
+    with pytest.raises(ValueError, match=told):
+        get_peft_model(model_of(), SparseConfig(places=places))
 
 
 def test_two_adapters_of_hifi_add_up():

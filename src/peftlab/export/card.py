@@ -8,7 +8,7 @@ from peftlab.results.record import RunRecord
 from peftlab.results.scores import Scale
 
 _LOAD = """```python
-from peft import PeftModel
+{first}from peft import PeftModel
 from transformers import {auto}
 
 model = {auto}.from_pretrained("{base}"{labels})
@@ -36,7 +36,8 @@ def card(record: RunRecord | None, facts: DeltaFacts, spec: BackboneSpec, method
         *(_of_run(record) if record else []),
     ]
     labels = f", num_labels={number}" if number else ""
-    load = _LOAD.format(auto=output.auto_class, base=base, labels=labels)
+    first = "import peftlab.peft\n" if method == "SPARSE_DIFFERENCE" else ""
+    load = _LOAD.format(first=first, auto=output.auto_class, base=base, labels=labels)
     return "\n".join([*head, "", about, "", *lines, "", load, ""])
 
 

@@ -1,4 +1,4 @@
-"""`python -m peftlab.export RUN_FOLDER TARGET_FOLDER --format peft`: a run's delta as stock peft loads it."""
+"""`python -m peftlab.export RUN_FOLDER TARGET_FOLDER --format peft`: a run's delta as peft loads it."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ def main() -> int:
         require(empty, f"{given.target}: is there already; name a folder that is new or empty")
         from peftlab.export.peft_folder import export_peft  # torch and peft: only when they are needed
 
-        made = export_peft(given.run, given.target, given.backbone, "--backbone FOLDER")
+        made = export_peft(given.run, given.target, given.backbone, "--backbone FOLDER", given.format)
         same = "equal to the bit" if made.apart == 0 else f"within {made.apart:.0e} of the largest"
         print(f"{given.target}: peft's {made.method}; its hidden states are the run's, {same}")
         print('load it with PeftModel.from_pretrained(model, "FOLDER"); its README.md says on what')
@@ -37,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="a run's folder: it holds delta.safetensors and delta.json")
     parser.add_argument("target", type=Path, help="the folder to write; it must not exist yet, or be empty")
     parser.add_argument(
-        "--format", choices=["peft"], default="peft", help="the library that is to load it (default: peft)"
+        "--format",
+        choices=["peft", "sparse"],
+        default="peft",
+        help="peft: what stock peft loads (default); sparse: single weights of any layer, for programs that import "
+        "peftlab.peft",
     )
     parser.add_argument("--backbone", metavar="FOLDER", help="the backbone's files, where the run's are gone")
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to a repository of the Hugging Face Hub")

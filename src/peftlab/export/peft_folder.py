@@ -1,8 +1,8 @@
-"""A run's delta as a folder that stock peft loads with `PeftModel.from_pretrained`, without PEFT Lab."""
+"""A run's delta as a folder that peft loads by `PeftModel.from_pretrained`: without PEFT Lab, or as its method."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel, get_peft_model
@@ -15,9 +15,10 @@ from peftlab.backbones.spec import BackboneSpec
 from peftlab.delta.delta import load_delta
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.export.card import card
-from peftlab.export.sparse import sparse_delta
+from peftlab.export.sparse import sparse_delta, whole_difference
 from peftlab.files import atomic_folder, disk_errors, write_text_atomic
 from peftlab.output_layer import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OutputLayer
+from peftlab.peft import SparseConfig
 from peftlab.results.record import RunRecord
 from peftlab.strategies.attached import Attached
 from peftlab.strategies.bases.injection import AttachedPeft
@@ -29,6 +30,7 @@ _TASKS = {
     TOKEN_CLASSIFICATION: "TOKEN_CLS",
     QUESTION_ANSWERING: "QUESTION_ANS",
 }
+Form = Literal["peft", "sparse"]
 _ADAPTER = "default"
 _ALLOWED = 1e-5  # hidden states of the loaded folder may differ by this share of the largest
 
@@ -42,18 +44,24 @@ class Exported:
 
 
 def export_peft(
-    folder: Path, target: Path, backbone_path: str | None = None, option: str = "backbone=FOLDER"
+    folder: Path,
+    target: Path,
+    backbone_path: str | None = None,
+    option: str = "backbone=FOLDER",
+    form: Form = "peft",
 ) -> Exported:
-    """Write a run's delta as peft keeps it, whole or not at all, after stock peft has loaded it and answered alike.
+    """Write a run's delta as peft keeps it, whole or not at all, after peft has loaded it and answered alike.
 
     Methods of peft are written as themselves. Others, whose merged model differs from the backbone in weights of linear
-    layers alone, as HiFi's does, become Super-Tuning: places and what is added there.
+    layers alone, as HiFi's does, become Super-Tuning: places and what is added there. The form `sparse` is the same for
+    the weights of any layer, which peft knows once `peftlab.peft` is imported.
 
     Args:
         folder: the run's.
         target: new, or empty.
         backbone_path: where the backbone's files are, when they are no longer where the run found them.
         option: what names that folder, for messages.
+        form: `peft` or `sparse`.
 
     Raises:
         UserError: the delta does not fit, or the method has no form in peft, or the disk says no.
@@ -70,7 +78,7 @@ def export_peft(
             "python -m peftlab.merge writes the whole model",
         )
         attached = apply_delta(delta, load_backbone(spec, output, seed=0), option)
-        model, expected = _as_peft(attached, spec, output)
+        model, expected = _as_peft(attached, spec, output, form)
         with disk_errors(target), atomic_folder(target) as temporary:
             config: Any = model.peft_config[_ADAPTER]
             config.base_model_name_or_path = spec.hub or attached.backbone.name
@@ -88,7 +96,7 @@ def export_peft(
     return Exported(method, apart)
 
 
-def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer) -> tuple[PeftModel, Tensor]:
+def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer, form: Form) -> tuple[PeftModel, Tensor]:
     """Return a model of peft that holds the delta, and the hidden states that it should give."""
     classifier = {name: p.detach().clone() for name, p in attached.classifier().items()}
     fresh = load_backbone(spec, output, seed=0)
@@ -109,6 +117,8 @@ def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer) -> tup
     attached.merge()
     expected = hidden_states(attached.backbone)
     with prefix_errors(f"strategy {attached.strategy.name}: "):
+        if form == "sparse":
+            return _as_difference(attached, fresh, common), expected
         changed = sparse_delta(fresh.model, attached.model.state_dict(), set(classifier))
     config = SupertuningConfig(target_modules=list(changed.layers), sparsity=changed.sparsity, **common)
     model: Any = get_peft_model(fresh.model, config)
@@ -117,6 +127,18 @@ def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer) -> tup
         layer.supertuning_indices[_ADAPTER].copy_(entries.indices)
         layer.supertuning_values[_ADAPTER].data.copy_(entries.values)
     return model, expected
+
+
+def _as_difference(attached: Attached, fresh: Backbone, common: dict[str, Any]) -> PeftModel:
+    """Return a model of peft with a sparse difference to what was merged."""
+    entries = whole_difference(fresh.model, attached.model.state_dict(), set(attached.classifier()))
+    config = SparseConfig(places={name: own.indices for name, own in entries.items()}, **common)
+    model: Any = get_peft_model(fresh.model, config)
+    for name, own in entries.items():
+        module, _, leaf = name.rpartition(".")
+        _, values = model.base_model.model.get_submodule(module).parts(_ADAPTER)[leaf]
+        values.data.copy_(own.values)
+    return model
 
 
 def _as_itself(attached: AttachedPeft, fresh: Backbone, common: dict[str, Any]) -> tuple[PeftModel, Tensor]:

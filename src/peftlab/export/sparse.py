@@ -1,4 +1,4 @@
-"""What tuning changed, as single weights of linear layers: the form of peft's Super-Tuning (arXiv 2607.09287)."""
+"""What tuning changed, as single weights: of linear layers in the form of peft's Super-Tuning (arXiv 2607.09287)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +65,23 @@ def sparse_delta(model: nn.Module, after: Mapping[str, Tensor], but: set[str]) -
     sparsity = 1 - max((len(entries.indices) + 0.5) / sizes[name] for name, entries in found.items())
     require(sparsity >= 0, "whole matrices were tuned, and single weights would be more; `peftlab merge` writes them")
     return SparseDelta({name: e.padded(int(sizes[name] * (1 - sparsity))) for name, e in found.items()}, sparsity)
+
+
+def whole_difference(model: nn.Module, after: Mapping[str, Tensor], but: set[str]) -> dict[str, Entries]:
+    """Return by parameter what has to be added to a model's weights to make them `after`, equal to the bit.
+
+    Arguments are those of `sparse_delta`.
+
+    Raises:
+        UserError: nothing was changed, or so much that the whole weights are smaller.
+    """
+    own = {name: p.detach() for name, p in model.named_parameters() if name not in but}
+    changed = {name: p for name, p in own.items() if not torch.equal(p, after[name])}
+    found = {name: _entries(p.flatten(), after[name].flatten()) for name, p in changed.items()}
+    require(bool(found), "nothing but the classifier was tuned")
+    stored = sum(entries.indices.nbytes + entries.values.nbytes for entries in found.values())
+    require(stored < sum(p.nbytes for p in own.values()), "most weights were tuned; `peftlab merge` writes them whole")
+    return found
 
 
 def _entries(before: Tensor, after: Tensor) -> Entries:

@@ -1,4 +1,4 @@
-"""`import peftlab.peft`: HiFi, BitFit, Houlsby's adapter, Compacter and tiny attention in the peft library.
+"""`import peftlab.peft`: HiFi, BitFit, Houlsby's adapter, Compacter, tiny attention and sparse differences in peft.
 
     from peft import get_peft_model
     from peftlab.peft import HiFiConfig
@@ -15,6 +15,7 @@ from peftlab.peft.bottlenecks import HoulsbyConfig, HoulsbyModel
 from peftlab.peft.compacters import CompacterConfig, CompacterModel
 from peftlab.peft.heads import HiFiConfig, HiFiModel
 from peftlab.peft.registering import register
+from peftlab.peft.sparse import SparseConfig, SparseModel
 
 __all__ = [
     "BitFitConfig",
@@ -25,6 +26,8 @@ __all__ = [
     "HiFiModel",
     "HoulsbyConfig",
     "HoulsbyModel",
+    "SparseConfig",
+    "SparseModel",
     "TinyAttentionConfig",
     "TinyAttentionModel",
 ]
@@ -34,3 +37,4 @@ register("bitfit", BitFitConfig, BitFitModel)
 register("houlsby", HoulsbyConfig, HoulsbyModel)
 register("compacter", CompacterConfig, CompacterModel)
 register("tiny_attention", TinyAttentionConfig, TinyAttentionModel)
+register("sparse_difference", SparseConfig, SparseModel)

@@ -62,11 +62,12 @@ class TinyAttentionLayer(InsertedLayer):
 
 
 class TinyAttentionModel(InsertedTuner):
-    """Tiny attention on a model, which tells it where pads are. It cannot be merged."""
+    """Tiny attention on a model, which tells it where pads are and generates without a cache. It cannot be merged."""
 
     prefix = "tiny_attention_"
     tuner_layer_cls = TinyAttentionLayer
     title = "Tiny attention"
+    _cached: bool | None = None  # whether the model itself would generate with a cache
 
     def targets(self, config: TinyAttentionConfig, view: BackboneView) -> list[str]:
         """Return the modules behind which it stands.
@@ -103,8 +104,16 @@ class TinyAttentionModel(InsertedTuner):
         self.pads = Pads()
         base: Any = model.base_model
         self._noting = base.register_forward_pre_hook(self.pads, with_kwargs=True)
+        self._set_cache(model, False)
 
     def _unload_and_optionally_merge(self, *arguments: Any, **options: Any) -> Any:
         model = super()._unload_and_optionally_merge(*arguments, **options)
         self._noting.remove()
+        self._set_cache(model, self._cached)
         return model
+
+    def _set_cache(self, model: Any, cache: bool | None) -> None:
+        """Let a model generate with a cache of earlier tokens unless it is told otherwise, or without."""
+        generation = getattr(model, "generation_config", None)
+        if generation is not None:
+            self._cached, generation.use_cache = generation.use_cache, cache

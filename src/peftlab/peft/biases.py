@@ -53,6 +53,12 @@ class BiasLayer(AddedLayer):
         bias: Any = self.get_base_layer().bias
         bias.data += sign * self.bitfit_bias[adapter_name].to(bias.dtype)
 
+    def add_up(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+        """Make an adapter the weighted sum of others."""
+        total = self.bitfit_bias[adapter_name].data.zero_()
+        for one, weight in zip(adapters, weights, strict=True):
+            total += weight * self.bitfit_bias[one].data
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Map what the module takes to what it gives."""
         active = self.active()
@@ -82,3 +88,7 @@ class BitFitModel(Tuner):
     def fill(self, layer: BiasLayer, adapter_name: str, config: BitFitConfig, name: str) -> None:
         """Give a module an adapter's bias."""
         layer.add(adapter_name, config)
+
+    def joined(self, configs: list[Any]) -> BitFitConfig:
+        """Return the configuration, which all share."""
+        return BitFitConfig()

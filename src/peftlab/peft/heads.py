@@ -78,6 +78,15 @@ class RowsLayer(AddedLayer):
         else:
             weight.index_add_(0, places, rows)
 
+    def add_up(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+        """Make an adapter, whose rows are those of all, the weighted sum of others."""
+        place_of = {int(row): place for place, row in enumerate(self.hifi_places[adapter_name])}
+        total = self.hifi_rows[adapter_name].data.zero_()
+        for one, weight in zip(adapters, weights, strict=True):
+            if one in self.hifi_rows:
+                places = torch.tensor([place_of[int(row)] for row in self.hifi_places[one]], device=total.device)
+                total.index_add_(0, places, weight * self.hifi_rows[one].data)
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Map [..., D'] to [..., N]."""
         active = self.active()
@@ -103,28 +112,10 @@ class HiFiModel(Tuner):
         """
         return list(_rows(config, view))
 
-    def add_weighted_adapter(
-        self, adapters: list[str], weights: list[float], adapter_name: str, combination_type: str = "linear"
-    ) -> None:
-        """Add an adapter that is the weighted sum of others, over all of their heads.
-
-        Raises:
-            ValueError: an adapter that is not there, or another combination: rows that are not shared have no ranks.
-        """
-        if combination_type != "linear":
-            raise ValueError(f"combination_type={combination_type}: allowed is linear")
-        if missing := [name for name in adapters if name not in self.peft_config]:
-            raise ValueError(f"Adapter {missing[0]} does not exist")
-        if len(adapters) != len(weights):
-            raise ValueError(f"{len(weights)} weights for {len(adapters)} adapters; allowed is one for each")
-        configs: list[Any] = [self.peft_config[name] for name in adapters]
+    def joined(self, configs: list[Any]) -> HiFiConfig:
+        """Return a configuration with the heads of all."""
         layers = zip(*(config.selection for config in configs), strict=True)
-        heads = [sorted(set().union(*layer)) for layer in layers]
-        self.peft_config[adapter_name] = HiFiConfig(selection=heads, inference_mode=True)
-        self.inject_adapter(self.model, adapter_name)
-        with torch.no_grad():
-            for layer in (module for module in self.model.modules() if isinstance(module, RowsLayer)):
-                _add_up(layer, adapters, weights, adapter_name)
+        return HiFiConfig(selection=[sorted(set().union(*layer)) for layer in layers])
 
     def fill(self, layer: RowsLayer, adapter_name: str, config: HiFiConfig, name: str) -> None:
         """Give a projection the rows that an adapter tunes of it."""
@@ -141,15 +132,3 @@ def _rows(config: HiFiConfig, view: BackboneView) -> dict[str, Tensor]:
             found |= {path: rows for path, (_, rows) in rows_by_module(view, layer, heads, PROJECTIONS).items()}
     require(bool(found), "selection: it chooses no head")
     return found
-
-
-def _add_up(layer: RowsLayer, adapters: list[str], weights: list[float], name: str) -> None:
-    """Make an adapter of a layer the weighted sum of others."""
-    if name not in layer.hifi_rows:
-        return
-    place_of = {int(row): place for place, row in enumerate(layer.hifi_places[name])}
-    total = layer.hifi_rows[name].data.zero_()
-    for one, weight in zip(adapters, weights, strict=True):
-        if one in layer.hifi_rows:
-            places = torch.tensor([place_of[int(row)] for row in layer.hifi_places[one]], device=total.device)
-            total.index_add_(0, places, weight * layer.hifi_rows[one].data)

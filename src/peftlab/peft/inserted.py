@@ -79,5 +79,13 @@ class InsertedTuner(Tuner):
             return key.replace(f".{place}.{adapter_name}.", f".{place}.")
         return super()._remove_adapter_name_from_key(key, adapter_name)
 
+    def joined(self, configs: list[Any]) -> Any:
+        """Refuse a sum of adapters.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.title}: adapters cannot be added up: their modules are not linear")
+
     def _check_merge_allowed(self) -> None:
         raise ValueError(f"{self.title} cannot be merged: its modules are not linear")

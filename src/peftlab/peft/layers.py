@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from peftlab.backbones.view import BackboneView
@@ -46,6 +47,10 @@ class AddedLayer(Layer):
         """Add an adapter's numbers, times 1 or -1, to the module's parameter."""
         raise NotImplementedError
 
+    def add_up(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+        """Make an adapter, which this layer has, the weighted sum of others."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Write the active adapters into the module's parameter.
@@ -56,7 +61,7 @@ class AddedLayer(Layer):
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self._get_available_adapters():
                 continue
-            parts = [getattr(self, own)[name] for own in self.adapter_layer_names]
+            parts = [found[name] for own in self.adapter_layer_names if name in (found := getattr(self, own))]
             if safe_merge and not all(bool(part.isfinite().all()) for part in parts):
                 raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
             self.change(name, 1.0)
@@ -82,6 +87,37 @@ class Tuner(BaseTuner):
         with _said_as_peft_does():
             peft_config.target_modules = self.targets(peft_config, BackboneView(self.model, None))
         return peft_config
+
+    def add_weighted_adapter(
+        self, adapters: list[str], weights: list[float], adapter_name: str, combination_type: str = "linear"
+    ) -> None:
+        """Add an adapter that is the weighted sum of others.
+
+        Raises:
+            ValueError: an adapter that is not there, another combination (what is added has no ranks), or modules that
+                are saved whole by several adapters.
+        """
+        if combination_type != "linear":
+            raise ValueError(f"combination_type={combination_type}: allowed is linear")
+        if missing := [name for name in adapters if name not in self.peft_config]:
+            raise ValueError(f"Adapter {missing[0]} does not exist")
+        if len(adapters) != len(weights):
+            raise ValueError(f"{len(weights)} weights for {len(adapters)} adapters; allowed is one for each")
+        for saved in (module for module in self.model.modules() if isinstance(module, ModulesToSaveWrapper)):
+            if sum(name in saved.modules_to_save for name in adapters) > 1:
+                raise ValueError("modules_to_save: what several adapters keep whole cannot be added up")
+        config = self.joined([self.peft_config[name] for name in adapters])
+        config.inference_mode = True
+        self.peft_config[adapter_name] = config
+        self.inject_adapter(self.model, adapter_name)
+        with torch.no_grad():
+            for layer in (module for module in self.model.modules() if isinstance(module, AddedLayer)):
+                if adapter_name in layer._get_available_adapters():
+                    layer.add_up(adapters, weights, adapter_name)
+
+    def joined(self, configs: list[Any]) -> Any:
+        """Return the configuration of the sum of adapters."""
+        raise NotImplementedError
 
     def fill(self, layer: Any, adapter_name: str, config: Any, name: str) -> None:
         """Give a layer, which stands at `name` in the whole model, what an adapter adds to it."""
