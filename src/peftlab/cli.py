@@ -146,7 +146,8 @@ def _main() -> int:
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     resolvers.register()
-    code, outcomes, waiting, interrupted = 0, [], 0, None
+    code, waiting, interrupted = 0, 0, None
+    outcomes: list[Outcome] = []
     try:
         dry, words = arguments.without_dry_run(sys.argv[1:])
         commands = resume.replayed(words)
