@@ -1,7 +1,7 @@
 """The one error that speaks to the person who made the mistake."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 LONGEST_MESSAGE = 600  # characters; lists of what is allowed are the longest that any message needs
@@ -70,6 +70,12 @@ def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+def require_several(given: object, what: str, allowed: str) -> None:
+    """Refuse one text or table where several belong: it would be read letter by letter, or by its columns' names."""
+    lone = isinstance(given, str | bytes | Mapping) or hasattr(given, "iterrows")  # pandas'
+    require(not lone, f"{what}: one {type(given).__name__}; allowed is a list of {allowed}")
 
 
 @contextmanager

@@ -129,6 +129,8 @@ def test_a_model_without_a_task_trains_the_method_alone(model_type, auto, tokeni
         ({"strategy": "hifi"}, "looks at examples first"),
         ({"strategy": "hifi", "data": TEXTS}, "need the model's tokenizer"),
         ({"strategy": "hifi", "data": [{"text": "a"}]}, "input_ids or pixel_values is expected"),
+        ({"strategy": "hifi", "data": TEXTS[0], "tokenizer": ...}, "data: one str; allowed is a list of texts"),
+        ({"strategy": "hifi", "data": {"text": TEXTS}, "tokenizer": ...}, "data: one dict; allowed is a list"),
         ({"strategy": "hifi", "data": [3], "tokenizer": ...}, "allowed are texts, pairs and batches"),
         ({"strategy": "child-tuning", "data": TEXTS, "tokenizer": ...}, "allowed are batches with labels"),
         ({"strategy": "diff-pruning"}, "phases"),
@@ -143,6 +145,24 @@ def test_mistakes_are_one_line_and_leave_the_model_alone(asked, told, tokenizer)
     assert "\n" not in str(raised.value)
     assert set(model.state_dict()) == names
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_model_holds_one_method_at_a_time(tmp_path):
+    model = model_of()
+    tuned = peftlab.attach(model, "lora")
+    tuned.save(tmp_path)
+    for again in (lambda: peftlab.attach(model, "bitfit"), lambda: peftlab.reattach(model, tmp_path)):
+        with pytest.raises(UserError, match=re.escape("model: a method is attached to it; detach() takes it out")):
+            again()
+    tuned.detach()
+    peftlab.attach(model, "bitfit").merge()
+    peftlab.attach(model, "lora")
+
+
+@pytest.mark.parametrize("given", [torch.nn.Linear(2, 2), "bert-base-uncased"])
+def test_what_is_no_model_of_transformers_is_told_in_one_line(given):
+    with pytest.raises(UserError, match=f"model: {type(given).__name__}; allowed is a model of transformers"):
+        peftlab.attach(given, "lora")
 
 
 def test_examples_lose_their_pads_on_either_side(tokenizer):

@@ -3,17 +3,20 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from models import output_layer, write_backbone
-from peftlab.backbones.loading import load_backbone
+from models import SIZES, output_layer, write_backbone
+from peftlab.backbones.architecture import architecture
+from peftlab.backbones.loading import Backbone, load_backbone
 from peftlab.backbones.spec import BackboneSpec
+from peftlab.backbones.tiny import character_tokenizer, random_model
 from peftlab.errors import UserError
 
 FIELD = "field/backbones"
 
 
-def load(folder: Path) -> None:
-    load_backbone(BackboneSpec(None, path=str(folder)), output_layer(["no", "yes"]), seed=1)
+def load(folder: Path) -> Backbone:
+    return load_backbone(BackboneSpec(None, path=str(folder)), output_layer(["no", "yes"]), seed=1)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,20 @@ def load(folder: Path) -> None:
 def test_what_does_not_fit_is_told_at_loading(name: str, told: str, shared: Path) -> None:
     with pytest.raises(UserError, match=told):
         load(shared / FIELD / name)
+
+
+@pytest.mark.parametrize("kind", ["deberta", "deberta-v2"])
+def test_token_types_that_a_published_deberta_leaves_out_are_no_misfit(kind: str, tmp_path: Path) -> None:
+    options = {"model_type": kind, **SIZES, **architecture(kind).small, "type_vocab_size": 0}
+    tokenizer = character_tokenizer()
+    random_model(options, tokenizer, None, output_layer(["no", "yes"])).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load(tmp_path).model
+    pair = tokenizer("a bird sang", "a dog slept", return_tensors="pt")
+    assert set(pair["token_type_ids"][0].tolist()) == {0, 1}
+    with torch.no_grad():
+        given, left_out = (model(**{k: v for k, v in pair.items() if k != name}) for name in ("", "token_type_ids"))
+    assert torch.equal(given.logits, left_out.logits)
 
 
 def test_pads_and_positions_are_the_models(tmp_path: Path) -> None:

@@ -239,6 +239,21 @@ def test_an_item_that_is_no_example_is_told_with_its_place(item: Any, named: str
         peftlab.load(rte[0]).predict([item])
 
 
+@pytest.mark.parametrize("lone", ["The cast was superb.", {"sentence1": "a", "sentence2": "b"}])
+def test_one_example_that_stands_for_a_list_is_told(lone: Any, rte: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match=f"examples: one {type(lone).__name__}; allowed is a list of texts, tuples"):
+        peftlab.load(rte[0]).predict(lone)
+
+
+def test_a_table_of_pandas_is_not_read_by_the_names_of_its_columns(rte: tuple[Path, Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"sentence1": ["a"], "sentence2": ["b"]})
+    model = peftlab.load(rte[0])
+    with pytest.raises(UserError, match="examples: one DataFrame; allowed is a list of"):
+        model.predict(table)
+    assert len(model.predict(table.to_dict("records"))) == 1
+
+
 def test_an_unfinished_run_predicts_nothing(rte: tuple[Path, Path], tmp_path: Path) -> None:
     record = RunRecord.read(rte[0])
     record.stop("failed", "a mistake")

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from peftlab.backbones.forward import inputs_of
 from peftlab.backbones.loading import Backbone
 from peftlab.data.batching import ORDERS, Order, cut
-from peftlab.errors import UserError, require
+from peftlab.errors import UserError, require, require_several
 from peftlab.inputs.encoder import Batch, Example, Split, to_device
 from peftlab.streams import Stream, seed_of
 
@@ -62,6 +62,7 @@ class GivenExamples:
     """
 
     def __init__(self, given: Given, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        require_several(given, "data", "texts, pairs of texts or batches")
         self._fills = {**_FILLS, "input_ids": getattr(tokenizer, "pad_token_id", None) or 0}
         self._side = getattr(tokenizer, "padding_side", "right")
         self._sizes: list[int] = []  # of the batches, as they were given

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from peftlab.api.examples import Given, GivenExamples
 from peftlab.backbones.adopted import adopt
+from peftlab.backbones.loading import Backbone
 from peftlab.delta.delta import load_delta, save_delta
 from peftlab.errors import UserError, require
 from peftlab.strategies.attached import Attached
@@ -19,6 +21,8 @@ from peftlab.strategies.registry import create_strategy
 from peftlab.strategies.restore import apply_delta, describe_delta
 from peftlab.streams import Stream, seed_of
 from peftlab.tasks.kind import KINDS
+
+_HOLDING: WeakSet[PreTrainedModel] = WeakSet()  # models that a method is attached to
 
 
 class Tuned:
@@ -33,6 +37,7 @@ class Tuned:
         self._attached: Attached | None = attached
         self.model: PreTrainedModel = attached.model
         self.selection = attached.selection
+        _HOLDING.add(self.model)
 
     def __enter__(self) -> Self:
         return self
@@ -106,11 +111,13 @@ class Tuned:
             UserError: the method cannot be merged.
         """
         model, self._attached = self.attached.merge(), None
+        _HOLDING.discard(self.model)
         return model
 
     def detach(self) -> PreTrainedModel:
         """Take the method out again: weights and structure as before."""
         model, self._attached = self.attached.detach(), None
+        _HOLDING.discard(self.model)
         return model
 
 
@@ -139,7 +146,7 @@ def attach(
         UserError: no such method or option, one that does not fit the model, or a method that needs data has none.
     """
     method = create_strategy(strategy, options) if isinstance(strategy, str) else replace(strategy, **options)
-    backbone = adopt(model, tokenizer)
+    backbone = _untouched(model, tokenizer)
     reason = method.skip(backbone.view, KINDS.get("classification").example().kind)
     require(reason is None, f"strategy {method.name} does not fit {backbone.name}: {reason}")
     method = method.fitted(backbone)
@@ -162,4 +169,10 @@ def reattach(model: PreTrainedModel, folder: str | Path, tokenizer: PreTrainedTo
     Raises:
         UserError: the folder holds no delta, or one of another model.
     """
-    return Tuned(apply_delta(load_delta(Path(folder).expanduser()), adopt(model, tokenizer)))
+    return Tuned(apply_delta(load_delta(Path(folder).expanduser()), _untouched(model, tokenizer)))
+
+
+def _untouched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Backbone:
+    """Return a model as a backbone; of two methods in one model neither would be what it says."""
+    require(model not in _HOLDING, "model: a method is attached to it; detach() takes it out, merge() keeps it")
+    return adopt(model, tokenizer)

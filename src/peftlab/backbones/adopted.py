@@ -10,6 +10,7 @@ from peftlab.backbones.fingerprint import fingerprint
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.modality import Processor
 from peftlab.backbones.view import BackboneView
+from peftlab.errors import require
 
 _READ = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
@@ -36,6 +37,8 @@ def adopt(model: PreTrainedModel, tokenizer: Processor | None = None) -> Backbon
     Raises:
         UserError: the architecture is not known, or not built as its family says.
     """
+    mine = isinstance(model, PreTrainedModel)
+    require(mine, f"model: {type(model).__name__}; allowed is a model of transformers, without what wraps it")
     output = _auto_class(model)
     view = BackboneView(model, output)
     # A model of two towers takes what its base model, one of them, does not.

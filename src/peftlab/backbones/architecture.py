@@ -167,6 +167,11 @@ class Architecture(ABC):
     def position_limit(self, model: PreTrainedModel) -> int | None:
         """Return how many tokens (patches of images) a model reads at most, None for any number."""
 
+    def token_types(self, config: PretrainedConfig) -> int | None:
+        """Return how many token types a model knows; None where it reads none, whatever it is given."""
+        known: int | None = getattr(config, "type_vocab_size", None)
+        return known
+
     def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
         """Let every attention of a model go through `function`, which gets a name in transformers' table of them.
 

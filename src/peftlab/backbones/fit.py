@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from peftlab.backbones.architecture import architecture
 from peftlab.errors import UserError, require, shown
 from peftlab.inputs.image import largest_side, pixels_of, sides
 from peftlab.inputs.image_files import stored
@@ -43,7 +44,7 @@ def check_tokenizer(title: str, model: PreTrainedModel, tokenizer: PreTrainedTok
         padding == tokenizer.pad_token_id,
         f"{says}the tokenizer pads with {tokenizer.pad_token_id}, the model with {padding} (its pad_token_id)",
     )
-    types, known = _types(tokenizer), getattr(config, "type_vocab_size", None)
+    types, known = _types(tokenizer), architecture(config.model_type).token_types(config)
     require(known is None or types <= known, f"{says}a pair of texts has {types} token types, the model has {known}")
     shortest = tokenizer.num_special_tokens_to_add(pair=True) + 2
     limit = tokenizer.model_max_length

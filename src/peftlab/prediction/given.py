@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Image, List
 
-from peftlab.errors import UserError, prefix_errors, require
+from peftlab.errors import UserError, prefix_errors, require, require_several
 from peftlab.inputs.image_files import stored
 from peftlab.tasks.forms.rows import Located, Raw, several, text
 from peftlab.tasks.kind import TaskKind
@@ -41,6 +41,7 @@ def from_items(kind: TaskKind, items: Iterable[Any]) -> Iterator[Given]:
     Raises:
         UserError: an item that is none of these, with its place.
     """
+    require_several(items, "examples", f"texts, tuples or tables of {', '.join(inputs_of_kind(kind))}")
     for place, item in enumerate(items):
         yield from from_rows(kind, iter([_named(kind, place, item)]), labelled=True)
 

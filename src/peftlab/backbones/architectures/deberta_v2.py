@@ -34,6 +34,10 @@ class DebertaV2(Bert):
     }
     shift_positions = Architecture.shift_positions
 
+    def token_types(self, config: PretrainedConfig) -> int | None:
+        """Return how many token types there are: published models have 0, and leave out what their tokenizers give."""
+        return super().token_types(config) or None
+
     def attention(self, config: PretrainedConfig) -> Attention:
         """Return three projections whose heads divide the hidden size."""
         return separate(
