@@ -120,6 +120,14 @@ def test_a_model_without_a_task_trains_the_method_alone(model_type, auto, tokeni
     assert all(p.grad is not None for p in tuned.parameters())
 
 
+@pytest.mark.parametrize(("strategy", "options"), [("lora", {"r": 2}), ("ia3", {})])
+def test_a_decoder_without_a_pad_as_most_are_published_takes_methods_of_peft(strategy, options):
+    config = model_of("llama").config
+    config.pad_token_id = None
+    tuned = peftlab.attach(AutoModelForCausalLM.from_config(config), strategy, **options)
+    assert tuned.num_tuned == sum(p.numel() for p in tuned.parameters()) > 0
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -75,9 +75,10 @@ class Texts(Modality):
             check_tokenizer(title, model, processor)
 
     def random_inputs(self, model: PreTrainedModel, size: int, length: int, draw: torch.Generator) -> dict[str, Tensor]:
-        """Return `input_ids` and `attention_mask` [size, length]."""
+        """Return `input_ids`, none of them the pad where there is one, and `attention_mask` [size, length]."""
         ids = torch.randint(model.config.vocab_size - 1, (size, length), generator=draw)
-        ids = (ids + (ids >= model.config.pad_token_id)).to(model.device)
+        pad = getattr(model.config, "pad_token_id", None)
+        ids = (ids if pad is None else ids + (ids >= pad)).to(model.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
