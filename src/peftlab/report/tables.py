@@ -141,7 +141,7 @@ def _notes(cells: list[Cell]) -> list[str]:
     units = {scale.unit for scale in scales}
     factor = ", × 100," if units <= {"%"} else ", × 100 for shares," if "%" in units else ""
     splits = sorted({cell.split for cell in cells})
-    note = f"Mean ± sample standard deviation over seeds{factor} on {' and '.join(splits)}. † a run collapsed."
+    note = f"Mean ± sample standard deviation over seeds{factor} on {' and '.join(splits)}. * a run collapsed."
     note += " Avg.: over all columns, for methods that have them all."
     if any(scale.lower_is_better for scale in scales):
         note += " ↓: lower is better."

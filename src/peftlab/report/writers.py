@@ -64,7 +64,7 @@ def _markdown_entry(entry: Entry) -> str:
         return _md(entry.text or "–")
     mean, std = entry.printed
     marked = {"best": "**{}**", "second": "*{}*", "": "{}"}[entry.mark].format(mean)
-    return f"{marked}{f' ± {std}' if std else ''}{'†' if entry.collapsed else ''}"
+    return f"{marked}{f' ± {std}' if std else ''}{_md('*') if entry.collapsed else ''}"
 
 
 def _md(text: str) -> str:
@@ -97,7 +97,7 @@ def _latex_entry(entry: Entry) -> str:
         return _tex(entry.text or "–")
     mean, std = entry.printed
     marked = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}[entry.mark].format(mean)
-    return marked + (rf"$_{{\pm {std}}}$" if std else "") + (r"$^{\dagger}$" if entry.collapsed else "")
+    return marked + (rf"$_{{\pm {std}}}$" if std else "") + ("$^{*}$" if entry.collapsed else "")
 
 
 def _tex(text: str) -> str:
