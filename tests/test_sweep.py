@@ -63,6 +63,15 @@ def statuses(folder: Path) -> dict[int, str]:
     return {record.seed: record.status for record in find_records(folder)}
 
 
+def test_a_run_that_is_named_twice_is_done_once_and_ascribed_to_nobody_else(work, typed, tuned, monkeypatch, capfd):
+    assert command(typed.replace("1,2,3", "1,2,1"), work, monkeypatch) == 0
+    assert tuned == [1, 2]
+    said = capfd.readouterr().out
+    assert "1 of 3 are runs that the command names more than once; each was done once" in said
+    assert "other processes" not in said
+    assert "finished before" not in said
+
+
 def test_what_finished_is_not_done_again_and_stands_in_the_table(work, typed, tuned, monkeypatch, capfd):
     assert command(typed, work, monkeypatch) == 0
     assert tuned == [1, 2, 3]

@@ -266,9 +266,13 @@ def report(outcomes: list[Outcome], sweep: Path | None, swept: frozenset[str], c
             if outcome.exit_code and not _says(kept, outcome):
                 print(f"! {outcome.folder.name}: {outcome.message or 'left no word: its process was killed'}")
     statuses = [outcome.status for outcome in outcomes]
-    if others := sum(outcome.by_another for outcome in outcomes):
+    here = {outcome.folder for outcome in outcomes if outcome.status == "finished"}
+    twice = sum(outcome.status == "already finished" and outcome.folder in here for outcome in outcomes)
+    if twice:
+        print(f"{twice} of {len(outcomes)} are runs that the command names more than once; each was done once")
+    if others := sum(outcome.by_another and outcome.folder not in here for outcome in outcomes):
         print(f"{others} of {len(outcomes)} were done by other processes")
-    if again := statuses.count("already finished") - others:
+    if again := statuses.count("already finished") - others - twice:
         print(f"{again} of {len(outcomes)} had finished before and were not repeated (force=true does)")
     if busy := statuses.count("busy"):
         print(f"{busy} were left to another process that is at work on them")

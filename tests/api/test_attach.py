@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -42,6 +43,13 @@ def train(tuned, batch, steps=30):
     for _ in range(steps):
         tuned.loss(tuned.model(**batch).loss).backward()
         tuned.step(optimizer)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_method_of_peft_is_attached_without_a_warning_on_either_axis_of_weights(family, tokenizer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        peftlab.attach(model_of(family), "lora", r=2, tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize(

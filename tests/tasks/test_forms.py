@@ -153,6 +153,7 @@ BAD: list[tuple[str, str, str]] = [
     ("cb", lines({"premise": "p", "label": "neutral"}), "no column 'hypothesis'; the columns are premise, label"),
     ("cb", "[1]\n", "must be a JSON object, found list"),
     ("swag", "sent1,sent2\na\n", "1 columns where 2 are expected"),
+    ("swag", "sent1;sent2\na;b\n", ":1: columns are divided by semicolons; allowed are commas in .csv, tabs in .tsv"),
 ]
 
 

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import Conv1D
 
+from peftlab.backbones.product import layer_product
 from peftlab.backbones.spec import Bits
 from peftlab.backbones.view import BackboneView, weight_axis
 from peftlab.errors import MissingPackageError, require
-from peftlab.kernels.linear import product, uses_fast_products
+from peftlab.kernels.linear import uses_fast_products
 
 BLOCK = 64  # numbers that share a scale in four bits, as in QLoRA; in eight bits those of a row do
 
@@ -181,7 +182,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, bias: Tensor | None, codes: Tensor, scales: Tensor, use: _Use) -> Tensor:
         ctx.save_for_backward(codes, scales)
         ctx.use = use
-        return product(inputs, use.matrix(codes, scales, inputs.dtype), bias, use.fast)
+        return layer_product(use.fast, inputs, use.matrix(codes, scales, inputs.dtype), bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -191,6 +192,6 @@ class _Linear(torch.autograd.Function):
         to_inputs = None
         if needs_inputs:
             weight = ctx.use.matrix(*ctx.saved_tensors, gradient.dtype)
-            to_inputs = product(gradient, weight.T, fast=ctx.use.fast)
+            to_inputs = layer_product(ctx.use.fast, gradient, weight.T)
         to_bias = gradient.sum(0) if needs_bias else None
         return to_inputs, to_bias, None, None, None

@@ -15,12 +15,9 @@ from torch import Tensor, nn
 from peftlab.kernels.processor import onednn_has_avx512
 
 
-def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, fast: bool = True) -> Tensor:
-    """Return x W^T + b of [..., D], [N, D] and [N] as [..., N]; autograd does not see through it.
-
-    `fast`: as a layer of `use_fast_products` computes it; otherwise as torch does.
-    """
-    if fast and _goes_to_onednn(inputs, weight):
+def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x W^T + b of [..., D], [N, D] and [N] as [..., N]; autograd does not see through it."""
+    if _goes_to_onednn(inputs, weight):
         return cast(Tensor, torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], ""))
     with torch.autocast(inputs.device.type, enabled=False):
         return F.linear(inputs, weight, bias)

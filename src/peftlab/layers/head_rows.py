@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peftlab.backbones.product import layer_product
 from peftlab.errors import require
-from peftlab.kernels.linear import product, uses_fast_products
+from peftlab.kernels.linear import uses_fast_products
 
 
 def rows_of_heads(heads: Sequence[int], head_dim: int) -> Tensor:
@@ -193,7 +194,7 @@ class _RowsTunedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs, rows)
         ctx.whole, ctx.rows_type, ctx.fast = whole, weight_rows.dtype, fast
-        return product(inputs, whole, bias, fast)
+        return layer_product(fast, inputs, whole, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -201,11 +202,11 @@ class _RowsTunedLinear(torch.autograd.Function):
         inputs, rows = ctx.saved_tensors
         needs_inputs, needs_rows, _, needs_bias, *_ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        to_inputs = product(gradient, ctx.whole.T, fast=ctx.fast) if needs_inputs else None
+        to_inputs = layer_product(ctx.fast, gradient, ctx.whole.T) if needs_inputs else None
         to_rows = None
         if needs_rows:
             own = flat.index_select(1, rows)
-            to_rows = product(own.T, inputs.reshape(-1, inputs.shape[-1]).T, fast=ctx.fast).to(ctx.rows_type)
+            to_rows = layer_product(ctx.fast, own.T, inputs.reshape(-1, inputs.shape[-1]).T).to(ctx.rows_type)
         to_bias = flat.sum(0) if needs_bias else None
         return to_inputs, to_rows, None, to_bias, None, None
 
@@ -228,7 +229,7 @@ class _ColumnsTunedLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs.reshape(-1, inputs.shape[-1]).index_select(1, columns))
         ctx.whole, ctx.columns_type, ctx.fast = whole, weight_columns.dtype, fast
-        return product(inputs, whole, bias, fast)
+        return layer_product(fast, inputs, whole, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -236,6 +237,6 @@ class _ColumnsTunedLinear(torch.autograd.Function):
         (own,) = ctx.saved_tensors
         needs_inputs, needs_columns, *_ = ctx.needs_input_grad
         flat = gradient.reshape(-1, gradient.shape[-1])
-        to_inputs = product(gradient, ctx.whole.T, fast=ctx.fast) if needs_inputs else None
-        to_columns = product(flat.T, own.T, fast=ctx.fast).to(ctx.columns_type) if needs_columns else None
+        to_inputs = layer_product(ctx.fast, gradient, ctx.whole.T) if needs_inputs else None
+        to_columns = layer_product(ctx.fast, flat.T, own.T).to(ctx.columns_type) if needs_columns else None
         return to_inputs, to_columns, None, None, None, None

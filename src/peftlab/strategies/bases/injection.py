@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig, PeftType
 from torch import Tensor, nn
+from transformers import Conv1D
 
 from peftlab.backbones.loading import Backbone
 from peftlab.backbones.weightless import copy_on_cpu
@@ -39,6 +40,8 @@ class AttachedPeft(AttachedLibrary):
     def put_in(self) -> None:
         """Let peft put its layers into the model."""
         self._config = self.strategy.config(self.backbone)
+        if hasattr(self._config, "fan_in_fan_out"):  # else peft finds it out, and warns
+            self._config.fan_in_fan_out = any(isinstance(module, Conv1D) for module in self.model.modules())
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(self._config.peft_type)]
         self._tuner = cast(Any, tuner(self.model, self._config, _ADAPTER))
 

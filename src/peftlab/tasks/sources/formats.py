@@ -12,6 +12,8 @@ from peftlab.options.schema import parse_json
 
 Row = tuple[str, dict[str, Any]]
 _DOCUMENT = "-DOCSTART-"
+# What spreadsheets and others put between columns in the place of a comma.
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def csv_rows(path: Path, delimiter: str = ",", quoted: bool = True) -> Iterator[Row]:
@@ -29,6 +31,9 @@ def csv_rows(path: Path, delimiter: str = ",", quoted: bool = True) -> Iterator[
         reader = csv.reader(content, strict=True, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     try:
         header = next(reader)
+        alone = "".join(header) if len(header) == 1 else ""
+        other = next((name for mark, name in _OTHER_MARKS.items() if mark in alone), None)
+        require(other is None, f"{path}:1: columns are divided by {other}; allowed are commas in .csv, tabs in .tsv")
         twice = [name for name in header if header.count(name) > 1]
         require(not twice, f"{path}:1: two columns are named {''.join(twice[:1])!r}")
         for fields in filter(None, reader):
