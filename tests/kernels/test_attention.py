@@ -83,3 +83,18 @@ def test_whoever_asks_mpnet_for_the_shares_of_its_attention_gets_them():
     assert [tuple(layer.shape[-2:]) for layer in shares] == [(given["input_ids"].shape[1],) * 2] * len(shares)
     for layer in shares:
         torch.testing.assert_close(layer.sum(-1), torch.ones(layer.shape[:-1]))
+
+
+def test_mpnets_bias_and_mask_are_added_up_once_for_all_layers():
+    backbone, masks = tiny("mpnet"), []
+    given = {key: value for key, value in batch(backbone).items() if key != "labels"}
+    for layer in backbone.model.mpnet.encoder.layer:
+        own = layer.attention.attn.attend
+        layer.attention.attn.attend = lambda *args, own=own, **options: (masks.append(args[4]), own(*args, **options))[
+            1
+        ]
+    backbone.model(**given)
+    examples, length = given["input_ids"].shape
+    assert len(masks) == len(backbone.model.mpnet.encoder.layer) > 1
+    assert all(mask is masks[0] for mask in masks)
+    assert masks[0].shape == (examples, backbone.view.num_heads, length, length)

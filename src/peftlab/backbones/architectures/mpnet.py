@@ -41,10 +41,27 @@ class MPNet(Roberta):
 
     def send_attention(self, model: PreTrainedModel, name: str, function: AttentionFunction) -> None:
         """Let every attention go through `function`, for which the bias by distance is a part of the mask."""
-        for layer in model.base_model.get_submodule(self.layers).children():
+        layers = model.base_model.get_submodule(self.layers)
+        encoder: Any = model.base_model.get_submodule(self.layers.rpartition(".")[0])
+        encoder.forward = MethodType(_encode, encoder)
+        encoder.compute_position_bias = _in_the_mask
+        for layer in layers.children():
             attention: Any = layer.get_submodule("attention.attn")
             attention.attend = function
             attention.forward = MethodType(_forward, attention)
+
+
+def _encode(
+    encoder: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *given: Any, **options: Any
+) -> Any:
+    """Map as MPNet's encoder does; what the scores of every layer are given is added up once, not layer by layer."""
+    bias: Tensor = type(encoder).compute_position_bias(encoder, hidden_states[:1])  # [1, H, S, S], alike for all
+    mask = bias if attention_mask is None else bias + attention_mask
+    return type(encoder).forward(encoder, hidden_states, mask, *given, **options)
+
+
+def _in_the_mask(hidden_states: Tensor) -> None:
+    """Give layers no bias of its own: `_encode` has it in the mask."""
 
 
 def _forward(
@@ -65,8 +82,6 @@ def _forward(
     query, key, value = (
         projection(hidden_states).view(heads).transpose(1, 2) for projection in (attention.q, attention.k, attention.v)
     )
-    added = [addend for addend in (position_bias, attention_mask) if addend is not None]
-    mask = sum(added[1:], added[0]) if added else None
     dropout = attention.dropout.p if attention.training else 0.0
-    outputs, _ = attention.attend(attention, query, key, value, mask, dropout=dropout, is_causal=False)
+    outputs, _ = attention.attend(attention, query, key, value, attention_mask, dropout=dropout, is_causal=False)
     return (attention.o(outputs.flatten(-2)),)
