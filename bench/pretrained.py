@@ -1,20 +1,29 @@
 """HiFi's step and the scoring on mpnet and gemma3-270m: an encoder that transformers gives eager attention alone, and
-a decoder whose heads share keys and values and most of whose weights are embeddings."""
+a decoder whose heads share keys and values and most of whose weights are embeddings.
+
+    python -m bench.pretrained          batch 4 x 64
+    python -m bench.pretrained 16 128   another batch, a section of its own
+"""
 
 import os
-from collections.abc import Callable
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from bench.commands import configuration
 from bench.models import BASE, LABELS, Shape, batch, spread_heads, step, their_step
 from bench.models import backbone as bert
-from bench.paired import alternate
-from bench.report import Row, publish, slower
+from bench.paired import Seconds, alternate
+from bench.report import Row, publish, single, slower
 from bench.scoring import examples, forward, score
 from peftlab.backbones.loading import Backbone, BackboneSpec, load_backbone
 from peftlab.inputs.tokens import TokenisedSplit
@@ -22,10 +31,14 @@ from peftlab.output_layer import classes
 from peftlab.strategies.registry import create_strategy
 from peftlab.training.optimiser import build_optimiser
 
-BATCH, ROUNDS = (4, 64), 3
-FULL, LORA = "full fine-tuning", "peft LoRA r=8"
+BATCH, ROUNDS = (4, 64), 7
+# On a core of an AMD EPYC of AVX2 that does nothing else, most of it full fine-tuning; time goes with the tokens.
+SECONDS_A_TOKEN = 1.0
+OURS, FULL, LORA = "ours", "full fine-tuning", "peft LoRA r=8"
 _TARGETS = {FULL: 0.60, LORA: 1.00}
 _SCORING = 1.20
+# One thread, and its seconds alone: what else the machine does would cost one contender more than another.
+_in_turns = partial(alternate, clock=time.process_time)
 
 
 def backbone(name: str, attention: str = "auto") -> Backbone:
@@ -63,62 +76,92 @@ def steps(made: Backbone, size: int, length: int, rounds: int) -> list[Row]:
     described = LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=8, target_modules=places)
     lora = get_peft_model(plain(made), described)
     contenders = {
-        "hifi": hifi_step(made, size, length),
+        OURS: hifi_step(made, size, length),
         FULL: their_step(plain(made), inputs),
         LORA: their_step(cast(nn.Module, lora), inputs),
     }
-    seconds = alternate(contenders, rounds)
-    what = f"step: HiFi, {made.name}"
-    return [slower(what, rival, seconds["hifi"], seconds[rival], target) for rival, target in _TARGETS.items()]
+    work = {name: operations(contender) for name, contender in contenders.items()}
+    seconds = _in_turns(contenders, rounds)
+    counted = [
+        single(
+            f"products of a step: HiFi, {made.name}",
+            rival,
+            work[OURS] / work[rival],
+            note="counted: what a step of equal kernels is near",
+        )
+        for rival in _TARGETS
+    ]
+    return [*_rows(f"step: HiFi, {made.name}", seconds, _TARGETS), *counted]
+
+
+def operations(action: Callable[[], object]) -> int:
+    """Return how many floating-point operations the matrix products of `action` have."""
+    with FlopCounterMode(display=False) as counter:
+        action()
+    counted: int = counter.get_total_flops()
+    return counted
 
 
 def scoring(made: Backbone, size: int, length: int, rounds: int) -> list[Row]:
     """Return the rows of scoring a batch [size, length] against the bare forward passes over it."""
     theirs, piece = plain(made).eval(), examples(shape_of(made), size, length)
     contenders: dict[str, Callable[[], object]] = {
-        "scoring": lambda: score(made, piece, size),
-        "theirs": lambda: forward(theirs, piece),
-        "ours": lambda: forward(made.model, piece),
+        OURS: lambda: score(made, piece, size),
+        "forward passes, as transformers makes them": lambda: forward(theirs, piece),
+        "forward passes, with our products": lambda: forward(made.model, piece),
     }
-    seconds = alternate(contenders, rounds)
-    what = f"scoring all heads, {made.name}"
-    rivals = {"theirs": "forward passes, as transformers makes them", "ours": "forward passes, with our products"}
-    return [slower(what, title, seconds["scoring"], seconds[rival], _SCORING) for rival, title in rivals.items()]
+    seconds = _in_turns(contenders, rounds)
+    targets = {rival: _SCORING for rival in contenders if rival != OURS}
+    return _rows(f"scoring all heads, {made.name}", seconds, targets)
 
 
 def eager_loss(size: int, length: int, rounds: int) -> list[Row]:
     """Return the rows of mpnet's forward pass against the same with eager attention, and against a BERT of its size."""
     piece = examples(BASE, size, length)
     models = {
-        "ours": backbone("mpnet").model,
+        OURS: backbone("mpnet").model,
         "eager attention, our products": backbone("mpnet", "eager").model,
         "BERT-base with our attention": bert(BASE).model,
     }
-    seconds = alternate({name: _over(model, piece) for name, model in models.items()}, rounds)
-    what, targets = "forward pass: mpnet", {"eager attention, our products": 1.00, "BERT-base with our attention": 1.10}
-    return [slower(what, rival, seconds["ours"], seconds[rival], target) for rival, target in targets.items()]
+    seconds = _in_turns({name: _over(model, piece) for name, model in models.items()}, rounds)
+    targets = {"eager attention, our products": 1.00, "BERT-base with our attention": 1.10}
+    return _rows("forward pass: mpnet", seconds, targets)
+
+
+def _rows(what: str, seconds: Seconds, targets: Mapping[str, float]) -> list[Row]:
+    """Return the row of each rival that has a target."""
+    ours, made = seconds[OURS], []
+    for rival, target in targets.items():
+        note = f"{statistics.median(ours):.2f} against {statistics.median(seconds[rival]):.2f} s"
+        made.append(slower(what, rival, ours, seconds[rival], target, note))
+    return made
 
 
 def _over(model: PreTrainedModel, piece: TokenisedSplit) -> Callable[[], None]:
     return lambda: forward(model, piece)
 
 
-def main() -> None:
+def main(typed: Sequence[str]) -> None:
     """Measure and publish, part by part: whoever stops it keeps what is done."""
-    before = os.getloadavg()[0]
+    torch.set_num_threads(1)
+    size, length = (int(word) for word in typed) if typed else BATCH
+    expected = SECONDS_A_TOKEN * size * length / 60
+    print(f"batch {size} x {length}, {ROUNDS} rounds: about {expected:.0f} minutes of a core that does nothing else")
+    before, began = os.getloadavg()[0], time.perf_counter()
     made: list[Row] = []
+
+    def publish_all(rows: list[Row]) -> None:
+        made.extend(rows)
+        load = f"load of the machine {before:.1f} to {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        title = f"Pretrained backbones: batch {size} x {length}, fp32, CPU seconds of one thread, {load}"
+        publish("pretrained" if (size, length) == BATCH else f"pretrained-{size}x{length}", title, made)
+        print(f"  {(time.perf_counter() - began) / 60:.0f} minutes so far", flush=True)
+
     for name in ("mpnet", "gemma3-270m"):
         for part in (steps, scoring):
-            made += part(backbone(name), *BATCH, ROUNDS)
-            _publish(made, before)
-    _publish([*made, *eager_loss(*BATCH, ROUNDS)], before)
-
-
-def _publish(made: list[Row], before: float) -> None:
-    load = f"load of the machine {before:.1f} to {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    size, length = BATCH
-    publish("pretrained", f"Pretrained backbones: batch {size} x {length}, fp32, {load}", made)
+            publish_all(part(backbone(name), size, length, ROUNDS))
+    publish_all(eager_loss(size, length, ROUNDS))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -82,7 +82,13 @@ def test_other_families_are_measured_against_a_model_of_the_same_configuration(k
         name: p.shape for name, p in made.model.named_parameters()
     }
     rows = [*pretrained.scoring(made, 2, 8, rounds=1), *pretrained.steps(made, 2, 8, rounds=1)]
-    assert [row.target for row in rows] == [1.20, 1.20, 0.60, 1.00]
+    assert [row.target for row in rows] == [1.20, 1.20, 0.60, 1.00, None, None]
+
+
+def test_operations_of_products_are_counted():
+    # Forward, and of each product two back: 2 * 3 * 4 * 5 for [3, 4] by [4, 5].
+    left, right = torch.ones(3, 4, requires_grad=True), torch.ones(4, 5, requires_grad=True)
+    assert pretrained.operations(lambda: (left @ right).sum().backward()) == 3 * 2 * 3 * 4 * 5
 
 
 def test_mixed_precision_is_measured_against_float32():

@@ -17,6 +17,11 @@ def test_every_contender_runs_once_a_round_in_turning_order_and_warm_up_is_not_c
     assert {name: len(found) for name, found in seconds.items()} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_seconds_are_those_of_the_clock_that_is_given():
+    ticks = iter([0.0, 2.0, 2.0, 5.0])
+    assert alternate({"a": lambda: None, "b": lambda: None}, 1, 0, lambda: next(ticks)) == {"a": [2.0], "b": [3.0]}
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
