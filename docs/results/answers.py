@@ -3,16 +3,20 @@
 A test compares the tables with those of the pages: a changed record changes a page, or fails.
 """
 
+import math
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean, stdev
 
+from peftlab.report import inference
 from peftlab.report.answers import Answer, Questions, ask
 from peftlab.report.comparisons import Comparison, ComparisonFamily, compare_all
 from peftlab.report.study import Study, read
 from peftlab.results.aggregate import Cell
+from peftlab.results.landscapes import FILE_NAME, Landscape
 
 RESULTS = Path(__file__).resolve().parent
 HALF_A_POINT = 0.5
@@ -56,31 +60,38 @@ _FEW = Records("study", "table2-few", "hifi teleport=richness")
 _HEADS = Records("study", "table3-few", "hifi score=pagerank teleport=richness")
 _FULL = Records("study", "table2-full", "hifi teleport=richness")
 _METHODS = Records("study", "digits/methods", "hifi")
+_REVIEWS = Records("study", "sst2/methods", "hifi score=pagerank")
 _SHARES = Records("study", "digits/allocation", "hifi allocation=share")
 _THREE = Records("study", "digits/heads", 'hifi k=3 rows=["q", "k", "v"]')
 _OUTPUTS = Records("study", "digits/heads", 'hifi k=3 rows=["v", "o"]')
 _SHOTS = "minilm, 16 shots, four tasks"
 _DIGITS = "digits"
+_SST2 = "minilm, SST-2, 128 a class"
 
 QUESTIONS = (
     Question(
         "Are PageRank's heads better than random ones?", "digits, four backbones", RANKING, RANKED.format("random")
     ),
+    Question("", _SST2, _REVIEWS, "hifi score=random"),
     Question("", "minilm, 16 shots, MRPC and RTE", _HEADS, "hifi score=random teleport=uniform"),
     Question("… than those of the lowest rank?", "digits, four backbones", RANKING, RANKED.format("pagerank-inverse")),
     Question("", "minilm, 16 shots, MRPC and RTE", _HEADS, "hifi score=pagerank-inverse teleport=uniform"),
     Question("… than the richest?", "digits, four backbones", RANKING, RANKED.format("richness")),
     Question("… than those that labels choose (Fisher)?", "digits, four backbones", RANKING, RANKED.format("fisher")),
     Question("Is HiFi level with full fine-tuning?", _DIGITS, _METHODS, "full"),
+    Question("", _SST2, _REVIEWS, "full"),
     Question("", _SHOTS, _FEW, "full"),
     Question("", "minilm, full MRPC", _FULL, "full"),
     Question("Is it ahead of LoRA?", "digits, r = 8", _METHODS, "lora r=8"),
     Question("", "digits, r = 18: HiFi's count", _METHODS, "lora r=18"),
+    Question("", _SST2, _REVIEWS, "lora"),
     Question("", _SHOTS, _FEW, "lora"),
     Question("… of the adapter?", "digits, width 64", _METHODS, "adapter bottleneck=64"),
     Question("", "digits, width 17: HiFi's count", _METHODS, "adapter bottleneck=17"),
+    Question("", _SST2, _REVIEWS, "adapter"),
     Question("", _SHOTS, _FEW, "adapter"),
     Question("… of BitFit?", _DIGITS, _METHODS, "bitfit"),
+    Question("", _SST2, _REVIEWS, "bitfit"),
     Question("", _SHOTS, _FEW, "bitfit"),
     Question("… of Child-Tuning?", _DIGITS, _METHODS, "child-tuning"),
     Question("… of the classifier alone?", _DIGITS, _METHODS, "classifier"),
@@ -118,8 +129,40 @@ def ranking() -> str:
 
 def methods() -> str:
     """Return every method on the digits with its rate, its weights and its accuracy as Markdown, the best first."""
+    return _methods(_METHODS)
+
+
+def reviews() -> str:
+    """Return the same of the methods on SST-2."""
+    return _methods(_REVIEWS)
+
+
+def flatness() -> str:
+    """Return the sharpness of full fine-tuning and HiFi on the digits as Markdown: at one loss, and at their ends."""
+    folder = unpacked("study") / "digits" / "fig7"
+    header = ("compared", "loss, full", "loss, HiFi", "sharpness, full", "sharpness, HiFi", "HiFi less full")
+    rows = [
+        [words, *_flatness(Landscape.read(folder / name / FILE_NAME))]
+        for name, words in (("matched", "at one loss"), ("ends", "where each run ended"))
+    ]
+    return _lines((*header, "95 % interval", "p", "seeds"), 1, rows)
+
+
+def _flatness(landscape: Landscape) -> list[str]:
+    """Return loss and sharpness of both methods, and the difference of sharpness over pairs of a seed."""
+    full, hifi = ([run for run in landscape.runs if run.strategy == name] for name in ("full", "hifi"))
+    assert [run.seed for run in full] == [run.seed for run in hifi]
+    losses = [[run.loss or math.nan for run in runs] for runs in (full, hifi)]
+    sharp = [[run.sharpness.mean or math.nan for run in runs] for runs in (full, hifi)]
+    result = inference.compare([[ours - theirs for theirs, ours in zip(*sharp, strict=True)]])
+    means = [f"{fmean(values):.3f} ± {stdev(values):.3f}" for values in (*losses, *sharp)]
+    low, high = result.interval or (math.nan, math.nan)
+    return [*means, f"{result.mean:+.3f}", f"{low:.3f} to {high:.3f}", f"{result.p:.2g}", str(result.n)]
+
+
+def _methods(records: Records) -> str:
     rows = []
-    for cell in sorted(_study(_METHODS).cells, key=lambda cell: -(cell.mean or 0.0)):
+    for cell in sorted(_study(records).cells, key=lambda cell: -(cell.mean or 0.0)):
         training = cell.finished[0].training
         assert training is not None
         weights = [f"{cell.tuned:,.0f}", f"{cell.share:.2f}"]
@@ -191,13 +234,17 @@ def _asked(records: Records) -> tuple[Questions, ComparisonFamily]:
 
 @cache
 def _study(records: Records) -> Study:
-    return read([Path(_unpacked(records.archive).name) / "records" / records.folder], records.together)
+    return read([unpacked(records.archive) / records.folder], records.together)
 
 
 def _tasks() -> list[str]:
     """Return the conditions of the ranking in the order of `BACKBONES`: each lies in a folder of that name."""
-    folder = Path(_unpacked(RANKING.archive).name) / "records"
-    return [read([folder / name], together=True).settings[0].task for name in BACKBONES]
+    return [read([unpacked(RANKING.archive) / name], together=True).settings[0].task for name in BACKBONES]
+
+
+def unpacked(archive: str) -> Path:
+    """Return the folder of the records of a page's archive."""
+    return Path(_unpacked(archive).name) / "records"
 
 
 @cache
@@ -209,4 +256,4 @@ def _unpacked(archive: str) -> tempfile.TemporaryDirectory[str]:
 
 
 if __name__ == "__main__":
-    print(answers(), methods(), heads(), ranking(), sep="\n", end="")
+    print(answers(), methods(), heads(), reviews(), flatness(), ranking(), sep="\n", end="")

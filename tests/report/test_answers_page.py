@@ -7,17 +7,36 @@ from collections.abc import Callable
 import pytest
 
 from conftest import ROOT
-from docs.results.answers import RESULTS, answers, heads, methods, ranking
+from docs.results.answers import RESULTS, answers, flatness, heads, methods, ranking, reviews, unpacked
+from peftlab.report.study import read
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
 
 
 @pytest.mark.parametrize(
-    ("page", "table"), [("study", answers), ("study", methods), ("study", heads), ("ranking", ranking)]
+    ("page", "table"),
+    [
+        ("study", answers),
+        ("study", methods),
+        ("study", heads),
+        ("study", reviews),
+        ("study", flatness),
+        ("ranking", ranking),
+    ],
 )
 def test_a_table_of_the_pages_is_that_of_its_records(page: str, table: Callable[[], str]) -> None:
     """``python docs/results/answers.py`` prints them."""
     assert table() in (RESULTS / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_the_pilot_of_the_reviews_is_that_of_its_records() -> None:
+    page = (RESULTS / "study.md").read_text(encoding="utf-8")
+    for shots, epochs in ((64, 8), (128, 6), (256, 4)):
+        means = {
+            cell.method.strategy: cell.mean for cell in read([unpacked("study") / "sst2" / "pilot" / str(shots)]).cells
+        }
+        full, alone = means["full"], means["classifier"]
+        assert f"| {shots} | {epochs} | {full:.1f} | {alone:.1f} | {full - alone:.1f} |\n" in page
 
 
 def chosen(runs: list[RunRecord]) -> tuple[RunRecord, str]:
