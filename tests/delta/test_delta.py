@@ -84,7 +84,8 @@ def test_a_described_delta_names_heads_and_backbone_but_no_path_of_this_machine(
 def test_a_delta_of_a_folders_weights_says_what_they_are_and_not_where():
     attached = HiFi(k=2).attach(load_backbone(tiny_spec(), output_layer(["yes", "no"]), seed=1), ChosenHeads(HEADS))
     facts = describe_delta(attached, {**SPEC, "path": "/somewhere/here"}, "rte", ["yes", "no"], {}).facts
-    assert facts.backbone == {"name": "tiny-bert", "attention": "sdpa", "kernels": True, "dtype": "float32"}
+    kept = {"attention": "sdpa", "kernels": True, "dtype": "float32", "quantize": None}
+    assert facts.backbone == {"name": "tiny-bert", **kept}
     assert facts.fingerprint == attached.backbone.fingerprint
 
 
