@@ -28,7 +28,7 @@ from peftlab.inputs.encoder import Batch, Encoder, Example, Split, num_examples
 from peftlab.options.schema import build
 from peftlab.output_layer import OutputLayer
 from peftlab.registry import Registry
-from peftlab.tasks.task import Task
+from peftlab.tasks.task import Task, is_missing
 
 Better = Literal["higher", "lower"]
 Unit = Literal["%", ""]
@@ -227,7 +227,7 @@ class TaskKind(ABC):
 
         None, NaN, an empty text, and -1 where the task has no such label.
         """
-        if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        if is_missing(value):
             return True
         lowest = self.task.range[0] if self.task.range else 0.0
         return str(value) == "-1" and "-1" not in self.task.labels and lowest > -1

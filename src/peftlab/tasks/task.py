@@ -1,5 +1,6 @@
 """A task is data: one YAML file in `conf/task/` describes it wholly; what is done with it, its kind says."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -141,3 +142,9 @@ def required_splits(source: Source) -> tuple[str, ...]:
 
 def _columns(text: list[str], label: str) -> dict[str, str]:
     return {**{f"text_{letter}": column for letter, column in zip("ab", text, strict=False)}, "label": label}
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a cell is empty: None, a text without words, or NaN, as pandas writes a missing number."""
+    nan = isinstance(value, float) and math.isnan(value)
+    return value is None or nan or (isinstance(value, str) and not value.strip())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from peftlab.errors import require
+from peftlab.tasks.task import is_missing
 
 OUT = "O"
 _FEW = 20  # labels that nobody doubts, however few examples there are
@@ -19,7 +20,7 @@ def _of_texts(
         return {}
     if names:
         return {"labels": list(names)}
-    missing = sum(map(_is_missing, values))
+    missing = sum(map(is_missing, values))
     require(not missing, f"no label in {missing} of {len(values)} rows")
     odd = next((value for value in values if isinstance(value, list | Mapping)), None)
     require(odd is None, f"label {odd!r}; allowed are texts and numbers, one a row")
@@ -65,7 +66,7 @@ def _of_choices(values: Sequence[Any], names: Sequence[str] | None, task: Mappin
 
 def _of_questions(values: Sequence[Any], names: Sequence[str] | None, task: Mapping[str, Any]) -> dict[str, Any]:
     """Return whether questions may go without an answer, as one of these does."""
-    missing = sum(map(_is_missing, values)) - sum(value == "" for value in values)
+    missing = sum(map(is_missing, values)) - sum(value == "" for value in values)
     told = "where a question has no answer, its answers are an empty list or an empty text"
     require(not missing, f"no label in {missing} of {len(values)} rows; {told}")
     options = dict(task.get("options") or {})
@@ -85,11 +86,6 @@ INFERENCES: dict[str, Callable[[Sequence[Any], Sequence[str] | None, Mapping[str
 
 def _answers(value: Any) -> bool:
     return bool(value.get("text")) if isinstance(value, Mapping) else bool(value)
-
-
-def _is_missing(value: Any) -> bool:
-    """Return whether a cell is empty: pandas writes a missing number as NaN."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: Any) -> float | None:
