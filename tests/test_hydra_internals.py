@@ -1,7 +1,11 @@
 """An upgrade of Hydra that takes a name away which it never promised says here what breaks."""
 
-import pytest
+import copy
 
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from peftlab.hydra_internals import share_config_store
 from upgrades import missing, owner_of, users_of
 
 MISSPELT = "telling a misspelt option before a sweep's folder is made"
@@ -31,6 +35,14 @@ def test_what_hydra_does_not_promise_is_there(owner, names, dependant):
 def test_an_override_keeps_what_was_typed():
     fields = owner_of("hydra.core.override_parser.types:Override").__dataclass_fields__
     assert missing("Hydra", fields, "input_line", MISSPELT) == []
+
+
+def test_the_configuration_store_is_shared_since_what_is_read_from_it_is_a_copy():
+    share_config_store()
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    store.load("hydra/config.yaml").node.job.name = "changed"
+    assert store.load("hydra/config.yaml").node.job.get("name") != "changed"
 
 
 @pytest.mark.parametrize("word", ["hydra._internal", "override_parser", "GlobalHydra", "._get_node", "._is_none"])

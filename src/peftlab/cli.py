@@ -20,7 +20,7 @@ from peftlab import arguments, hydra_errors, resolvers, resume, search_path
 from peftlab.apart import Part
 from peftlab.command_line import program, typed_command
 from peftlab.errors import UserError, require
-from peftlab.hydra_internals import forget_hydra, jobs_of
+from peftlab.hydra_internals import forget_hydra, jobs_of, share_config_store
 from peftlab.job import Job, quiet_libraries, tell
 from peftlab.job_files import SweepFiles, write_command
 from peftlab.outcome import Outcome, begin_sweep, exit_code, take_outcomes
@@ -146,6 +146,7 @@ def _main() -> int:
     # Hydra would print its own traces and end the process with code 1; this way its errors reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     resolvers.register()
+    share_config_store()
     code, waiting, interrupted = 0, 0, None
     outcomes: list[Outcome] = []
     try:
