@@ -1,6 +1,7 @@
 """Products by oneDNN: those of `nn.Linear`, forwards and back, to rounding."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,14 +9,17 @@ from torch import nn
 
 from peftlab.kernels import linear as kernels
 from peftlab.kernels.linear import product, use_fast_products
-from peftlab.kernels.processor import onednn_has_avx512
+from peftlab.kernels.processor import onednn_has_avx512, onednn_outruns_mkl
 
 needs_onednn = pytest.mark.skipif(not onednn_has_avx512(), reason="this CPU has no AVX-512: torch's own is taken")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
+@pytest.fixture(autouse=True, params=[False, pytest.param(True, marks=needs_onednn)], ids=["mkl", "onednn"])
+def by_onednn(request, monkeypatch):
+    """Whether products go by oneDNN, whichever is faster here."""
     torch.manual_seed(0)
+    monkeypatch.setattr(kernels, "onednn_outruns_mkl", lambda: request.param)
+    return request.param
 
 
 def pair(bias=True, tuned=True):
@@ -80,26 +84,38 @@ def test_mixed_precision_is_torchs():
         assert torch.equal(fast(inputs), plain(inputs))
 
 
-@needs_onednn
-def test_float32_on_the_cpu_goes_to_onednn(monkeypatch):
+def test_float32_on_the_cpu_goes_to_onednn_where_that_is_faster(by_onednn):
     fast, plain = pair()
     inputs = torch.randn(300, 24)
     with torch.profiler.profile() as profile:
-        fast(inputs)
-    assert "mkldnn::_linear_pointwise" in {event.key for event in profile.key_averages()}
-    monkeypatch.setattr(kernels, "onednn_has_avx512", lambda: False)
-    assert torch.equal(fast(inputs), plain(inputs))
+        outputs = fast(inputs)
+    assert ("mkldnn::_linear_pointwise" in {event.key for event in profile.key_averages()}) == by_onednn
+    assert by_onednn or torch.equal(outputs, plain(inputs))
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "mkl", "expected"),
+    [("GenuineIntel", True, False), ("GenuineIntel", False, True), ("AuthenticAMD", True, True)],
+)
 @needs_onednn
-def test_every_linear_layer_of_a_model_is_fast_and_remains_what_it_was():
+def test_mkl_is_faster_on_intels_cpus_alone(cpuinfo, mkl, expected, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda path: f"vendor_id\t: {cpuinfo}\n")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    onednn_outruns_mkl.cache_clear()
+    found = onednn_outruns_mkl()
+    onednn_outruns_mkl.cache_clear()
+    assert found is expected
+
+
+def test_every_linear_layer_of_a_model_is_fast_and_remains_what_it_was(by_onednn):
     model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 2, bias=False))).eval()
     before = dict(model.named_parameters())
     use_fast_products(model)
     with torch.profiler.profile() as profile:
         model(torch.randn(5, 2))
     calls = {event.key: event.count for event in profile.key_averages()}
-    assert calls["mkldnn::_linear_pointwise"] == 2
+    assert calls.get("mkldnn::_linear_pointwise", 0) == (2 if by_onednn else 0)
     assert [type(model[0]), type(model[1][0])] == [nn.Linear, nn.Linear]
     assert dict(model.named_parameters()) == before
 

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,17 @@ _ROUNDS = 3
 def onednn_has_avx512() -> bool:
     """Return whether oneDNN runs on AVX-512 here: the processor has it, and nobody holds oneDNN to less."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_supported() and _onednn_takes_bf16()
+
+
+@cache
+def onednn_outruns_mkl() -> bool:
+    """Return whether products in float32 go faster by oneDNN than by MKL, which torch asks: on AVX-512 not of Intel's.
+
+    MKL takes its AVX-512 path on Intel's CPUs only. On an AMD EPYC with torch 2.13 a product of 640 x 768 by 768 x 768
+    runs at 96 Gflop/s a core, with oneDNN at 197. On an Intel Xeon of 2.5 GHz one of 2048 x 768 by 768 x 3072 runs at
+    127, with oneDNN at 116, and the gradient of a weight at 125 against 66.
+    """
+    return onednn_has_avx512() and not (torch.backends.mkl.is_available() and _is_intels())
 
 
 def has_native_bf16(device: str) -> bool:
@@ -44,6 +56,11 @@ def bf16_over_float32(device: str) -> float:
     return _fastest(partial(F.linear, inputs.bfloat16(), weight.bfloat16())) / _fastest(
         partial(F.linear, inputs, weight)
     )
+
+
+def _is_intels() -> bool:
+    listed = Path("/proc/cpuinfo")  # elsewhere the name of the processor holds that of its maker
+    return "GenuineIntel" in (listed.read_text() if listed.is_file() else platform.processor())
 
 
 def _onednn_takes_bf16() -> bool:
