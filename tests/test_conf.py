@@ -264,6 +264,10 @@ def test_the_originals_settings_are_those_of_a_strategy_and_of_its_training(name
         ("adapterbias", BERT_LARGE, 174_104, 0.01, 0.0),
         ("lora", BERT_LARGE, 786_432, 0.1, 0.06),
         ("p-tuning-v2", BERT_LARGE, 983_040, 0.0, 0.0),
+        ("adapterdrop", BERT_LARGE, 3_171_840, 0.0, 0.0),
+        ("ia3", BERT_LARGE, 147_456, 0.0, 0.06),
+        ("prompt", BERT_LARGE, 100 * 1024, 1e-5, 0.0),
+        ("jola", BERT_LARGE, 384 * (64 + 64 + 2), 0.0, 50),  # a scale, an offset and two gates for each head
         # 16 embeddings, an MLP of 800 to keys and values of 12 layers; bottlenecks of 16.
         ("mam", ROBERTA_BASE, 16 * 768 + 769 * 800 + 801 * 12 * 2 * 768 + 304_320, 0.1, 0.06),
     ],
@@ -273,8 +277,25 @@ def test_the_originals_tune_what_their_authors_tuned(name, config, tuned, decay,
     options, training = dict(given["strategy"]), given["training"]
     with torch.device("meta"):
         assert create_strategy(options.pop("name"), options).attach(shape_of(config)).num_tuned() == tuned
-    assert training["weight_decay"] == decay
-    assert warmup == (training["warmup"] if training["warmup_steps"] is None else training["warmup_steps"])
+    assert decay_and_warmup(training) == (decay, warmup)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "decay", "warmup", "schedule"),
+    [
+        ("s2ft", {"heads": 0.052, "rows": ["o"], "down": 0.02}, 0.0, 100, "linear"),
+        ("lofit", {"heads": 0.1, "select_epochs": 5}, 0.0, 0.0, "linear"),
+    ],
+)
+def test_the_originals_that_choose_heads_have_their_authors_settings(name, options, decay, warmup, schedule):
+    given = composed(f"+strategy=original/{name}")
+    assert given["strategy"].items() >= options.items()
+    assert decay_and_warmup(given["training"]) == (decay, warmup)
+    assert given["training"]["schedule"] == schedule
+
+
+def decay_and_warmup(training):
+    return training["weight_decay"], training["warmup_steps"] or training["warmup"]
 
 
 def test_what_is_typed_comes_before_the_originals_settings():
