@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,12 @@ LABELS = ["no", "yes"]
 HEADS = ChosenHeads(((0, 2), (3,)))
 
 
-def run_of(name, options, folder: Path, kind: str = "bert"):
+def run_of(name, options, folder: Path, kind: str = "bert", dtype: str = "float32"):
     """Save a delta whose every number was changed; return the tuned model's logits and an untouched stock model."""
-    spec = tiny_spec(kind)
+    spec = replace(tiny_spec(kind), dtype=dtype)
     backbone, strategy = load_backbone(spec, output_layer(LABELS), seed=3), create_strategy(name, options)
-    backbone.model.save_pretrained(folder / "base")
+    files = load_backbone(replace(spec, dtype="float32"), output_layer(LABELS), seed=3)
+    files.model.save_pretrained(folder / "base")
     stock = AutoModelForSequenceClassification.from_pretrained(folder / "base")
     own = backbone.view.tunable_parameters()
     child = ChildNetwork({name: (torch.arange(p.numel()) % 5 == 1).view(p.shape) for name, p in own.items()}, 0.0, 1)
@@ -81,6 +82,19 @@ def test_the_weights_of_hifi_are_equal_to_the_bit(tmp_path):
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["modules_to_save"] == ["classifier", "score"]  # what peft calls the output layers of its task
     assert str(tmp_path) not in json.dumps(config)
+
+
+@pytest.mark.parametrize(("dtype", "said"), [("float32", "equal to the bit"), ("bfloat16", "kept them in bfloat16")])
+def test_a_run_that_kept_its_backbone_rounded_is_written_for_whole_weights(dtype, said, tmp_path, monkeypatch, capsys):
+    expected, stock, tokens = run_of("hifi", {"k": 2}, tmp_path, dtype=dtype)
+    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    assert command.main() == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(said)
+    loaded = PeftModel.from_pretrained(stock, tmp_path / "out").eval()
+    with torch.no_grad():
+        found = loaded(**tokens).logits
+    apart = (found - expected).abs().max().item()
+    assert apart < 1e-5 if dtype == "float32" else 1e-5 < apart < 0.02  # rounding to 8 bits
 
 
 @pytest.mark.parametrize(

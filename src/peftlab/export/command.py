@@ -22,7 +22,7 @@ def main() -> int:
 
         made = export_peft(given.run, given.target, given.backbone, "--backbone FOLDER", given.format)
         same = "equal to the bit" if made.apart == 0 else f"within {made.apart:.0e} of the largest"
-        print(f"{given.target}: peft's {made.method}; its hidden states are the run's, {same}")
+        print(f"{given.target}: peft's {made.method}; its hidden states are the run's, {same}{_as_filed(made.kept)}")
         print('load it with PeftModel.from_pretrained(model, "FOLDER"); its README.md says on what')
         if given.push:
             _push(given.target, given.push)
@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to a repository of the Hugging Face Hub")
     add_plugins_option(parser)
     return parser
+
+
+def _as_filed(kept: str) -> str:
+    """Return what sets the run apart from all who load its delta onto the backbone's files."""
+    return "" if kept == "float32" else f", on weights as their files have them: the run kept them in {kept}"
 
 
 def _push(folder: Path, repository: str) -> None:

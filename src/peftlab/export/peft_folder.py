@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peftlab.backbones.forward import hidden_states
 from peftlab.backbones.loading import Backbone, load_backbone
-from peftlab.backbones.spec import BackboneSpec
+from peftlab.backbones.spec import BackboneSpec, Kept
 from peftlab.delta.delta import load_delta
 from peftlab.errors import UserError, prefix_errors, require
 from peftlab.export.card import card
@@ -37,10 +37,14 @@ _ALLOWED = 1e-5  # hidden states of the loaded folder may differ by this share o
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: peft's name of the method, and how far hidden states are from the run's, of the largest."""
+    """What was written: peft's name of the method, and how far hidden states are from the delta's, of the largest.
+
+    Both are on the backbone as its files have it; `kept` is the type in which the run kept what it did not tune.
+    """
 
     method: str
     apart: float
+    kept: Kept
 
 
 def export_peft(
@@ -69,9 +73,9 @@ def export_peft(
     delta = load_delta(folder)
     with prefix_errors(f"{folder}: "):
         output = delta.facts.output_layer
-        # Stock layers: what is written is for a machine that has no others.
-        spec = replace(backbone_spec(folder, delta.facts, backbone_path, option), kernels=False)
-        # Whoever loads it has the weights as they are in their files.
+        kept = backbone_spec(folder, delta.facts, backbone_path, option)
+        # Stock layers, and weights as their files have them: what is written is for a machine that has no others.
+        spec = replace(kept, kernels=False, dtype="float32")
         require(
             spec.quantize is None,
             f"backbone.quantize={spec.quantize}: peft would put it onto weights that are not rounded; "
@@ -93,7 +97,7 @@ def export_peft(
             )
             method = str(config.peft_type).rpartition(".")[2]
             write_text_atomic(temporary / "README.md", card(_record(folder), delta.facts, spec, method))
-    return Exported(method, apart)
+    return Exported(method, apart, kept.dtype)
 
 
 def _as_peft(attached: Attached, spec: BackboneSpec, output: OutputLayer, form: Form) -> tuple[PeftModel, Tensor]:
