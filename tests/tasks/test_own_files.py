@@ -74,6 +74,20 @@ def test_every_format_gives_the_same_examples(name: str, tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ('["New", "York"]', ["New", "York"]),
+        ("New York", ["New", "York"]),
+        ("[ 12 is cited", ["[", "12", "is", "cited"]),
+        ("[1] says so", ["[1]", "says", "so"]),
+    ],
+)
+def test_words_are_a_list_or_stand_between_blanks_and_may_begin_with_a_bracket(cell, words, tmp_path: Path):
+    path = write(tmp_path / "a.csv", [{"tokens": cell, "tags": " ".join(["B-X", *["O"] * (len(words) - 1)])}])
+    assert load_splits(described("tokens", train=path, validation=path), None)["train"][0]["tokens"] == words
+
+
 def test_a_file_of_the_release_is_read_as_the_release_reads_it(shared_data: Path):
     folder = shared_data / "RTE"
     splits = load_splits(described("text", train=folder / "train.tsv", validation=folder / "dev.tsv"), None)
@@ -271,6 +285,18 @@ MISTAKES: list[tuple[str, list[dict[str, Any]] | str, dict[str, Any], str]] = [
         "example 1 has 3 choices, those before it 2",
     ),
     ("choice", [{"text": "a", "choices": ["b", "c"], "label": 2}], {}, "a.jsonl:1: label 2; allowed are 0 to 1"),
+    *(
+        ("choice", [{"text": "a", "choices": cell, "label": 0}], {}, f"a.jsonl:1: {message}")
+        for cell, message in (
+            (
+                "stays in, goes out",
+                'choices \'stays in, goes out\': allowed is a list, ["one", "other"], or a column for',
+            ),
+            ("5", "choices '5': allowed is a list"),
+            ("['b', 'c']", "choices \"['b', 'c']\": allowed is a list"),
+        )
+    ),
+    ("tokens", [{"tokens": '["a", "b', "tags": "B-X O"}], {}, "a list: not JSON"),
     ("questions", [{"question": "q", "context": None, "answer": "b"}], {}, "question without context"),
     (
         "questions",

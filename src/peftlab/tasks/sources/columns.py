@@ -14,6 +14,7 @@ from peftlab.errors import UserError, nearest, require
 from peftlab.tasks.sources.formats import json_of
 
 _IDS = ("id", "index", "idx", "guid", "")
+_LIST_OF_TEXTS = re.compile(r'\s*\[\s*"')
 _NUMBERED = re.compile(r"(?:choice|ending|option|answer)[ _]?(\d+|[a-e])", re.IGNORECASE)
 
 Row = Mapping[str, Any]
@@ -146,12 +147,19 @@ def _as_they_are(row: dict[str, Any], named: Named) -> dict[str, Any]:
 
 
 def _of_words(row: dict[str, Any], named: Named) -> dict[str, Any]:
-    return {**row, **{name: _several(row.get(name)) for name in (named.text[0], named.label) if name in row}}
+    return {**row, **{name: _words_of(row.get(name)) for name in (named.text[0], named.label) if name in row}}
 
 
 def _of_choices(row: dict[str, Any], named: Named) -> dict[str, Any]:
     name = named.text[1]
-    return {**row, name: _several(row.get(name))} if len(named.text) == 2 and name in row else row
+    if len(named.text) != 2 or not isinstance(row.get(name), str):
+        return row
+    found = _json_or_none(row[name])
+    require(
+        isinstance(found, list),
+        f'{name} {row[name]!r:.60}: allowed is a list, ["one", "other"], or a column for each choice',
+    )
+    return {**row, name: found}
 
 
 def _of_questions(row: dict[str, Any], named: Named) -> dict[str, Any]:
@@ -185,11 +193,25 @@ def _of_images(row: dict[str, Any], named: Named) -> dict[str, Any]:
     return {"id": name, **row, named.text[0]: str(named.folder / name)}
 
 
-def _several(value: Any) -> Any:
-    """Return the values of a cell: a list of JSON, or what stands between blanks."""
+def _words_of(value: Any) -> Any:
+    """Return the words or tags of a cell: a list of JSON, or what stands between blanks.
+
+    A sentence may begin with a bracket too; it is taken for a list where a quotation mark follows.
+    """
     if not isinstance(value, str):
         return value
-    return json_of(value, "a list") if value.lstrip().startswith("[") else value.split()
+    if _LIST_OF_TEXTS.match(value):
+        return json_of(value, "a list")
+    found = _json_or_none(value) if value.lstrip().startswith("[") else None
+    return found if isinstance(found, list) else value.split()
+
+
+def _json_or_none(text: str) -> Any:
+    """Return JSON data, or None for what is none."""
+    try:
+        return json_of(text, "a list")
+    except UserError:
+        return None
 
 
 def _spelt(numbers: range) -> str:
