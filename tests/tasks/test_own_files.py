@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,23 @@ def test_a_stated_share_is_held_out_and_equal_texts_stay_together(tmp_path: Path
     assert not set(splits["train"]["text_a"][:]) & set(splits["validation"]["text_a"][:])
     assert load_splits(task, None)["validation"].to_list() == splits["validation"].to_list()
     assert describe_source(task, None)["held_out"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "share", "held"),
+    [
+        ((90, 10), 0.1, {0: 9, 1: 1}),
+        ((30, 25, 5), 0.1, {0: 3, 1: 2, 2: 1}),  # 3, 2.5 and 0.5: by largest remainders, six in all
+        ((20, 1), 0.5, {0: 10}),  # what a class has one of is trained on
+        ((1, 1), 0.1, {1: 1}),
+    ],
+)
+def test_of_every_class_its_share_is_held_out(numbers, share, held, tmp_path: Path):
+    labels = [label for label, number in enumerate(numbers) for _ in range(number)]
+    rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
+    splits = load_splits(described("text", train=write(tmp_path / "a.jsonl", rows), validation=share), None)
+    assert Counter(splits["validation"]["label"][:]) == held
+    assert len(splits["train"]) + len(splits["validation"]) == len(rows)
 
 
 def test_content_and_not_place_or_format_is_what_a_run_knows_data_by(tmp_path: Path):

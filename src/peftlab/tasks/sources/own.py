@@ -151,20 +151,45 @@ def _divided(columns: Columns, own: OwnFiles) -> tuple[Columns, Columns]:
     """Return training and validation rows, drawn from a fixed seed; what shows a model the same stays together."""
     together = [name for name in ("context",) if name in columns] or [n for n in columns if n not in ("id", "label")]
     keys = [str([*map(_content, row)]) for row in zip(*(columns[name] for name in together), strict=True)]
-    groups = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    require(len(groups) > 1, f"{own.splits['train']}: nothing can be held out of one example; give data.validation")
-    draw = torch.Generator().manual_seed(seed_of(Stream.OWN_VALIDATION, 0))
-    order = torch.randperm(len(groups), generator=draw).tolist()
-    sizes, wanted = Counter(keys), max(1.0, (own.held_out or 0.0) * len(keys))
-    held, found = set(), 0
-    for key in (list(groups)[place] for place in order[:-1]):
-        if found >= wanted:
-            break
-        held.add(key)
-        found += sizes[key]
+    classes = {
+        key: label if isinstance(label, int) else None for key, label in zip(keys, columns["label"], strict=True)
+    }
+    require(len(classes) > 1, f"{own.splits['train']}: nothing can be held out of one example; give data.validation")
+    held = _drawn(Counter(keys), classes, own.held_out or 0.0)
     parts = [[row for row, key in enumerate(keys) if (key in held) == out] for out in (False, True)]
     train, validation = ({name: [cells[row] for row in rows] for name, cells in columns.items()} for rows in parts)
     return train, validation
+
+
+def _drawn(sizes: Counter[str], classes: Mapping[str, int | None], share: float) -> set[str]:
+    """Return the groups of rows that are held out: of each class its share, and never all that there are of it.
+
+    Args:
+        sizes: the rows of each group.
+        classes: the class of each group; None for all where labels are no classes.
+        share: of the rows.
+    """
+    draw = torch.Generator().manual_seed(seed_of(Stream.OWN_VALIDATION, 0))
+    names = list(classes)
+    order = [names[place] for place in torch.randperm(len(names), generator=draw).tolist()]
+    rows: Counter[int | None] = Counter()
+    for key, size in sizes.items():
+        rows[classes[key]] += size
+    wanted, left, held = _portions(rows, share), Counter(classes.values()), set()
+    for key in order:
+        if wanted[classes[key]] > 0 and left[classes[key]] > 1:
+            held.add(key)
+            wanted[classes[key]] -= sizes[key]
+            left[classes[key]] -= 1
+    return held or {order[0]}
+
+
+def _portions(rows: Counter[int | None], share: float) -> dict[int | None, int]:
+    """Return how many rows of each class are held out: by largest remainders, of equal ones the rarer class first."""
+    found = {label: int(share * number) for label, number in rows.items()}
+    missing = max(1, round(share * rows.total())) - sum(found.values())
+    by_remainder = sorted(rows, key=lambda label: (round(found[label] - share * rows[label], 9), rows[label]))
+    return {label: number + (label in by_remainder[:missing]) for label, number in found.items()}
 
 
 def _content(value: Any) -> Any:
