@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Files are compiled when they are first imported, which most never are.
 INSTALL := $(PIP) install --no-compile
+# Where the environment forbids to keep what was compiled, each process would compile torch and transformers again.
+export PYTHONDONTWRITEBYTECODE =
 ADAPTERS := $(VENV)-adapters
 ADAPTERS_PIP := $(ADAPTERS)/bin/python -m pip --disable-pip-version-check --quiet
 
