@@ -16,6 +16,13 @@ _WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 _ROUNDS = 3
 
 
+def _constant(function: Callable[[], bool]) -> Callable[[], bool]:
+    # torch.compiler.assume_constant_result, which would import the compiler: a compiled model asks once, and its graph
+    # goes on through each linear layer.
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 @cache
 def onednn_has_avx512() -> bool:
     """Return whether oneDNN runs on AVX-512 here: the processor has it, and nobody holds oneDNN to less."""
@@ -23,6 +30,7 @@ def onednn_has_avx512() -> bool:
 
 
 @cache
+@_constant
 def onednn_outruns_mkl() -> bool:
     """Return whether products in float32 go faster by oneDNN than by MKL, which torch asks: on AVX-512 not of Intel's.
 
