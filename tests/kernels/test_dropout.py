@@ -85,3 +85,29 @@ def test_every_dropout_of_a_model_is_replaced_in_its_mode_and_nothing_else():
     assert model[0] is linear
     found = [(module.p, module.training) for module in model.modules() if isinstance(module, Dropout)]
     assert found == [(0.3, False), (0.4, False)]
+
+
+def test_a_compiled_function_is_one_graph_that_drops_what_the_plain_one_drops():
+    inputs = torch.randn(50, 40)
+    found = []
+    for function in (dropout, torch.compile(dropout, backend="aot_eager", fullgraph=True)):
+        torch.manual_seed(3)
+        given = inputs.clone().requires_grad_()
+        # Of two alike each is drawn for itself.
+        outputs = [function(given, 0.25) for _ in range(2)]
+        (outputs[0] + 2 * outputs[1]).sum().backward()
+        found.append([*outputs, given.grad])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert not torch.equal(*found[1][:2])
+
+
+def test_a_compiled_function_draws_each_of_its_masks():
+    def both(given):
+        return dropout(given, 0.25), dropout(given, 0.25)
+
+    torch.manual_seed(3)
+    expected = both(torch.ones(50, 40))
+    torch.manual_seed(3)
+    found = torch.compile(both, backend="aot_eager", fullgraph=True)(torch.ones(50, 40))
+    assert not torch.equal(*found)
+    assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))

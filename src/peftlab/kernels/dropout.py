@@ -41,12 +41,24 @@ def use_fast_dropout(model: nn.Module) -> None:
             model.set_submodule(name, Dropout(module.p, module.inplace).train(module.training))
 
 
-def _kept(count: int, dropped: int) -> Tensor:
-    """Return int8 [count]: 0 with probability dropped / 65536, else 1."""
+def _kept(inputs: Tensor, dropped: int) -> Tensor:
+    """Return int8 of the shape of `inputs`: 0 with probability dropped / 65536, else 1."""
+    count = inputs.numel()
     seed = int(torch.randint(2**63 - 1, ()))
     words = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-count // 4)))
     # int16 all the way: compared into booleans, and those multiplied, each pass would take several times as long.
-    return words.view(torch.int16)[:count].ge_(dropped - _VALUES // 2).to(torch.int8)
+    return words.view(torch.int16)[:count].ge_(dropped - _VALUES // 2).to(torch.int8).view(inputs.shape)
+
+
+# The same as an operator: to a compiled model, whose graph numpy's generator would break at each dropout, one node.
+_operators = torch.library.Library("peftlab", "FRAGMENT")
+_operators.define("kept(Tensor inputs, int dropped) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+_operators.impl("kept", _kept, "CPU")
+
+
+@torch.library.register_fake("peftlab::kept", lib=_operators)
+def _shape_of_kept(inputs: Tensor, dropped: int) -> Tensor:
+    return inputs.new_empty(inputs.shape, dtype=torch.int8)
 
 
 class _Dropout(torch.autograd.Function):
@@ -54,7 +66,8 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, dropped: int) -> Tensor:
-        kept = _kept(inputs.numel(), dropped).view(inputs.shape)
+        draw = torch.ops.peftlab.kept if torch.compiler.is_compiling() else _kept
+        kept = draw(inputs, dropped)
         ctx.save_for_backward(kept)
         ctx.scale = _VALUES / (_VALUES - dropped)
         return (inputs * kept.to(inputs.dtype)).mul_(ctx.scale)
