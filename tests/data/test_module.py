@@ -85,6 +85,28 @@ def test_a_holdout_stands_in_for_the_validation_sets_and_is_the_same_for_every_s
     assert (first.validation_names, first.test_names) == (["validation"], [])
 
 
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.25, []),
+        (0.005, ["data.holdout=0.005: nothing is held out of {}: no score tells of that"]),
+        (0.995, ["data.holdout=0.995: all of {} is held out: nothing learns that"]),
+    ],
+)
+def test_a_class_that_a_holdout_leaves_on_one_side_is_told(share, told, mnli: Path, caplog: pytest.LogCaptureFixture):
+    data = ready("mnli", root=mnli, holdout=share)
+    smaller = min(("train", "validation"), key=lambda name: len(data.splits[name]))
+    there = set(data.splits[smaller].labels.tolist())
+    lacking = ", ".join(f"{name} (40 examples)" for i, name in enumerate(data.task.labels) if i not in there)
+    warned = [record.getMessage() for record in caplog.records if "data.holdout" in record.getMessage()]
+    assert warned == [line.format(lacking) for line in told]
+
+
+def test_a_holdout_of_scores_has_no_classes_to_tell_of(shared_data: Path, caplog: pytest.LogCaptureFixture):
+    ready("stsb", root=shared_data, holdout=0.001)
+    assert "data.holdout" not in caplog.text
+
+
 def test_setup_is_done_once():
     data = ready()
     splits = data.splits

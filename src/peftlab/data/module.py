@@ -18,7 +18,7 @@ from peftlab.backbones.modality import Processor, encoder_for
 from peftlab.cache import RunCache
 from peftlab.data.batching import ORDERS, LengthGroupedBatches, Order, cut, evaluation_batches
 from peftlab.data.raw_splits import RawSplits, read_raw_splits
-from peftlab.data.shots import few_shot, hold_out
+from peftlab.data.shots import few_shot, hold_out, one_sided
 from peftlab.errors import prefix_errors, require
 from peftlab.inputs.encoder import Batch, Split, to_device
 from peftlab.streams import Stream, seed_of
@@ -49,7 +49,8 @@ class TaskData(LightningDataModule):
         num_workers: loader processes; 0 loads in the main one.
         length_grouped: batch training examples of like length together.
         holdout: share of the training set that stands in for the validation sets, which are then not looked at: for
-            choosing hyper-parameters. The same examples whatever the seed.
+            choosing hyper-parameters. The same examples whatever the seed, and whatever their class: one that is
+            missing on either side is warned of.
         cache_dir: where tokenised splits are kept; None keeps nothing.
         cache: what the runs of this process share.
         raw: the splits as their source has them, where they have been read already.
@@ -137,6 +138,9 @@ class TaskData(LightningDataModule):
             return {"train": ("train", chosen), "validation": ("train", held_out), **tests}
         if self._holdout is not None:
             chosen, held_out = hold_out(len(train), self._holdout)
+            strata = (self.kind.strata(train) if self.task.labels else None) or []
+            for told in one_sided(dict(zip(self.task.labels, strata, strict=False)), held_out):
+                log.warning("data.holdout=%g: %s", self._holdout, told)
             return {"train": ("train", chosen), "validation": ("train", held_out)}
         places: dict[str, tuple[str, list[int] | None]] = {name: (name, None) for name in raw}
         return places if self.has_validation else {**places, "validation": ("train", None)}

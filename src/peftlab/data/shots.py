@@ -1,6 +1,6 @@
 """The few-shot protocol: k examples a class for training and k others for validation, both from the training set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -58,3 +58,18 @@ def hold_out(examples: int, share: float) -> tuple[list[int], list[int]]:
     order = torch.randperm(examples, generator=torch.Generator().manual_seed(start)).tolist()
     held = min(max(1, round(share * examples)), examples - 1)
     return sorted(order[held:]), sorted(order[:held])
+
+
+def one_sided(classes: Mapping[str, Sequence[int]], held_out: Sequence[int]) -> list[str]:
+    """Return a sentence on the classes of which no row is held out, and one on those of which every row is.
+
+    Args:
+        classes: the rows of each class by its name; one without rows is on no side.
+        held_out: the rows held out.
+    """
+    held = set(held_out)
+    counts = {name: (len(rows), sum(row in held for row in rows)) for name, rows in classes.items() if rows}
+    never = [f"{name} ({rows} examples)" for name, (rows, number) in counts.items() if number == 0]
+    always = [f"{name} ({rows} examples)" for name, (rows, number) in counts.items() if number == rows]
+    told = [f"nothing is held out of {', '.join(never)}: no score tells of that"] if never else []
+    return [*told, *([f"all of {', '.join(always)} is held out: nothing learns that"] if always else [])]
