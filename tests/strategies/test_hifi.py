@@ -29,7 +29,9 @@ def preparation(backbone: Backbone, seed: int = 1, shots: int | None = None) -> 
 
 @pytest.fixture(scope="module")
 def prepared() -> SelectionContext:
-    return preparation(tiny(max_position_embeddings=256))
+    context = preparation(tiny(max_position_embeddings=256))
+    context.data.setup()  # it warns of texts that are cut, once, and not in whichever test comes first
+    return context
 
 
 def test_each_tuned_layer_gets_k_heads(prepared: SelectionContext) -> None:
