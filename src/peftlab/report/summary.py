@@ -16,13 +16,19 @@ NAMED = 3  # differences that are listed one by one
 
 
 def sentences(study: Study, families: Iterable[ComparisonFamily]) -> list[tuple[str, str]]:
-    """Return the summary as (what it is about, what is to be said): all runs first, then block by block."""
+    """Return the summary as (what it is about, what is to be said): all runs first, then block by block.
+
+    Blocks of which the same is to be said, as that they have no pairs, are named together.
+    """
     families = list(families)
     by_block: dict[Block, list[ComparisonFamily]] = {block: [] for block in study.blocks}
     for family in families:
         if family.tested:
             by_block[family.block].append(family)
-    concluded = [(block.title, _concluded(of)) for block, of in by_block.items()]
+    said: dict[str, list[str]] = {}
+    for block, of in by_block.items():
+        said.setdefault(_concluded(of), []).append(block.title)
+    concluded = [("; ".join(titles), conclusion) for conclusion, titles in said.items()]
     standing = any(c.stands and c.result.interval for of in by_block.values() for family in of for c in family.tested)
     stated = outcome(study, families)
     return [("What was read", _scope(study)), *stated, *concluded, *([("In brackets", INTERVALS)] if standing else [])]
