@@ -138,6 +138,22 @@ def test_over_tasks_comes_first_and_blocks_without_pairs_say_so() -> None:
     assert said["minilm · 16 shots"] == "No two methods share two runs of the same data and seed, so nothing is tested."
 
 
+def test_what_is_the_same_of_several_conditions_is_said_once() -> None:
+    lone = [run(0.5, shots=16, test=0.4), run(0.5, shots=64, test=0.4), run(0.5, holdout=0.2)]
+    found = gather([*lone, *runs({"a": [0.5, 0.6, 0.7], "b": [0.8, 0.9, 0.9]})])
+    nothing = "No two methods share two runs of the same data and seed"
+    said = summary_of(found)
+    (titles,) = [about for about, text in said.items() if text == f"{nothing}, so nothing is tested."]
+    assert set(titles.split("; ")) == {
+        "minilm · 16 shots", "minilm · 64 shots", "minilm · full data · 20 % held out",
+    }  # fmt: skip
+    html = " ".join(contents(found, compare_all(found))["index.html"].split())
+    assert html.count(nothing) == 2  # on top, and where the tests are
+    end = html.partition(f'<p class="quiet">{nothing}: ')[2].partition(" </p>")[0]
+    assert end.rstrip(".").split("; ") == [f"{title}, each task" for title in titles.split("; ")]
+    assert "<h3>minilm · full data, each task</h3>" in html
+
+
 def test_the_summary_tells_of_repeated_and_unreadable_runs() -> None:
     said = dict(sentences(gather([run(0.5), run(0.6)], ["bad/result.json: key 'task' is missing"]), []))
     assert said["What was read"] == (
