@@ -3,6 +3,7 @@
 import pytest
 
 from peftlab.report import tuning
+from peftlab.report.comparisons import compare_all
 from peftlab.report.figures import tuning as figures
 from peftlab.report.study import gather
 from peftlab.results.record import RunRecord
@@ -35,6 +36,27 @@ def test_a_search_has_a_row_a_strategy_whatever_its_rates() -> None:
     }
     assert any(note.startswith("The rates are a grid and no random draws") for note in table.notes)
     assert "short has no curve: 1 of 5 rates, 1 of their runs are missing." in table.notes
+
+
+@pytest.mark.parametrize(("tasks", "families"), [(["rte"], 1), (["rte", "cola"], 2)])
+def test_the_rates_of_one_method_in_a_search_are_not_tested_against_one_another(tasks, families) -> None:
+    found = compare_all(gather([record for task in tasks for record in search(task=task)]))
+    assert len(found) == families
+    assert found[0].unpaired == (
+        "minilm · full data · 20 % held out: the rates of a search are not tested against one another, but chosen",
+    )
+    for family in found:
+        pairs = [(one.first.strategy, one.second.strategy) for one in family.comparisons]
+        assert set(pairs) == {("<b>", "lora")}  # of five rates each, on each task or over them
+        assert len(pairs) == 25 * (1 if family.over_tasks else len(tasks))
+
+
+def test_rates_that_were_swept_without_a_search_are_methods_of_their_own() -> None:
+    records = search()
+    for record in records:
+        del record.config["search"]
+    (family,) = compare_all(gather(records))
+    assert (len(family.comparisons), family.unpaired) == (45, ())
 
 
 def test_conditions_that_are_taken_together_stay_apart_in_a_trial() -> None:

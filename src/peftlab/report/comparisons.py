@@ -12,6 +12,7 @@ from peftlab.report.study import Study
 from peftlab.results.aggregate import Block, Cell, Method
 from peftlab.results.pairs import ALPHA, pairs_needed
 from peftlab.results.scores import PERCENT, Scale, common_scale
+from peftlab.results.trials import same_search
 
 # The gains of one pair of methods on one task, with how many of the pairs of runs hold a collapsed one.
 Gains = tuple[list[float], int]
@@ -56,7 +57,8 @@ class Comparison:
 class ComparisonFamily:
     """The tests of one table: Holm keeps the chance of even one false difference among them below 5 %.
 
-    `unpaired` names what could not be compared although seeds agree: runs of other data, metrics of other scales.
+    `unpaired` names what is not compared although seeds agree: runs of other data, metrics of other scales, and the
+    rates of one method in a search.
     """
 
     block: Block
@@ -89,6 +91,8 @@ class ComparisonFamily:
 def compare_all(study: Study, reference: str | None = None) -> list[ComparisonFamily]:
     """Return two families a block: every pair of methods on each task, and over the tasks both have.
 
+    The rates of one method in a search are trials, of which one is chosen: no pair.
+
     With `reference` (a method's label or a strategy) only the comparisons with it are made, and are the family:
     fewer tests, fairly so when it was named before the results were seen.
     """
@@ -111,6 +115,9 @@ def _families(study: Study, block: Block, reference: str | None) -> list[Compari
         gains: dict[str, Gains] = {}
         for task in tasks:
             if (first, task) in cells and (second, task) in cells:
+                if same_search(cells[first, task], cells[second, task]):
+                    notes.append(f"{block.title}: the rates of a search are not tested against one another, but chosen")
+                    continue
                 values, collapsed, note = match(cells[first, task], cells[second, task])
                 notes += [note] if note else []
                 gains |= {task: (values, collapsed)} if values else {}

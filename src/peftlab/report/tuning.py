@@ -8,10 +8,9 @@ from peftlab.report.study import Study
 from peftlab.report.tables import Entry, Table
 from peftlab.results.aggregate import Block
 from peftlab.results.record import RunRecord
-from peftlab.results.trials import TaskSeed, Trials, holdout_of, rate_of, trials_of
+from peftlab.results.trials import RATE, TaskSeed, Trials, holdout_of, rate_of, trials_of
 from peftlab.results.tuning_curves import BOUND, TuningCurves, tuning_curves
 
-RATE = "training.learning_rate"
 RUNS = "runs of a search with two trials of a strategy or more (experiment=search)"
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from peftlab.errors import require
-from peftlab.results.aggregate import mean
+from peftlab.results.aggregate import Cell, mean
 from peftlab.results.record import RunRecord
 from peftlab.results.scores import PERCENT, Scale, common_scale
 
 TaskSeed = tuple[str, int]
 Runs = Mapping[TaskSeed, RunRecord]
+RATE = "training.learning_rate"
 NAMED = 3  # lost runs of a trial that are named; of more only their number is told
 
 
@@ -96,6 +97,13 @@ def rate_of(record: RunRecord) -> float | None:
     """Return the learning rate that a run was given; None where it took that of its recipe."""
     rate = (record.config.get("training") or {}).get("learning_rate")
     return float(rate) if isinstance(rate, (int, float)) else None
+
+
+def same_search(first: Cell, second: Cell) -> bool:
+    """Return whether two cells are trials of one method in a search: they differ in the learning rate alone."""
+    options = [{key: value for key, value in cell.method.options if key != RATE} for cell in (first, second)]
+    searched = all(run.config.get("search") for cell in (first, second) for run in cell.runs)
+    return searched and first.method.strategy == second.method.strategy and options[0] == options[1]
 
 
 def holdout_of(record: RunRecord) -> str | None:
