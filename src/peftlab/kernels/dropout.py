@@ -51,12 +51,12 @@ def _kept(inputs: Tensor, dropped: int) -> Tensor:
 
 
 # The same as an operator: to a compiled model, whose graph numpy's generator would break at each dropout, one node.
-_operators = torch.library.Library("peftlab", "FRAGMENT")
-_operators.define("kept(Tensor inputs, int dropped) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
-_operators.impl("kept", _kept, "CPU")
+_kept_operator = torch.library.custom_op("peftlab::kept", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))(
+    _kept
+)
 
 
-@torch.library.register_fake("peftlab::kept", lib=_operators)
+@_kept_operator.register_fake
 def _shape_of_kept(inputs: Tensor, dropped: int) -> Tensor:
     return inputs.new_empty(inputs.shape, dtype=torch.int8)
 
@@ -66,7 +66,7 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, dropped: int) -> Tensor:
-        draw = torch.ops.peftlab.kept if torch.compiler.is_compiling() else _kept
+        draw = _kept_operator if torch.compiler.is_compiling() else _kept
         kept = draw(inputs, dropped)
         ctx.save_for_backward(kept)
         ctx.scale = _VALUES / (_VALUES - dropped)
