@@ -1,4 +1,4 @@
-"""`python docs/results/answers.py`: tables of `study.md` and `ranking.md`, from the records beside them.
+"""`python docs/results/answers.py`: tables of `study.md`, `ranking.md` and `backbones.md`, from records beside them.
 
 A test compares the tables with those of the pages: a changed record changes a page, or fails.
 """
@@ -61,10 +61,15 @@ _HEADS = Records("study", "table3-few", "hifi score=pagerank teleport=richness")
 _FULL = Records("study", "table2-full", "hifi teleport=richness")
 _METHODS = Records("study", "digits/methods", "hifi")
 _REVIEWS = Records("study", "sst2/methods", "hifi score=pagerank")
+_BASE = Records("backbones", "few/mpnet", "hifi")
+_DECODER = Records("backbones", "few/gemma", "hifi")
 _SHARES = Records("study", "digits/allocation", "hifi allocation=share")
 _THREE = Records("study", "digits/heads", 'hifi k=3 rows=["q", "k", "v"]')
 _OUTPUTS = Records("study", "digits/heads", 'hifi k=3 rows=["v", "o"]')
+FEW_METHODS = ("full", "hifi", "hifi teleport=richness", "lora")
+FEW_TASKS = {"sst2": "SST-2", "rte": "RTE", "cola": "CoLA, Matthews"}
 _SHOTS = "minilm, 16 shots, four tasks"
+_OF_BASE = "mpnet, 16 shots, three tasks"
 _DIGITS = "digits"
 _SST2 = "minilm, SST-2, 128 a class"
 
@@ -83,11 +88,13 @@ QUESTIONS = (
     Question("Is HiFi level with full fine-tuning?", _DIGITS, _METHODS, "full"),
     Question("", _SST2, _REVIEWS, "full"),
     Question("", _SHOTS, _FEW, "full"),
+    Question("", _OF_BASE, _BASE, "full"),
     Question("", "minilm, full MRPC", _FULL, "full"),
     Question("Is it ahead of LoRA?", "digits, r = 8", _METHODS, "lora r=8"),
     Question("", "digits, r = 18: HiFi's count", _METHODS, "lora r=18"),
     Question("", _SST2, _REVIEWS, "lora"),
     Question("", _SHOTS, _FEW, "lora"),
+    Question("", _OF_BASE, _BASE, "lora"),
     Question("… of the adapter?", "digits, width 64", _METHODS, "adapter bottleneck=64"),
     Question("", "digits, width 17: HiFi's count", _METHODS, "adapter bottleneck=17"),
     Question("", _SST2, _REVIEWS, "adapter"),
@@ -139,6 +146,28 @@ def reviews() -> str:
     return _methods(_REVIEWS)
 
 
+def few() -> str:
+    """Return three methods with 16 shots on minilm, mpnet and Gemma 3 as Markdown: each task with its seeds."""
+    rows, tasks = [], FEW_TASKS
+    for name, records in (("minilm", _FEW), ("mpnet", _BASE), ("Gemma 3", _DECODER)):
+        cells = [cell for cell in _study(records).cells if cell.method.label in FEW_METHODS]
+        for label in FEW_METHODS:
+            of = {cell.setting.task: cell for cell in cells if cell.method.label == label}
+            if of:
+                share = f"{next(iter(of.values())).share:.2f}"
+                scores = [f"{_score(of[task])} ({len(of[task].scores)})" if task in of else "not run" for task in tasks]
+                rows.append([name, f"`{label.split()[0]}`", share, *scores])
+    rows.append(["one answer", "", "", *(f"{_constant(_BASE, task):.1f}" for task in tasks)])
+    return _lines(("backbone", "method", "%", *tasks.values()), 2, rows)
+
+
+def _constant(records: Records, task: str) -> float:
+    """Return what the best of all answers to everything scores on a task."""
+    found = [cell.finished[0].metric for cell in _study(records).cells if cell.setting.task == task]
+    assert found[0] is not None
+    return 100 * (found[0].constant or 0.0)
+
+
 def flatness() -> str:
     """Return the sharpness of full fine-tuning and HiFi on the digits as Markdown: at one loss, and at their ends."""
     folder = unpacked("study") / "digits" / "fig7"
@@ -184,7 +213,7 @@ def heads() -> str:
 
 
 def _score(cell: Cell) -> str:
-    return f"{cell.mean:.1f} ± {cell.std:.1f}"
+    return f"{cell.mean:.1f}" + (f" ± {cell.std:.1f}" if cell.std is not None else "")
 
 
 def _table(first: tuple[str, ...], rows: list[list[str]]) -> str:
@@ -258,4 +287,4 @@ def _unpacked(archive: str) -> tempfile.TemporaryDirectory[str]:
 
 
 if __name__ == "__main__":
-    print(answers(), methods(), heads(), reviews(), flatness(), ranking(), sep="\n", end="")
+    print(answers(), methods(), heads(), reviews(), flatness(), ranking(), few(), sep="\n", end="")

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import ROOT
-from docs.results.answers import RESULTS, answers, flatness, heads, methods, ranking, reviews, unpacked
+from docs.results.answers import RESULTS, answers, few, flatness, heads, methods, ranking, reviews, unpacked
 from peftlab.report.study import read
 from peftlab.results.found import find_records
 from peftlab.results.record import RunRecord
@@ -22,6 +21,7 @@ from peftlab.results.record import RunRecord
         ("study", reviews),
         ("study", flatness),
         ("ranking", ranking),
+        ("backbones", few),
     ],
 )
 def test_a_table_of_the_pages_is_that_of_its_records(page: str, table: Callable[[], str]) -> None:
@@ -53,7 +53,7 @@ def test_the_table_of_mpnet_and_gemma_is_that_of_the_records() -> None:
     names = {"mpnet": "mpnet", "gemma3-270m": "Gemma 3"}
     runs = defaultdict(list)
     for folder in ("mpnet", "gemma"):
-        for run in find_records(ROOT / "docs" / "results" / "backbones" / "records" / folder):
+        for run in find_records(unpacked("backbones") / folder):
             runs[run.config["backbone"]["name"], run.strategy].append(run)
     assert len(runs) == 6
     for (backbone, strategy), of in runs.items():
