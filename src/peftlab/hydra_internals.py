@@ -90,7 +90,7 @@ def share_config_store() -> None:
     """Spare Hydra a copy of its configuration store at each question that it asks itself.
 
     It copies the whole store with its list of sources, a hundred times for one `--help`, although what it reads from
-    the store is a copy already. Two thirds of the time of `--help` and of shell completion went there.
+    the store is a copy already. Half the time of `--help` went there.
     """
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 

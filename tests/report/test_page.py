@@ -38,12 +38,6 @@ def test_the_summary_says_when_nothing_could_have_been_concluded() -> None:
     )
 
 
-def test_the_summary_says_once_what_is_so_of_several_conditions() -> None:
-    records = [run(0.5, "lora", backbone=name) for name in ("bert", "minilm", "mpnet")]
-    said = summary_of(gather(records))
-    assert said["bert · full data; minilm · full data; mpnet · full data"].startswith("No two methods share two runs")
-
-
 def test_the_summary_names_what_stands_with_its_interval() -> None:
     found = study({"a": [0.50, 0.51, 0.52, 0.53, 0.54, 0.55], "b": [0.60, 0.62, 0.61, 0.64, 0.66, 0.65]})
     assert summary_of(found)["minilm · full data"] == (

@@ -162,7 +162,9 @@ def _divided(columns: Columns, own: OwnFiles) -> tuple[Columns, Columns]:
 
 
 def _drawn(sizes: Counter[str], classes: Mapping[str, int | None], share: float) -> set[str]:
-    """Return the groups of rows that are held out: of each class its share, and never all that there are of it.
+    """Return the groups of rows that are held out: of each class its share, and not all that there are of it.
+
+    One group is held out in any case, whatever that leaves.
 
     Args:
         sizes: the rows of each group.
